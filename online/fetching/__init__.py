@@ -1,1 +1,1 @@
-"""Fetching: from keys to answers, by one SQL statement a definition."""
+"""Fetching: from keys to answers, with one SQL statement for each definition."""

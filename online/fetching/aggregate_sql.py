@@ -1,4 +1,4 @@
-"""Each reduction as a Postgres aggregate of stored rows: rules 9 to 12 in SQL."""
+"""Each reduction as a Postgres aggregate over stored rows: rules 9 to 12 in SQL."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import Cell
 
+# finished where they are fetched
 SKETCHED = (
     "approx_unique_count",
     "approx_percentile",
     "approx_percentiles",
     "approx_histogram",
-)  # finished where they are fetched
+)
 COUNTS = ("count", "unique_count")  # over nothing, 0
 PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
 
 
 def quoted(name: str) -> str:
-    """A name as SQL writes it."""
+    """A name as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
-    """A text as SQL writes it."""
+    """A text as a SQL literal."""
     return "'" + value.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True)
 class Values:
-    """A cell's arguments as SQL over one row, their Postgres types, what must hold for the row to
-    count, and rule 10's order.
+    """A cell's arguments as SQL over one row, with their Postgres types.
+
+    `keep` are conditions for a row to count; `time` and `order` are rule 10's order.
     """
 
     arguments: Mapping[str, str]
@@ -44,25 +46,24 @@ class Values:
 
     @property
     def arg(self) -> str:
-        """The value that is reduced; a boolean as a number where it is added."""
+        """SQL of the value that is reduced."""
         return self.arguments["arg"]
 
     @property
     def number(self) -> str:
-        """The value as one that can be added."""
+        """SQL of the value as a number: booleans as integers."""
         return f"({self.arg})::int" if self.types["arg"] == "bool" else self.arg
 
     @property
     def filter(self) -> str:
-        """The condition as an aggregate's FILTER."""
+        """The conditions as an aggregate's FILTER clause."""
         return f" filter (where {' and '.join(self.keep)})" if self.keep else ""
 
     def sorted(self, *, descending: bool = False, first: Sequence[str] = ()) -> str:
         """ORDER BY: `first`, then time and the source's order, then the value itself (rule 10)."""
         way, nulls = ("desc", " nulls last") if descending else ("asc", " nulls first")
-        placed = (
-            [f"{self.time} {way}"] if self.time else []
-        )  # never null, and said so the index serves it
+        # without NULLS FIRST or LAST, since it is never null, so that the index serves it
+        placed = [f"{self.time} {way}"] if self.time else []
         return ", ".join(
             [*first, *placed, *(f"{o} {way}{nulls}" for o in self.order), f"{self.arg} {way}"]
         )
@@ -130,7 +131,8 @@ def _concat(cell: Cell, v: Values) -> str:
 
 def _spread(name: str) -> Callable[[Cell, Values], str]:
     return lambda cell, v: (
-        f"({name}_{'samp' if cell.options['how'] == 'sample' else 'pop'}({v.number}){v.filter})::float8"
+        f"({name}_{'samp' if cell.options['how'] == 'sample' else 'pop'}"
+        f"({v.number}){v.filter})::float8"
     )
 
 
@@ -160,10 +162,9 @@ def _quantiles(cell: Cell, v: Values) -> str:
 
 
 def _all_values(_: Cell, v: Values) -> str:
-    """What is finished from the window's values, all of them."""
-    value = (
-        f"({v.number})::numeric" if v.types["arg"] == "int8" else v.number
-    )  # their differences may not fit 64 bits
+    """All values of the window, from which the reduction is computed afterwards."""
+    # numeric, since differences of 64-bit numbers may not fit 64 bits
+    value = f"({v.number})::numeric" if v.types["arg"] == "int8" else v.number
     return f"array_agg({value}){v.filter}"
 
 
@@ -192,9 +193,8 @@ AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {
     "kurtosis": _all_values,
     "quantile": _quantile,
     "quantiles": _quantiles,
-    "mode": (
-        lambda _, v: f"mode() within group (order by {v.arg}){v.filter}"
-    ),  # of equally frequent values the first in order
+    # of equally frequent values the first in order
+    "mode": lambda _, v: f"mode() within group (order by {v.arg}){v.filter}",
     "histogram": lambda _, v: f"array_agg({v.arg}){v.filter}",
     **dict.fromkeys(SKETCHED, lambda _, v: f"array_agg({v.arg}){v.filter}"),
     "any": _of("bool_or"),
@@ -209,8 +209,9 @@ AGGREGATES: dict[str, Callable[[Cell, Values], str]] = {
 
 
 def _moment(cell: Cell, values: str) -> str:
-    """Two passes: centred on the mean of the values, less the least of them, whose digits a double
-    would lose.
+    """SQL of skew or kurtosis in two passes, centred on the mean.
+
+    First the least value is subtracted, since doubles would lose digits of large values.
     """
     if cell.reduction == "skew":
         least, result = 3, "sqrt(n) * sum(d * d * d) / power(nullif(sum(d * d), 0), 1.5)"
@@ -228,7 +229,7 @@ def _moment(cell: Cell, values: str) -> str:
 
 
 def _histogram(cell: Cell, values: str) -> str:
-    """The most frequent first, ties by the smaller value."""
+    """SQL of a histogram: the most frequent values first, ties by the smaller value."""
     k = cell.options.get("k")
     text_ = (
         cell.element == "text" if cell.each else cell.type.startswith(("map<string", "map<!string"))
@@ -245,5 +246,5 @@ FINISHES = {"skew": _moment, "kurtosis": _moment, "histogram": _histogram}
 
 
 def finished(cell: Cell, column: str) -> str:
-    """The cell's value from what its aggregate gave."""
+    """SQL of a cell's value from its aggregate's result."""
     return FINISHES[cell.reduction](cell, column) if cell.reduction in FINISHES else column

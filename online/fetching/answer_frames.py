@@ -1,6 +1,4 @@
-"""Answers as columns, Arrow's and pandas's: their types are the definition's, whatever the values
-are.
-"""
+"""Answers as Arrow tables and DataFrames, with the definition's types whatever the values are."""
 
 from __future__ import annotations
 
@@ -31,12 +29,12 @@ PANDAS = {
     pa.bool_(): pd.BooleanDtype(),
     pa.string(): pd.StringDtype(na_value=math.nan),  # pandas's own, `str`
 }
-# What pandas would hold as objects, of which an empty column does not say what they are.
+# Types that pandas would hold as objects; an empty column of objects does not say its type.
 ARROWS = (pa.types.is_decimal, pa.types.is_date, pa.types.is_time, pa.types.is_binary)
 
 
 def arrow_type(type_: str) -> pa.DataType | None:
-    """The Arrow type of an Ibis type's text: times in microseconds, UTC.
+    """The Arrow type for the text of an Ibis type: times in microseconds, UTC.
 
     None for a type without one.
 
@@ -63,7 +61,7 @@ def _decimal(type_: str) -> pa.DataType:
     digits = [int(n) for n in type_[len("decimal(") : -1].split(",") if n.strip().isdigit()]
     if len(digits) != len(("precision", "scale")):
         return pa.decimal256(76, 38)
-    # Arrow's
+    # PLR2004: 38 digits are the most that Arrow's 128 bits hold
     return pa.decimal128(*digits) if digits[0] <= 38 else pa.decimal256(*digits)  # noqa: PLR2004
 
 
@@ -83,7 +81,7 @@ def _array(values: list[Any], type_: str) -> pa.Array:
 
 
 def _plain(value: Any) -> Any:
-    """A value as Arrow takes it: maps as lists of pairs, UUIDs as texts, pandas's nulls as none."""
+    """A value as Arrow takes it: maps as pairs, UUIDs as texts, pandas's missing values as None."""
     if isinstance(value, Mapping):
         return [(_plain(k), _plain(v)) for k, v in value.items()]
     if isinstance(value, list):
@@ -94,7 +92,7 @@ def _plain(value: Any) -> Any:
 
 
 def frame(table: pa.Table) -> pd.DataFrame:
-    """An Arrow table for pandas.
+    """An Arrow table as a DataFrame.
 
     What is null stays null, and no column's type depends on its values.
 
@@ -112,7 +110,7 @@ def _series(column: pa.ChunkedArray) -> pd.Series:
 
 
 def _pandas_type(dtype: pa.DataType) -> Any:
-    """The type for pandas; None where its own is right."""
+    """The pandas type for an Arrow type; None where pandas's default is right."""
     if any(test(dtype) for test in ARROWS):
         return pd.ArrowDtype(dtype)
     return PANDAS.get(dtype)

@@ -1,4 +1,4 @@
-"""What a fetch answers: features by name, and what is to be known of each part."""
+"""Answers of a fetch: features by name, and the status of each part."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ At = datetime | date | str | int | None
 
 
 def moment(us: int | None) -> datetime | None:
-    """Microseconds since 1970 as a time, UTC; null where Python has no such year."""
+    """Microseconds since 1970 as a datetime in UTC; None for None, or beyond Python's years."""
     try:
         return None if us is None else EPOCH + timedelta(microseconds=us)
     except OverflowError:
@@ -28,9 +28,9 @@ def moment(us: int | None) -> datetime | None:
 
 
 def microseconds(at: At) -> int:
-    """A time as microseconds since 1970; a naive one is UTC, none is now.
+    """A time as microseconds since 1970; a naive one is read as UTC, and None is now.
 
-    StoreError for what is no time.
+    StoreError for anything that is no time.
     """
     if at is None:
         return time.time_ns() // 1000
@@ -39,7 +39,7 @@ def microseconds(at: At) -> int:
             at = datetime.fromisoformat(at)
         if isinstance(at, date) and not isinstance(at, datetime):
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
-        # pandas has a time that is none, and not itself
+        # PLR0124: pandas's NaT is a datetime and does not equal itself
         if isinstance(at, datetime) and at == at:  # noqa: PLR0124
             aware = at if at.tzinfo else at.replace(tzinfo=UTC)
             at = (aware - EPOCH) // (EPOCH.resolution)
@@ -56,13 +56,13 @@ def microseconds(at: At) -> int:
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part of an answer (semantics rule 22).
+    """The status of one part of an answer (rule 22).
 
     `status` is `ok`, `missing` (the key has no fact before `at`), `null_key`, `expired` (by
-    `max_age`), `stale` (nothing was uploaded or streamed for long before `at`: values are right of
-    what is known) or `error`. `newest` is the time of the newest fact it saw, `batch_end` that
-    before which the last upload brought every event, `streamed` when messages were last applied,
-    `uploaded` when the last upload ended; UTC, null where there is none.
+    `max_age`), `stale` (nothing was uploaded or streamed for long before `at`: values are right as
+    far as is known) or `error`. `newest` is the time of the newest fact it saw, `batch_end` the
+    time before which the last upload brought every event, `streamed` when messages were last
+    applied, `uploaded` when the last upload ended; all in UTC, None where there is none.
     """
 
     status: str
@@ -74,16 +74,16 @@ class PartStatus:
 
     @property
     def written(self) -> datetime | None:
-        """When the store last took anything for it: an upload or messages."""
+        """When the store last got data for the part, by an upload or by messages."""
         return max(filter(None, (self.streamed, self.uploaded)), default=None)
 
 
 class Answer(Mapping[str, Any]):
     """The features of one key at one time: a mapping by name, in column order.
 
-    `asked`, the keys, `context`, what was given besides, `at`, `parts` (a `PartStatus` by part),
-    `errors` (a sentence for each feature that could not be computed, which is then not in the
-    mapping) and `plan`, the hash of the definition that was served.
+    `asked` has the keys, `context` the other values given, `at` the time, and `parts` a
+    `PartStatus` by part. `errors` has a sentence for each feature that could not be computed, which
+    is then not in the mapping; `plan` is the hash of the definition that was served.
     """
 
     __slots__ = ("_values", "asked", "at", "context", "errors", "name", "parts", "plan")
@@ -173,14 +173,14 @@ def _told(name: str, part: PartStatus, at: datetime) -> str:
 
 
 def _before(then: datetime, at: datetime) -> str:
-    """How long before the time that was asked for, in days or hours."""
+    """How long before the query time, in days or hours."""
     hours = (at - then) / timedelta(hours=1)
-    # two days
+    # PLR2004: from two days on, in days
     return f" ({hours / 24:,.0f} d before)" if hours >= 48 else f" ({hours:,.0f} h before)"  # noqa: PLR2004
 
 
 class Answers(Sequence[Answer]):
-    """The answers of several keys, in the order they were asked for."""
+    """The answers for several keys, in the order of the keys."""
 
     def __init__(
         self, rows: Sequence[Answer], keys: Mapping[str, str], features: Mapping[str, str]
@@ -207,30 +207,26 @@ class Answers(Sequence[Answer]):
         are Arrow's types in pandas (`decimal128(12, 2)[pyarrow]`); lists and maps are Python's, as
         objects.
         """
-        # a fetch needs no pandas
-        from workbench.online.fetching.answer_frames import (  # noqa: PLC0415
-            frame,
-        )
+        # PLC0415: a fetch needs no pandas
+        from workbench.online.fetching.answer_frames import frame  # noqa: PLC0415
 
         return frame(self.to_arrow())
 
     def to_arrow(self) -> pa.Table:
-        """As `to_pandas`, as an Arrow table in the definition's types; UUIDs are texts there."""
-        # a fetch needs no Arrow
-        from workbench.online.fetching.answer_frames import (  # noqa: PLC0415
-            arrow_table,
-        )
+        """As `to_pandas`, but an Arrow table in the definition's types; UUIDs are texts."""
+        # PLC0415: a fetch needs no Arrow
+        from workbench.online.fetching.answer_frames import arrow_table  # noqa: PLC0415
 
         found: dict[str, list[Any]] = {
             k: [row.asked.get(k) for row in self._rows] for k in self._keys
         }
         found |= {"at": [row.at for row in self._rows]}
-        # our own row
+        # SLF001: an answer of our own
         found |= {n: [row._values.get(n) for row in self._rows] for n in self._features}  # noqa: SLF001
         return arrow_table(found, {**self._keys, "at": "timestamp('UTC', 6)", **self._features})
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self._rows[:3])) + (
-            # a screen
+            # PLR2004: three fill a screen
             f"\n... {len(self._rows)} answers" if len(self._rows) > 3 else ""  # noqa: PLR2004
         )

@@ -1,5 +1,6 @@
-"""The fetcher for asyncio: the same questions and answers, carried by connections that wait without
-a thread.
+"""The fetcher for asyncio, whose connections wait without a thread.
+
+It shares its steps with the other fetcher.
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ AGAIN = 5.0
 
 @dataclass(frozen=True)
 class Standing:
-    """How a group-by of a served name stands: the end of its upload, when it was uploaded, when
-    messages were last applied, and its newest streamed event; microseconds since 1970.
+    """The state of a group-by of a served name, in microseconds since 1970.
+
+    `batch_end` is the end of its upload, `uploaded` when that was done, `streamed` when messages
+    were last applied, `newest` the time of its newest streamed event.
     """
 
     name: str
@@ -59,14 +62,14 @@ class Standing:
 
 
 class AsyncFetcher:
-    """`fetch` for asyncio: `async with AsyncFetcher(store) as fetcher: await
-    fetcher.fetch("spend_v1", user_id="5")`.
+    """`fetch` for asyncio, with connections of its own in the event loop that first uses it.
 
-    It belongs to the event loop that first uses it, and has connections of its own, at most
-    `connections` at once. Of the requests beyond those, `waiting` wait (0: any number), each for
-    `patience` seconds; the others, and those that waited in vain, raise a StoreError of kind `busy`
-    or `away`. `limit` is how many seconds a statement may take; none is without end. What is
-    answered is logged as the store's own fetches are.
+    `async with AsyncFetcher(store) as fetcher: await fetcher.fetch("spend_v1", user_id="5")`.
+
+    At most `connections` requests run at once. Of the requests beyond those, `waiting` wait (0: any
+    number), each for `patience` seconds; the others, and those that waited in vain, raise a
+    StoreError of kind `busy` or `away`. `limit` is how many seconds a statement may take, None
+    without a limit. Answers are logged as the store's own fetches are.
     """
 
     def __init__(
@@ -108,13 +111,13 @@ class AsyncFetcher:
         await self.close()
 
     async def close(self) -> None:
-        """Write what the served log holds and give up the connections; the store stays open."""
+        """Write out the served log and close the connections; the store stays open."""
         await self._pool.close()
         if self.log is not None:
             await asyncio.to_thread(self.log.close)
 
     async def served(self, name: str, *, fresh: bool = False) -> Served:
-        """What is served under a name; StoreError where nothing is."""
+        """The plan that is served under a name; StoreError where there is none."""
         found = None if fresh else self._served.get(name)
         if found is None:
             try:
@@ -128,7 +131,7 @@ class AsyncFetcher:
         return found
 
     async def standing(self) -> list[Standing]:
-        """How the group-bys of every served name stand."""
+        """The states of the group-bys of every served name."""
         rows = {row[0]: row[1:] for row in await self._told(STANDING)}
         plans = [(await self.served(name)).plan for name in await self.names()]
         return [
@@ -140,7 +143,7 @@ class AsyncFetcher:
 
     @property
     def pool(self) -> dict[str, int]:
-        """The connections: how many are open, idle and allowed, and how many requests wait for one."""
+        """Counts of connections (open, idle, allowed) and of requests that wait for one."""
         told = self._pool.get_stats()
         return {
             state: told.get(name, 0)
@@ -153,7 +156,7 @@ class AsyncFetcher:
         }
 
     async def names(self) -> list[str]:
-        """What is published, by name."""
+        """The published names, sorted."""
         try:
             return [name for (name,) in await self._told(NAMES)]
         except Changed:  # there is no store yet
@@ -169,7 +172,7 @@ class AsyncFetcher:
         context: Mapping[str, Any] | None = None,
         **key: Any,
     ) -> Any:
-        """See `online.fetch`."""
+        """Fetch features as `online.fetch` does."""
         us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(await self.served(name), keys, key, us, context or {})
         said: Any = None
@@ -193,7 +196,7 @@ class AsyncFetcher:
     async def _told(
         self, sql: str, row: Sequence[Any] = (), *, raw: bool = False
     ) -> list[tuple[Any, ...]]:
-        """The rows; asked again where the connection is lost, for the server may be back."""
+        """A statement's rows, with retries on lost connections, since the server may be back."""
         for left in reversed(range(TRIES)):
             try:
                 return await self._rows(sql, row, raw=raw)
@@ -221,9 +224,8 @@ class AsyncFetcher:
                         await cursor.execute(sql, row, prepare=True, binary=True)
                 else:
                     await cursor.execute(sql, row, prepare=True, binary=True)
-                return (
-                    await cursor.fetchall()
-                )  # after the pipeline, within which it is a second round trip
+                # after the pipeline, within which it would be a second round trip
+                return await cursor.fetchall()
         except CHANGED as error:
             raise Changed from error
         except (psycopg.DataError, *LOST):  # of a part or a key's value, or of the connection

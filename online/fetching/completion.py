@@ -1,4 +1,4 @@
-"""Tab in IPython and JupyterLab: `fetch(store, "` offers what the store serves."""
+"""Tab completion in IPython and JupyterLab: `fetch(store, "` offers the published names."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ IDENTIFIER = "workbench.published_names"
 
 
 def offer_names() -> None:
-    """Let the IPython that runs, if one does, complete published names; done once a shell."""
+    """Register completion of published names with the running IPython, if any, once a shell."""
     shell = running_shell()
     matchers = getattr(getattr(shell, "Completer", None), "custom_matchers", None)
     if matchers is None or any(
         getattr(m, "matcher_identifier", "") == IDENTIFIER for m in matchers
     ):
         return
-    from IPython.core.completer import (  # noqa: PLC0415 only a notebook has it
-        SimpleCompletion,
-        context_matcher,
-    )
+    # PLC0415: only a notebook has IPython
+    from IPython.core.completer import SimpleCompletion, context_matcher  # noqa: PLC0415
 
     @context_matcher(identifier=IDENTIFIER, priority=100)
     def matcher(context: Any) -> dict[str, Any]:
@@ -49,16 +47,13 @@ def offer_names() -> None:
 
 
 def published_names(text: str, variables: dict[str, Any]) -> tuple[str, list[str]]:
-    """The beginning of a name that ends the text, and what the store of the call serves that begins
-    so.
+    """The beginning of a name at the end of the text, and the published names that begin with it.
 
-    Of a call that names its store later, what any store among the variables serves. Nothing where
-    the text ends in no such call, or the store does not answer.
+    Where the call names its store later, the names are those of all stores among the variables.
+    Both are empty where the text ends in no such call, or the store does not answer.
     """
-    # which registers this module's matcher
-    from workbench.online.storage.store import (  # noqa: PLC0415
-        Store,
-    )
+    # PLC0415: the store's module imports this one, to register its matcher
+    from workbench.online.storage.store import Store  # noqa: PLC0415
 
     found = STORE_FIRST.search(text) or NAME_FIRST.search(text)
     if found is None:

@@ -1,4 +1,4 @@
-"""The features of keys at a time as one Postgres statement over stored rows: what a fetch runs."""
+"""The SQL of a fetch: features of keys at a time as one Postgres statement over stored rows."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from workbench.online.plan import Cell, Feature, GroupByPlan, PartPlan, Plan
 
 DAY = 86_400_000_000
-FEW = (
-    4096  # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
-)
+# doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
+FEW = 4096
 
 
 def _rounds(cell: Cell) -> bool:
@@ -35,9 +34,9 @@ def _rounds(cell: Cell) -> bool:
 
 @dataclass(frozen=True)
 class Block:
-    """One group-by asked for one key: `keys` and `at` are SQL of the request's row.
+    """The SQL of one group-by for one key; `keys` and `at` are SQL of the request's row.
 
-    `cold` asks hot keys' events too, not their totals.
+    With `cold`, hot keys are computed from events, not from totals.
     """
 
     plan: GroupByPlan
@@ -46,17 +45,17 @@ class Block:
     cold: bool = False
 
     def sql(self) -> str:
-        """A SELECT of one row: f0... the features in order, `newest`, and whether the key was
-        `seen`.
+        """A SELECT of one row: f0... the features in order, `newest`, and `seen`.
+
+        `seen` is whether an entity has the key; it is null for events, where `newest` says it.
         """
         plan = self.plan
         values = self._taken() if plan.kind == "entity" and not plan.cells else self._aggregated()
         features = [
             f"{f'a.m{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)
         ]
-        seen = (
-            "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"
-        )  # of events, `newest` says it
+        # for events, `newest` says it
+        seen = "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"
         base = f"select {', '.join([*features, 'a.newest', seen])} from ({values}) a"
         if not plan.derivations:
             return base
@@ -72,7 +71,7 @@ class Block:
         return " and ".join(f"e.k{i} = {k}" for i, k in enumerate(self.keys))
 
     def _newest(self) -> str:
-        """The time of the newest fact; of an entity, the end of the snapshot in force."""
+        """SQL of the time of the newest fact; for an entity, the end of the snapshot in force."""
         if self.plan.timeless:
             return "null::int8"
         if self.plan.kind == "entity":
@@ -114,7 +113,7 @@ class Block:
         ]
 
     def _scan(self, cells: Sequence[Cell]) -> str:
-        """The rows that any of these cells counts."""
+        """SQL that is true for rows that any of these cells counts."""
         if self.plan.kind == "entity":
             return self._in_force()
         widest = max(
@@ -125,7 +124,7 @@ class Block:
     # --- cells
 
     def _values(self, cell: Cell, cells: Sequence[Cell]) -> Values:
-        """A cell's arguments, and what a scanned row must be to count.
+        """A cell's arguments, and the conditions for a scanned row to count.
 
         A window that is the scan's own is not tested again.
         """
@@ -146,9 +145,7 @@ class Block:
         return Values(arguments, kinds, keep, time, [f"e.{quoted(o)}" for o in self.plan.order])
 
     def _window(self, cell: Cell, cells: Sequence[Cell]) -> list[str]:
-        """What tells the rows of a cell's window among those of the scan, where the scan's own is
-        wider.
-        """
+        """The condition for rows in a cell's window, where the scan is wider than it."""
         whole = (
             self.plan.kind == "entity"
             or cell.length is None
@@ -157,7 +154,7 @@ class Block:
         return [] if whole else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
 
     def _aggregated(self) -> str:
-        """One row: every cell under its name, maps by feature, and `newest`."""
+        """A SELECT of one row: every cell under its name, maps by feature, and `newest`."""
         plan = self.plan
         plain = [c for c in plan.cells if not self._bucket(c) and not c.each]
         placed = [c for c in plain if c.reduction in PLACED and plan.kind == "events"]
@@ -209,7 +206,7 @@ class Block:
         return next((f.by for f in self.plan.features if cell.name in f.cells), None)
 
     def _carrying(self, cells: Sequence[Cell]) -> list[Cell]:
-        """Of these cells, those whose events may be forgotten, and told by a state."""
+        """Of these cells, those whose events may be forgotten and kept as totals."""
         there = (
             retained_totals.merged(self.plan)
             if self.plan.retain is not None and retained_totals.possible(self.plan)
@@ -218,7 +215,7 @@ class Block:
         return [c for c in cells if c in there]
 
     def _merged(self, scan: str, cells: Sequence[Cell]) -> str:
-        """The values of cells from the totals that a scan made and those that are carried."""
+        """A SELECT of cells' values from a scan's totals and the totals of forgotten events."""
         mine, made = (
             self._carrying(cells),
             layout(self.plan, retained_totals.merged(self.plan), "w")[1],
@@ -253,9 +250,9 @@ class Block:
         return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
 
     def _quick(self, cells: Sequence[Cell]) -> list[str]:
-        """What tiles answer for a hot key, behind a function that no other key starts.
+        """FROM items: for a hot key a function over tiles, which no other key calls.
 
-        A scan of the window for the others.
+        Other keys get a scan of the window.
         """
         is_key = " and ".join(f"z.k{i} = {k}" for i, k in enumerate(self.keys))
         whether = f"(select 1) one left join {hot_keys.keys_of(self.plan)} z on {is_key}"
@@ -267,8 +264,9 @@ class Block:
         return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
 
     def _summed(self, cell: Cell) -> str:
-        """A sum or mean of doubles: of many, added once more as decimals, since each addition
-        rounds (rule 11).
+        """SQL of a sum or mean of doubles.
+
+        If there are many, they are added again as decimals, since each addition rounds (rule 11).
         """
         values = self._values(cell, [cell])
         name = "sum" if cell.reduction == "sum" else "avg"
@@ -279,7 +277,7 @@ class Block:
         return f"case when s.many > {FEW} then ({exact}) else s.{cell.name} end as {cell.name}"
 
     def _placed(self, cell: Cell) -> str:
-        """Found by the index from one end of the window, however long it is."""
+        """SQL of a value that the index finds from one end of the window, however long that is."""
         values, last = self._values(cell, [cell]), cell.reduction.startswith("last")
         where = " and ".join([*self._within(cell), *values.keep])
         rows = (
@@ -314,8 +312,9 @@ class Block:
         return f"jsonb_array_elements(e.{quoted(column)}) with ordinality u(v, m)"
 
     def _unfolded(self, column: str, fold: str | None, by: str | None = None) -> str:
-        """The cells that reduce the elements of one column: as values, or told apart by key or
-        position (rule 15); one row, or one a bucket.
+        """A SELECT of the cells that reduce elements of one column: one row, or one a bucket.
+
+        The result is values, or is split by map key or list position (rule 15).
         """
         cells = self._of_branch(column, fold, by)
         made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
@@ -347,12 +346,13 @@ class Block:
 
     @staticmethod
     def _done(cells: Sequence[Cell]) -> str:
-        """Each cell's value, from what its aggregate gave in `s`."""
+        """SQL of each cell's value from its aggregate's result in `s`."""
         return ", ".join(f"{finished(c, f's.{c.name}')} as {c.name}" for c in cells)
 
     def _seen(self, cell: Cell, cells: Sequence[Cell]) -> str:
-        """Whether a row brings a map's key or a list's position into the result: a key by a value
-        that counts, a position by any list.
+        """SQL of whether a row brings a map's key or a list's position into the result.
+
+        A value that counts brings its key; any list brings its positions.
         """
         values = self._values(cell, cells)
         tests = values.keep if cell.fold == "map" else self._window(cell, cells)
@@ -375,8 +375,9 @@ class Block:
         return [(i, f) for i, f in enumerate(self.plan.features) if f.by == by]
 
     def _bucketed(self, by: str) -> str:
-        """One row: each feature as a map from the bucket's value, without entries that nothing
-        contributed to (rule 14).
+        """A SELECT of one row: each feature as a map by the bucket's value.
+
+        Entries that nothing contributed to are left out (rule 14).
         """
         features = self._mapped(by)
         cells = [c for c in self.plan.cells if any(c.name in f.cells for _, f in features)]
@@ -411,14 +412,14 @@ class Block:
 
     @staticmethod
     def _beside(value: str, cell: Cell) -> str:
-        """A cell of elements in a bucket whose lists may all be empty: counts are 0 there."""
+        """A cell of elements in a bucket; counts are 0 where all lists are empty."""
         counts = cell.fold is None and cell.reduction in COUNTS
         return f"coalesce({value}, 0) as {cell.name}" if counts else f"{value} as {cell.name}"
 
     def _any(self, feature: Feature, cells: Sequence[Cell]) -> str:
-        """Whether a row contributes to a feature.
+        """SQL of whether a row contributes to a feature.
 
-        Of a list whose elements are reduced, the list itself.
+        Where elements of a list are reduced, the list itself contributes.
         """
         mine = [c for c in cells if c.name in feature.cells]
         kept = [
@@ -438,13 +439,13 @@ class Block:
 
 
 def _known(part: PartPlan, plan: Plan) -> str:
-    """Whether no key of the part is null (rule 17)."""
+    """SQL of whether no key of the part is null (rule 17)."""
     names = [k.name for k in plan.keys]
     return " and ".join(f"q.k{names.index(left)} is not null" for left, _ in part.keys)
 
 
 def _masked(feature: Feature, value: str, part: PartPlan, plan: Plan, newest: str) -> str:
-    """A feature that is null where a key is, or where the key's data is too old (rule 17)."""
+    """SQL of a feature, null where a key is null or the key's data is too old (rule 17)."""
     tests = [_known(part, plan)] if feature.never_null or part.max_age is not None else []
     if part.max_age is not None:
         tests.append(f"({newest} is null or q.t - {newest} <= {part.max_age})")
@@ -452,19 +453,20 @@ def _masked(feature: Feature, value: str, part: PartPlan, plan: Plan, newest: st
 
 
 def _whole(sql: str) -> str:
-    """The type of a key that is asked for: a decimal with more digits than a stored one has is none
-    of those.
-    """
+    """The type of a requested key; a decimal may have more digits than any stored one."""
     return "numeric" if sql.startswith("numeric") else sql
 
 
 def _by_bytes(sql: str) -> str:
-    """Texts compare by their bytes, whatever language the database has (rule 8)."""
+    """The collation for texts, which compare by bytes whatever the database's language (rule 8)."""
     return ' collate "C"' if sql == "text" else ""
 
 
 def _request(plan: Plan, *, many: bool) -> str:
-    """The rows that ask: k0... the keys, `t` in microseconds, x0... the context, `i` their number."""
+    """A FROM item with the request's rows.
+
+    Its columns are k0... the keys, `t` in microseconds, x0... the context, `i` the row's number.
+    """
     columns = [
         *((f"k{i}", _whole(c.sql)) for i, c in enumerate(plan.keys)),
         ("t", "int8"),
@@ -482,13 +484,12 @@ def _request(plan: Plan, *, many: bool) -> str:
 
 
 def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
-    """The statement of a fetch: parameters are the keys, the time in microseconds and the context,
-    as arrays where `many`.
+    """The statement of a fetch, or with `many` of a fetch for several keys.
 
-    With `cold`, no key is taken for a hot one, which is as right and slower. Columns: the row's
-    number, the id of the published plan, every output in order; then for each part its newest fact,
-    whether the key was seen, and what the store says of it: batch end, stream, horizon, and when it
-    was uploaded.
+    Parameters are the keys, the time in microseconds and the context, as arrays where `many`. With
+    `cold`, no key is treated as hot, which is as right and slower. Columns: the row's number, the
+    id of the published plan, every output in order; then for each part its newest fact, whether the
+    key was seen, and the store's state: batch end, stream, horizon, and upload time.
     """
     parts, values, told = [], [], []
     names = [k.name for k in plan.keys]

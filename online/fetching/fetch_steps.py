@@ -1,6 +1,6 @@
-"""A fetch as a talk with the store: what is asked and what becomes of it, whoever carries it.
+"""Sans-I/O steps of a fetch, so that threads and asyncio share them.
 
-Statements are yielded, rows sent back.
+They yield SQL statements and receive rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Keys = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Served:
-    """A plan made ready to be asked: its statements, and what turns a row into an answer."""
+    """A published plan with its statements, and the readers that turn a row into an answer."""
 
     id: int
     plan: Plan
@@ -54,7 +54,7 @@ class Served:
 
     @cached_property
     def outputs(self) -> list[tuple[str, Callable[[Any], Any] | None, str | None, Feature]]:
-        """(name, reader or none where the driver's value stands, part, feature) in column order."""
+        """(name, reader or None where the driver's value stands, part, feature) in column order."""
         return [
             (name, _read(f), None if part is None else _head(part), f)
             for part, f, name in self.plan.outputs
@@ -77,18 +77,18 @@ class Served:
 
     @cached_property
     def spans(self) -> list[int]:
-        """How far back each part looks."""
+        """How far back each part looks, in microseconds."""
         return [self.plan.group_by(p.group_by).reach for p in self.plan.parts]
 
     @cached_property
     def entire(self) -> list[bool]:
-        """Which parts count all time by rows alone, as a plan of a store that forgets nothing does."""
+        """Which parts have features over all time and no retention, so that they need all rows."""
         group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
         return [g.retain is None and retained_totals.possible(g) for g in group_bys]
 
     @cached_property
     def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
-        """Each part's head, and where its keys stand in the request."""
+        """Each part's head, and the positions of its keys in the request."""
         names = [k.name for k in self.plan.keys]
         return [
             (_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts
@@ -96,12 +96,10 @@ class Served:
 
 
 def _read(feature: Feature) -> Callable[[Any], Any] | None:
-    """What makes an answer's value of the driver's; none where it is one already."""
+    """The reader that makes an answer's value from the driver's; None where it is one already."""
     if feature.sketch is not None:
-        # sketches are loaded where they are served
-        from workbench.online.fetching.sketch_values import (  # noqa: PLC0415
-            estimator,
-        )
+        # PLC0415: sketches are loaded only where they are served
+        from workbench.online.fetching.sketch_values import estimator  # noqa: PLC0415
 
         return estimator(feature)
     return None if plain(feature) else reader(feature.type)
@@ -113,7 +111,7 @@ def _head(part: PartPlan) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A statement for the store, to be asked prepared and in binary; its answer is the rows."""
+    """A statement for the store, to be run prepared and in binary; the reply is its rows."""
 
     sql: str
     row: Sequence[Any]
@@ -121,7 +119,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """The plan that is published under a name now; its answer is a `Served`."""
+    """A request for the plan that is published under a name now; the reply is a `Served`."""
 
     name: str
 
@@ -129,9 +127,9 @@ class Lookup:
 Talk = Generator[Question | Lookup, Any, Any]
 
 
-# no error: the plan that was held is not the one that is published
+# N818: it is no error that the plan at hand is not the published one
 class Changed(Exception):  # noqa: N818
-    """What is published under the name is another plan than the one that was asked."""
+    """The plan published under the name is no longer the one that was used."""
 
 
 CHANGED = (
@@ -139,14 +137,12 @@ CHANGED = (
     psycopg.errors.UndefinedColumn,
     psycopg.errors.InvalidSqlStatementName,
 )
-LOST = (
-    psycopg.OperationalError,
-    psycopg.InterfaceError,
-)  # of the connection or the server: a fetch changes nothing, and may be asked again
+# of the connection or the server: a fetch changes nothing, and may be retried
+LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 
 
 def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
-    """The whole of a fetch; it ends with what was served, and its `Answer` or `Answers`."""
+    """The steps of a fetch; returns what was served, and its `Answer` or `Answers`."""
     for _ in range(TRIES):
         try:
             return served, (yield from _answers(served, keys, key, us, context))
@@ -172,7 +168,7 @@ def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, 
 def logged(
     log: ServedLog | None, served: Served, found: Answer | Answers, us: int, began: int
 ) -> Answer | Answers:
-    """The answer, once the served log was offered it."""
+    """Offer an answer to the served log, and return it."""
     if log is not None:
         log.offer(
             served.id, served.plan, (found,) if isinstance(found, Answer) else found, us, began
@@ -237,7 +233,7 @@ def _by_part(
     lacking: Mapping[str, str],
     error: psycopg.DataError,
 ) -> Talk:
-    """Each part by itself, so that the failure of one does not hide the others' answers."""
+    """Fetch each part by itself, so that a failing part does not hide the others' answers."""
     values: dict[str, Any] = dict.fromkeys(served.names)
     parts: dict[str, PartStatus] = {}
     errors = dict(lacking)
@@ -272,11 +268,11 @@ def _by_part(
 
 
 def _blame(plan: Plan, row: list[Any]) -> Talk:
-    """What went wrong in the one part of a plan, and in which of its features.
+    """What went wrong in a plan's only part, and in which of its features.
 
     An empty text where none of them fails alone.
 
-    A hot key's features are made together by a function, so that each is asked of the events here.
+    A function computes a hot key's features together, so each is computed from events here.
     """
     (group_by,) = (plan.group_by(part.group_by) for part in plan.parts)
     wrong = yield from _failing(plan, partial(_with_features, group_by), group_by.features, row)
@@ -302,8 +298,9 @@ def _failing(
     features: tuple[Feature, ...],
     row: list[Any],
 ) -> Talk:
-    """The names of these features that fail, by what is said of them: found by halves of the
-    group-by that is `narrowed` to them.
+    """The names of features that fail, by error message.
+
+    It bisects: `narrowed` gives the group-by with some of the features only.
     """
     if not features:
         return {}
@@ -409,9 +406,9 @@ def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> N
 
 
 def check(plan: Plan, one: Keys) -> None:
-    """Whether a row of keys and context can be asked: StoreError that says why not.
+    """Raise StoreError where a row of keys and context cannot be fetched.
 
-    Asks nothing of the store.
+    It does not ask the store.
     """
     _check_names(plan, one)
     asked, given = _parted(plan, one, {})
@@ -432,7 +429,7 @@ def _check_names(plan: Plan, asked: Keys) -> None:
 
 
 def _parted(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[Keys, Mapping[str, Any]]:
-    """A row's keys, and its context: what all rows have, then its own."""
+    """A row's keys, and its context: the context of all rows, then the row's own."""
     if not plan.context:
         return one, context
     own = {c.name: one[c.name] for c in plan.context if c.name in one}
@@ -457,7 +454,7 @@ def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) ->
 
 
 def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:
-    """A sentence for each derivation whose request-time data is not given (rule 16)."""
+    """A sentence for each derivation that lacks its request-time data (rule 16)."""
     found = {}
     for feature in plan.derivations:
         lacking = [c for c in feature.context if c not in context]

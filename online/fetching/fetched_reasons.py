@@ -1,4 +1,4 @@
-"""The events behind one value: which of the key's rows lie in the window, and what each brings."""
+"""The events behind one value: which rows of the key lie in the window, and what each adds."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ MOST = 10_000  # events that are listed
 
 @dataclass(frozen=True)
 class Event:
-    """One row of the window: when it happened, what is reduced of it, and whether it counts.
+    """One row of the window: its time, the inputs of the reduction, and whether it counts.
 
-    If not, why.
+    `why` says why it does not.
     """
 
     time: datetime | None
@@ -43,7 +43,7 @@ class Event:
 class Reasons:
     """The rows in the window of one feature of one key, oldest first.
 
-    [start, end) in time, no start for all time.
+    The window is [start, end), with None as the start for all time.
     """
 
     name: str
@@ -53,9 +53,8 @@ class Reasons:
     end: datetime
     events: tuple[Event, ...]
     value: Any = None
-    carried: datetime | None = (
-        None  # before which events were forgotten, which count and are not listed
-    )
+    # events before it were forgotten: they count and are not listed
+    carried: datetime | None = None
 
     def __repr__(self) -> str:
         keys = ", ".join(f"{k}={v!r}" for k, v in self.keys.items())
@@ -81,9 +80,9 @@ class Reasons:
         return written(lines)
 
     def to_pandas(self) -> Any:
-        """One row an event: `time`, what is reduced of it, whether it `counts` and `why`.
+        """One row for each event: `time`, the inputs, whether it `counts` and `why`.
 
-        An input that is called as one of these has `_` behind its name.
+        An input whose name is one of these has `_` appended.
         """
         import pandas as pd  # noqa: PLC0415 only here
 
@@ -101,7 +100,7 @@ def _clock(time: datetime | None) -> str:
 
 @dataclass(frozen=True)
 class Question:
-    """One feature of one key at a time, found in a plan."""
+    """A question about one feature of one key at a time, resolved in a plan."""
 
     plan: Plan
     group_by: GroupByPlan
@@ -112,19 +111,19 @@ class Question:
 
     @property
     def cells(self) -> list[Cell]:
-        """The reductions that the feature is made of."""
+        """The reductions that the feature needs."""
         return [c for c in self.group_by.cells if c.name in self.feature.cells]
 
     @property
     def start(self) -> int | None:
-        """The first instant of the window; none for all time."""
+        """The first instant of the window, in microseconds; None for all time."""
         if not self.cells or self.cells[0].length is None:
             return None
         first, hop = self.at - self.cells[0].length, self.cells[0].hop
         return first if hop is None else first // hop * hop
 
     def event(self, row: Mapping[str, Any]) -> Event:
-        """What one row brings."""
+        """The event of one row."""
         columns = {c.name: c for c in self.group_by.stored}
         used = list(dict.fromkeys(c for cell in self.cells for c in cell.inputs.values())) or [
             c for c in columns if quoted(c) in self.feature.expression
@@ -148,7 +147,7 @@ class Question:
     def reasons(
         self, rows: Sequence[Mapping[str, Any]], value: Any = None, carried: int | None = None
     ) -> Reasons:
-        """The rows, told; `carried` is the horizon before which some were forgotten."""
+        """The `Reasons` of rows; some events before the horizon `carried` were forgotten."""
         start = None if self.start is None else moment(self.start)
         return Reasons(
             self.plan.name,
@@ -163,7 +162,7 @@ class Question:
 
 
 def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> str | None:
-    """Why a row does not count for a cell, or none where it does."""
+    """Why a row does not count for a cell, or None where it does."""
     for argument, name in cell.inputs.items():
         if argument == "where" and row[name] is not True:
             return f"{columns[name].label} is not true"
@@ -173,9 +172,9 @@ def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> 
 
 
 def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Question:
-    """The feature, by its name in the answer.
+    """Resolve a feature by its name in the answer.
 
-    StoreError that says what there is, if it is no reduction of rows.
+    StoreError with what there is, if it is not a reduction of rows.
     """
     found = next(((p, f) for p, f, name in plan.outputs if name == feature), None)
     if found is None:

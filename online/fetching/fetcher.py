@@ -1,4 +1,4 @@
-"""Keys and a time in, features out: one statement a request."""
+"""The fetcher: from keys and a time to features, with one statement a request."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 
 
 class Fetcher:
-    """Answers of one store: `fetch` for one key or many, now or at a past time.
+    """A fetcher of one store: `fetch` for one key or many, now or at a past time.
 
-    Safe to use from several threads: each request has a connection of its own meanwhile. With
-    `sample`, a share of the keys from 0 to 1, their answers and those with errors are written to
-    the table `workbench.served` behind the requests' back, under the name of a `client`;
-    `log.logged` and `log.dropped` count them, and `close` writes the last.
+    It is safe to use from several threads: each request has a connection of its own. With `sample`,
+    a share of the keys from 0 to 1, answers for those keys and answers with errors are written
+    asynchronously to the table `workbench.served`, with the name of the `client`. `log.logged` and
+    `log.dropped` count them, and `close` writes the last.
     """
 
     def __init__(self, store: Store, *, sample: float = 0.0, client: str = "python") -> None:
@@ -45,7 +45,7 @@ class Fetcher:
         self._served: dict[str, Served] = {}
 
     def served(self, name: str, *, fresh: bool = False) -> Served:
-        """What is served under a name; StoreError where nothing is."""
+        """The plan that is served under a name; StoreError where there is none."""
         found = None if fresh else self._served.get(name)
         if found is None:
             found = self._served[name] = Served(*self.store.plan(name, fresh=True))
@@ -61,7 +61,7 @@ class Fetcher:
         context: Mapping[str, Any] | None = None,
         **key: Any,
     ) -> Any:
-        """See `online.fetch`."""
+        """Fetch features as `online.fetch` does."""
         us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(self.served(name), keys, key, us, context or {})
         said: Any = None
@@ -89,12 +89,12 @@ class Fetcher:
         self.close()
 
     def close(self) -> None:
-        """Write what the served log holds; so does the end of a `with` over the fetcher."""
+        """Write out the served log; the end of a `with` over the fetcher does so too."""
         if self.log is not None:
             self.log.close()
 
     def _asked(self, question: Question) -> list[tuple[Any, ...]]:
-        """The rows; asked again where the connection is lost, for the server may be back."""
+        """A statement's rows, with retries on lost connections, since the server may be back."""
         for left in reversed(range(TRIES)):
             try:
                 return self._rows(question)
@@ -136,31 +136,29 @@ def fetch(
     context: Mapping[str, Any] | None = None,
     **key: Any,
 ) -> Any:
-    """The features of a published name for one key, or many: what a backfill of these keys and this
-    time would give.
+    """The features of a published name for one key or many, as a backfill would give them.
 
-    One statement to the store, whatever the number of keys and parts.
+    It takes one statement to the store, whatever the number of keys and parts.
 
     Parameters
     ----------
     store, name
-        Where, and what: a join or a group-by.
+        The store, and the published name of a join or a group-by.
     keys
         One mapping of key to value, or a sequence of them, a DataFrame or an Arrow table;
         `user_id="5"` is short for one.
-        Of a join, keys are named as the columns of its left are. Rows may carry context columns
-        too.
+        For a join, keys are named as the columns of its left. Rows may have context columns too.
     at
-        As of when: a datetime, an ISO text or microseconds since 1970, UTC; by default now. Events
-        at `at` or later do not count.
+        The query time: a datetime, an ISO text or microseconds since 1970, UTC; by default now.
+        Events at `at` or later do not count.
     context
         The columns of a join's left, besides keys, that its derivations use: known at request time
         alone.
     **key
-        One key, column by column, in the place of `keys`.
+        One key, column by column, instead of `keys`.
 
-    Returns an `Answer`, a mapping of features that carries each part's status, or `Answers` for
-    many, in their order. Raises StoreError for an unknown name, wrong or missing keys, values of
-    another type, and times older than the store keeps.
+    Returns an `Answer`, a mapping of features that has each part's status, or `Answers` for many,
+    in their order. Raises StoreError for an unknown name, wrong or missing keys, values of another
+    type, and times older than the store keeps.
     """
     return store.fetcher.fetch(name, keys, at=at, context=context, **key)

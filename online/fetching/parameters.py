@@ -1,4 +1,4 @@
-"""Keys and context as a statement's parameters, by their Postgres type."""
+"""Keys and context as parameters of a statement, checked by Postgres type."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ACCEPTED: dict[str, tuple[type, ...]] = {
 def parameter(column: Column, value: Any, what: str = "key") -> Any:
     """A key or context value as a parameter of its column's type; StoreError for another type.
 
-    numpy's scalars are taken as what they hold.
+    numpy's scalars are accepted as the values they hold.
     """
     value = value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
     if value is None or absent(value):
@@ -67,13 +67,14 @@ def parameter(column: Column, value: Any, what: str = "key") -> Any:
 
 
 def absent(value: Any) -> bool:
-    """What pandas has for missing values: NaN, NaT, and NA, which says of no comparison that it is
-    true.
+    """Whether a value is one of pandas's missing values: NaN, NaT, or NA.
+
+    A comparison with NA is never true.
     """
     return type(value).__name__ == "NAType" or (
         value.is_nan()
         if isinstance(value, Decimal)
-        # they are not themselves
+        # PLR0124: NaN and NaT do not equal themselves
         else isinstance(value, float | datetime) and value != value  # noqa: PLR0124
     )
 

@@ -1,7 +1,8 @@
-"""The served log: a sample of what was answered, written behind the answers' back.
+"""The served log: a sample of the answers, written asynchronously.
 
-What a monitor needs to tell why a served value differs from a recomputed one is known only while it
-is served: the plan, and for each part its status, batch end, newest fact and last write.
+It keeps what a monitor needs to explain why a served value differs from a recomputed one, and what
+is known only at that time: the plan, and for each part its status, batch end, newest fact and last
+write.
 """
 
 from __future__ import annotations
@@ -73,17 +74,18 @@ NAME = "feature-workbench served log"
 
 
 def share_of(plan: Plan, asked: Mapping[str, Any]) -> float:
-    """Where a key falls in [0, 1): it is sampled where that is below the share, by every process
-    and at every time.
+    """A key's place in [0, 1): it is sampled where that is below the share.
+
+    It does not depend on the process or the time.
     """
     told = json.dumps([_told(c, asked.get(c.name)) for c in plan.keys])
     return int.from_bytes(blake2b(told.encode(), digest_size=8).digest()) % STEPS / STEPS
 
 
 def _told(column: Column, value: Any) -> Any:
-    """A key's value as one text, whichever of Python's types it came in."""
+    """A key's value as one text, whichever of Python's types it has."""
     value = value.item() if hasattr(value, "item") else value
-    # NaN, a missing key
+    # PLR0124: NaN, a missing key, does not equal itself
     if value is None or value != value or isinstance(value, bool):  # noqa: PLR0124
         return value if isinstance(value, bool) else None
     if isinstance(value, int | float | Decimal):
@@ -94,12 +96,11 @@ def _told(column: Column, value: Any) -> Any:
 
 
 class ServedLog:
-    """Answers on their way to the table `workbench.served`: offered by requests, written by a
-    thread.
+    """Answers on their way to the table `workbench.served`: requests offer them, a thread writes.
 
-    An offer never waits and never fails: beyond what the ring holds, and where the server is gone,
-    answers are dropped and counted. `logged` and `dropped` say how many, and `trouble` why the last
-    could not be written.
+    An offer never waits and never fails: if the queue is full, or the server is gone, answers are
+    dropped and counted. `logged` and `dropped` say how many, and `trouble` why the last could not
+    be written.
     """
 
     def __init__(
@@ -126,13 +127,13 @@ class ServedLog:
 
     @property
     def waiting(self) -> int:
-        """Answers that are not written yet."""
+        """The number of answers that are not written yet."""
         return len(self._ring) + len(self._writing)
 
     def offer(self, key: int, plan: Plan, answers: Iterable[Answer], us: int, began: int) -> None:
-        """Take those answers of a request whose key is sampled, or that have an error.
+        """Take the answers of a request whose key is sampled, or that have an error.
 
-        `began` by `time.perf_counter_ns`.
+        `began` is a time by `time.perf_counter_ns`.
         """
         try:
             chosen = [(n, a, r) for n, a in enumerate(answers) if (r := self._reason(plan, a))]
@@ -145,7 +146,7 @@ class ServedLog:
             )
             head = (plan.name, key, plan.hash, us, now, took, self.client, self.share)
             rows = [
-                # our own answer
+                # SLF001: an answer of our own
                 (request, n, *head, r, a.asked, a.context, _kept(a._values), a.errors, a.parts)  # noqa: SLF001
                 for n, a, r in chosen
             ]
@@ -161,7 +162,7 @@ class ServedLog:
             self.dropped += 1
 
     def _reason(self, plan: Plan, answer: Answer) -> str | None:
-        """Why an answer is logged, if it is."""
+        """Why an answer is logged, or None where it is not."""
         if self.share >= 1 or (self.share and share_of(plan, answer.asked) < self.share):
             return "key"
         failed = any(p.status == "error" for p in answer.parts.values()) or (
@@ -205,16 +206,15 @@ class ServedLog:
         self._hang_up()
 
     def _flush(self) -> None:
-        """Write all that waits; where the server is gone, the batch is kept for the next time."""
+        """Write all that waits; where the server is gone, keep the batch for the next time."""
         while self._writing or self._ring:
             with self._lock:
                 while self._ring and len(self._writing) < BATCH:
                     self._writing.append(self._ring.popleft())
             try:
                 self._write()
-            except (
-                psycopg.errors.UniqueViolation
-            ):  # it was written, and the server was lost before it said so
+            # it was written, and the server was lost before it said so
+            except psycopg.errors.UniqueViolation:
                 self.logged += len(self._writing)
             except StoreError as error:
                 self._troubled(str(error))
@@ -229,13 +229,13 @@ class ServedLog:
             self._writing = []
 
     def _troubled(self, sentence: str) -> None:
-        """Say why answers are not logged, once for each reason."""
+        """Warn why answers are not logged, once for each reason."""
         if sentence != self.trouble:
             log.warning("answers are served and not logged: %s", sentence)
         self.trouble = sentence
 
     def _write(self) -> None:
-        """One COPY, whole or not at all."""
+        """Write the batch in one COPY, all or nothing."""
         rows = []
         for row in self._writing:
             try:
@@ -258,15 +258,13 @@ class ServedLog:
 
 
 def _number() -> UUID:
-    """An id that is larger than those before it: milliseconds since 1970, then chance (RFC 9562,
-    version 7).
-    """
+    """An id that sorts by time: milliseconds since 1970, then random bits (RFC 9562, version 7)."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10))
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
 def _kept(value: Any) -> Any:
-    """A value that its receiver cannot change any more."""
+    """A copy of a value, which its receiver cannot change."""
     if isinstance(value, list):
         return [_kept(v) for v in value]
     return {k: _kept(v) for k, v in value.items()} if isinstance(value, dict) else value
@@ -295,9 +293,7 @@ def _us(at: datetime | None) -> int | None:
 
 @dataclass(frozen=True)
 class Logged:
-    """One answer as it was logged, and of which request: the answer's values have the types they
-    were answered in.
-    """
+    """A logged answer, with its request; its values have the types they were answered in."""
 
     request: UUID
     number: int
@@ -313,8 +309,9 @@ class Logged:
 def logged(
     store: Store, name: str, *, since: int = -(2**63), until: int = 2**63 - 1
 ) -> list[Logged]:
-    """What was logged of a name for times in [since, until), microseconds since 1970, in the order
-    it was asked.
+    """The logged answers of a name for times in [since, until), in order of the requests.
+
+    Times are in microseconds since 1970.
     """
     with store.connection() as con:
         rows = con.execute(READ, (name, since, until)).fetchall()
@@ -361,5 +358,5 @@ def _logged(row: Sequence[Any], plans: dict[int, Plan]) -> Logged:
 
 
 def _typed(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:
-    """Values of these types, in the types' order."""
+    """Values read as these types, in the types' order."""
     return {name: reader(type_)(values[name]) for name, type_ in types.items() if name in values}

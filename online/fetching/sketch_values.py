@@ -1,5 +1,6 @@
-"""What sketches estimate of a window's values (semantics rule 13): Postgres has no DataSketches, so
-the fetcher makes them.
+"""Estimates by sketches over a window's values (rule 13), made by the fetcher.
+
+Postgres has no DataSketches.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ DAY_ONE = date(1970, 1, 1)
 
 
 def _hashed(value: Any) -> int | float | str:
-    """A value as sketches take it: texts and doubles as they are, whole numbers and times as 64
-    bits, anything else as text.
+    """A value as sketches take it.
+
+    Texts and doubles stay, whole numbers and times are 64 bits, anything else is text.
     """
     match value:
         case str() | float():
@@ -90,9 +92,9 @@ KINDS = {
 
 
 def estimator(feature: Feature) -> Callable[[Any], Any]:
-    """What makes the feature of the values that the store lists for it.
+    """A function that computes the feature from the values that the store lists for it.
 
-    Null where the store says null.
+    It returns None where the store gives null.
     """
     assert feature.sketch is not None  # noqa: S101 the caller has looked
     made, element = (

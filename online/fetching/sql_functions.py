@@ -1,5 +1,6 @@
-"""A served name as a Postgres function: features for any service that has a Postgres driver, with
-one call and no client of ours.
+"""A served name as a Postgres function, for any service with a Postgres driver.
+
+A service needs one call, and no client of ours.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def signature(plan: Plan) -> str:
 
 
 def lacking(plan: Plan) -> str | None:
-    """Why a plan can have no function, or none: a sentence."""
+    """The sentence that says why a plan can have no function, or None."""
     long = [
         n
         for n in [plan.name, *(name for *_, name in plan.outputs), *(k.name for k in plan.keys)]
@@ -59,7 +60,7 @@ def lacking(plan: Plan) -> str | None:
 
 
 def partial(plan: Plan) -> str | None:
-    """What the function leaves out, in a sentence, or none."""
+    """The sentence that says which features the function leaves out, or None."""
     lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
     return (
         f"the SQL function of {plan.name} has no {', '.join(lacks)}: sketches are made by fetch and"
@@ -70,7 +71,10 @@ def partial(plan: Plan) -> str | None:
 
 
 def created(plan: Plan) -> list[str]:
-    """The statements that make the function; it answers for who may not read the tables."""
+    """The statements that create the function.
+
+    It answers callers that may not read the tables, too.
+    """
     arguments = [f"{quoted(k.name)} {k.sql}" for k in plan.keys]
     arguments += [
         '"at" timestamptz default clock_timestamp()',
@@ -84,9 +88,8 @@ def created(plan: Plan) -> list[str]:
     columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in served]
     time = len(plan.keys) + 1
     instant = f"(extract(epoch from coalesce(${time}, clock_timestamp())) * 1000000)::int8"
-    sql = re.sub(
-        rf"\${time}::int8 as t\b", f"{instant} as t", statement(plan, many=False), count=1
-    )  # the first is the request's: texts may say so too
+    # only the first, which is the request's: texts may contain it too
+    sql = re.sub(rf"\${time}::int8 as t\b", f"{instant} as t", statement(plan, many=False), count=1)
     chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, feature, _ in served)
     body = (
         f"#variable_conflict use_column\nbegin {_kept(plan, instant)}return query select {chosen}"
@@ -115,7 +118,7 @@ def created(plan: Plan) -> list[str]:
 
 
 def _kept(plan: Plan, instant: str) -> str:
-    """What refuses times that are older than the store keeps (rule 19)."""
+    """PL/pgSQL that refuses times older than the store keeps (rule 19)."""
     tests = [
         f"(s.rows = {text(g.table)} and {instant} - {g.reach} < s.horizon)"
         for g in plan.group_bys
@@ -134,7 +137,7 @@ def _kept(plan: Plan, instant: str) -> str:
 
 
 def dropped(plan: Plan) -> str:
-    """The statement that removes it."""
+    """The statement that drops the function."""
     return f"drop function if exists {signature(plan)}"
 
 

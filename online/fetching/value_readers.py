@@ -1,4 +1,4 @@
-"""Values of features, from what the driver gives, by their Ibis type."""
+"""Readers that turn the driver's values into feature values, by Ibis type."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def loads(data: str | bytes) -> Any:
-    """JSON as Postgres sends it, with every digit of its numbers."""
+    """Parse JSON as Postgres sends it, with every digit of its numbers."""
     return json.loads(data, parse_float=Decimal)
 
 
@@ -43,7 +43,7 @@ LEAVES: dict[str, Callable[[Any], Any]] = {
 
 @cache
 def reader(type_: str) -> Callable[[Any], Any]:
-    """What makes a value of this Ibis type from what the driver gives; null stays null."""
+    """A function that reads the driver's value as this Ibis type; null stays None."""
     inner = _reader(type_.lstrip("!"))
     return lambda value: None if value is None else inner(value)
 

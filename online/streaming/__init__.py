@@ -1,1 +1,1 @@
-"""Streaming: from a topic's messages to servable rows, exactly once."""
+"""Streaming: messages of topics become rows that fetches can read, each exactly once."""

@@ -1,6 +1,4 @@
-"""The updater's write: a batch of messages becomes rows, with their offsets, in one transaction
-(semantics rule 21).
-"""
+"""The updater's write: messages become rows, with their offsets, in one transaction (rule 21)."""
 
 from __future__ import annotations
 
@@ -45,14 +43,13 @@ OWN_FAULTS = ("22", "23", "54")
 
 @dataclass(frozen=True)
 class Messages:
-    """Messages of one topic: their columns as the source's table has them, and each one's partition
-    and offset.
+    """Messages of one topic, as columns of the source's table, with their partitions and offsets.
 
-    `spans` says for a partition which offsets were read, from the first to before the second: some
-    hold no message of ours. `appended` are Kafka's times in milliseconds, `payloads` what came, and
-    `dead` what could not be read. `passed` are no events, and nothing is wrong with them:
-    partition, offset and what they are, a name of `Counts`. `keys` and `headers` are there where
-    columns come from them.
+    `spans` has the offsets that were read, by partition, from the first to before the second: some
+    hold no message of ours. `appended` are Kafka's times in milliseconds, `payloads` the messages
+    as they came, and `dead` those that could not be read. `passed` are messages that are no events
+    though nothing is wrong with them: partition, offset and a field name of `Counts`. `keys` and
+    `headers` are there where columns come from them.
     """
 
     topic: str
@@ -70,13 +67,12 @@ class Messages:
 
 @dataclass(frozen=True)
 class Applied:
-    """What a write did: messages that were new, those that were applied before, the rows that came
-    of the new ones.
+    """The result of a write for one group-by: how many messages were new, how many repeated.
 
-    `dead` are the new ones of which none could be made. Partitions in `fenced` are another
-    updater's by now, those in `gaps` lack messages before these, from the offset told: of neither
-    anything was written. `marks` are the batch's, by their numbers, and `counts` what came of each
-    partition.
+    `rows` is how many rows the new ones became, and `dead` has those that could not become rows.
+    Another updater owns the partitions in `fenced` by now; those in `gaps` lack messages from the
+    given offset on: for both nothing was written. `marks` are the batch's, with their numbers, and
+    `counts` are messages by partition.
     """
 
     group_by: str
@@ -91,7 +87,7 @@ class Applied:
 
 
 class Poisoned(Exception):  # noqa: N818 no error yet: whoever writes decides
-    """More messages of a batch cannot be written than were allowed."""
+    """A batch has more messages that cannot be written than are allowed."""
 
     def __init__(self, dead: Sequence[Dead]) -> None:
         super().__init__(f"{len(dead)} messages")
@@ -99,9 +95,7 @@ class Poisoned(Exception):  # noqa: N818 no error yet: whoever writes decides
 
 
 class RowLevel:
-    """A group-by's row-level expression, run by DuckDB in this process over the messages of a
-    batch.
-    """
+    """A group-by's row-level expression, which DuckDB runs in this process over messages."""
 
     def __init__(self, plan: GroupByPlan) -> None:
         if "duckdb" not in plan.rows:
@@ -113,13 +107,11 @@ class RowLevel:
         self.plan, self.con = plan, duckdb.connect(config={"threads": 1})
 
     def rows(self, messages: pa.Table) -> pa.Table:
-        """The rows of the messages: keys, time, and what is stored."""
+        """Compute the rows of the messages: keys, time, and what is stored."""
         return self._run(messages, self.plan.streamed or self.plan.rows["duckdb"])
 
     def keyless(self, messages: pa.Table) -> dict[int, list[Need]]:
-        """Of the messages that no filter leaves out, those of which no event can come, by their
-        places: what each lacks.
-        """
+        """What each message lacks that passes all filters but has no key or time, by its place."""
         if not self.plan.keyless or not messages.num_rows:
             return {}
         places = pa.array(range(messages.num_rows), pa.int64())
@@ -145,14 +137,13 @@ def applied(
     epochs: Mapping[int, int] | None = None,
     most_dead: int | None = None,
 ) -> Applied:
-    """Write the messages that were not applied before, and how far their partitions are now: whole,
-    or not at all.
+    """Write the messages that were not applied before, and the new offsets: all or nothing.
 
     Messages of a partition are applied in the order of their offsets: those below the partition's
-    next offset were applied, by whatever updater, and change nothing. Those of which no row can be
-    made or stored are kept as dead letters. With `epochs`, of each partition, only what this
-    updater still owns is written. Raises Poisoned beyond `most_dead` dead letters, and StoreError,
-    of kind `away` where the same batch may be tried again.
+    next offset were applied before, by this or another updater, and change nothing. Those that
+    cannot become rows are kept as dead letters. With `epochs`, by partition, only partitions that
+    this updater still owns are written. Raises Poisoned beyond `most_dead` dead letters, and
+    StoreError, of kind `away` where the batch may be tried again.
     """
     plan = row_level.plan
     try:
@@ -201,7 +192,7 @@ def applied(
 def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) -> list[Dead]:
     """Write the rows of messages whose offsets were passed already, in the caller's transaction.
 
-    Those of which none can be made.
+    Returns the messages that could not become rows.
     """
     locked(cursor, row_level.plan)
     done = _Batch(cursor, row_level, messages, None)
@@ -212,9 +203,7 @@ def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) 
 
 
 class _Batch:
-    """One transaction's work on one group-by: rows by partition, what is at fault aside, then the
-    offsets.
-    """
+    """One transaction's work on one group-by: rows by partition, then dead letters and offsets."""
 
     def __init__(
         self,
@@ -240,8 +229,9 @@ class _Batch:
         self.newest: Mapping[int, int | None] = {}
 
     def run(self, starts: Mapping[int, int]) -> tuple[int, int]:
-        """Write what lies at or beyond these offsets, the dead letters, and how far the partitions
-        are; how many messages of theirs there are, and how many new ones.
+        """Write messages at or beyond these offsets, the dead letters, and the new offsets.
+
+        Returns how many messages the partitions have here, and how many of them are new.
         """
         told, plan = self.messages, self.row_level.plan
         self.dead += [
@@ -266,9 +256,8 @@ class _Batch:
             mine = np.flatnonzero(self.of == partition)
             seen += len(mine)
             mine = mine[self.offsets[mine] >= start]
-            offsets, first = np.unique(
-                self.offsets[mine], return_index=True
-            )  # in their order, each once
+            # in their order, each once
+            offsets, first = np.unique(self.offsets[mine], return_index=True)
             if len(offsets):
                 places.append(mine[first])
                 self._marked(
@@ -286,9 +275,7 @@ class _Batch:
         return seen, len(new) + unread
 
     def keyed(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Of these messages, those with a key and a time, the others buried: no event can come of
-        them.
-        """
+        """Of these messages, those with a key and a time; the others become dead letters."""
         found = self._lacking(places)
         for number, lacking in found.items():
             place = int(places[number])
@@ -298,9 +285,8 @@ class _Batch:
         return np.delete(places, list(found))
 
     def _lacking(self, places: np.ndarray[Any, Any]) -> dict[int, list[Need]]:
-        with suppress(
-            duckdb.Error, pa.ArrowException
-        ):  # of a bad message, which is found when it is written
+        # the error of a bad message, which is found when it is written
+        with suppress(duckdb.Error, pa.ArrowException):
             return self.row_level.keyless(self.messages.table.take(pa.array(places)))
         return {}
 
@@ -310,7 +296,7 @@ class _Batch:
             setattr(counts, name, getattr(counts, name) + 1)
 
     def _counted(self, keyed: np.ndarray[Any, Any]) -> None:
-        """What the dead, and these, of which events came, say of their partitions."""
+        """Add the dead letters, and these messages, which became events, to the counts."""
         for d in self.dead:
             self._count(d.partition, "messages", "dead")
         buried, now = {(d.partition, d.offset) for d in self.dead}, time.time_ns() // 1000
@@ -333,7 +319,7 @@ class _Batch:
                 )
 
     def _marked(self, mark: Mark, places: np.ndarray[Any, Any], newest: int | None) -> None:
-        """What these messages of a partition say of its times."""
+        """Fill a partition's mark with the times of these messages."""
         told, clock = self.messages, self.row_level.plan.time
         mark.next, mark.messages = max(mark.next, int(self.offsets[places].max()) + 1), len(places)
         if told.appended is not None:
@@ -341,9 +327,8 @@ class _Batch:
             known = [t * 1000 for t in sent if t is not None]
             mark.appended = max(known, default=None)
             mark.sent = np.array(known, np.int64) if len(known) == len(sent) else None
-        with suppress(
-            duckdb.Error, pa.ArrowException
-        ):  # of a bad message, which is found when it is written
+        # the error of a bad message, which is found when it is written
+        with suppress(duckdb.Error, pa.ArrowException):
             if clock is not None:
                 times = _instants(told.table[clock].take(pa.array(places)))
             else:
@@ -352,9 +337,8 @@ class _Batch:
                 return
             if times.null_count or len(times) != len(places):  # which message is whose is not known
                 mark.sent = None
-            mark.times = np.clip(
-                pc.drop_null(times).to_numpy(), -(2**61), 2**61
-            )  # lags of them are no overflow
+            # clipped, so that their lags do not overflow
+            mark.times = np.clip(pc.drop_null(times).to_numpy(), -(2**61), 2**61)
             span = pc.min_max(times)
             mark.oldest, mark.newest, mark.late = (
                 span["min"].as_py(),
@@ -363,8 +347,9 @@ class _Batch:
             )
 
     def attempt(self, places: np.ndarray[Any, Any]) -> None:
-        """Rows of these messages, but for those at fault: most of them show when they are staged,
-        others when each half is written.
+        """Write the rows of these messages, except those at fault.
+
+        Most of those show when they are staged, others when each half is written.
         """
         count = 0
 
@@ -384,7 +369,10 @@ class _Batch:
             self._bury(int(places[0]), error)
 
     def _sound(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Those of the messages that can be staged, the others buried; nothing is kept."""
+        """Of these messages, those that can be staged; the others become dead letters.
+
+        It writes no rows.
+        """
 
         def staged(part: np.ndarray[Any, Any]) -> None:
             self._staged(part)
@@ -407,8 +395,9 @@ class _Batch:
         return np.concatenate(sound) if sound else places[:0]
 
     def _likely(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Which messages have what often cannot be stored: a NUL in a text, or nothing where nearly
-        all have something.
+        """Which messages have what often cannot be stored.
+
+        That is a NUL in a text, or a null where nearly all have a value.
         """
         found = np.zeros(len(places), bool)
         for column in self.messages.table.take(pa.array(places)).columns:
@@ -419,7 +408,7 @@ class _Batch:
         return found if found.mean() <= RARE else np.zeros(len(places), bool)
 
     def _fault(self, do: Callable[[], None]) -> Exception | None:
-        """Do it in a savepoint; the error, where a row may be its cause."""
+        """Run a function in a savepoint; return its error, where a row may be the cause."""
         try:
             with self.cursor.connection.transaction():
                 do()
@@ -444,7 +433,7 @@ class _Batch:
             raise Poisoned(self.dead)
 
     def _stored(self, places: np.ndarray[Any, Any]) -> int:
-        """Compute and write the rows of these messages; how many."""
+        """Compute and write the rows of these messages; return how many."""
         cursor, plan = self.cursor, self.row_level.plan
         cursor.execute(rows.staging(plan))
         written = self._staged(places)
@@ -460,7 +449,7 @@ class _Batch:
         return written
 
     def _staged(self, places: np.ndarray[Any, Any]) -> int:
-        """Compute the rows of these messages and lay them ready; how many."""
+        """Compute and stage the rows of these messages; return how many."""
         made = self.row_level.rows(self.messages.table.take(pa.array(places)))
         count = copied(self.cursor, "staged", rows.columns(self.row_level.plan), made.to_batches())
         if count:
@@ -469,13 +458,14 @@ class _Batch:
 
 
 def _instants(times: pa.ChunkedArray) -> pa.ChunkedArray:
-    """In microseconds since 1970."""
+    """Times in microseconds since 1970."""
     return times.cast(pa.timestamp("us", times.type.tz)).cast(pa.int64())
 
 
 def trimmed(messages: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """The messages without the blanks at the ends of these columns' texts, and of texts in their
-    lists: the table's char(n) are read so too.
+    """The messages without blanks at the ends of texts, and of texts in lists, in these columns.
+
+    The table's char(n) columns are read so too.
     """
     for c in columns:
         made = [_trimmed(chunk) for chunk in messages[c].chunks]
@@ -492,7 +482,7 @@ def _trimmed(texts: pa.Array) -> pa.Array:
 
 
 def _own(error: Exception) -> bool:
-    """Whether a row may be the cause, and not the store."""
+    """Whether a row may be the cause of an error, and not the store."""
     if isinstance(error, psycopg.Error):
         return (error.sqlstate or "").startswith(OWN_FAULTS)
     if isinstance(error, duckdb.Error):
@@ -501,9 +491,7 @@ def _own(error: Exception) -> bool:
 
 
 def _passing(error: psycopg.Error) -> bool:
-    """Whether the same may work a moment later: a lost connection, a server that stops or lacks
-    room, a deadlock.
-    """
+    """Whether a retry may work: a lost connection, a server that stops or is full, a deadlock."""
     return error.sqlstate is None or error.sqlstate.startswith(("08", "40", "53", "55", "57", "58"))
 
 

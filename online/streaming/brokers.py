@@ -1,6 +1,4 @@
-"""Where Kafka is and by which options it is asked, and what is said where it does not answer or
-refuses us.
-"""
+"""Kafka's brokers: their configuration, and errors where they do not answer or refuse us."""
 
 from __future__ import annotations
 
@@ -26,10 +24,8 @@ from workbench.online.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-SERVERS, CONFIG = (
-    "WORKBENCH_KAFKA",
-    "WORKBENCH_KAFKA_CONFIG",
-)  # a list of host:port; a JSON file of kafka-python's options, credentials among them
+# a list of host:port; a JSON file of kafka-python's options, credentials among them
+SERVERS, CONFIG = "WORKBENCH_KAFKA", "WORKBENCH_KAFKA_CONFIG"
 # What no waiting mends: who starts the updater has to.
 SASL = (SaslAuthenticationFailedError, UnsupportedSaslMechanismError, IllegalSaslStateError)
 FINAL = (AuthorizationError, *SASL, KafkaConfigurationError, UnsupportedCodecError)
@@ -38,7 +34,7 @@ FINAL = (AuthorizationError, *SASL, KafkaConfigurationError, UnsupportedCodecErr
 def configured(
     servers: str | Sequence[str] | None = None, given: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """kafka-python's options: those given, else of the environment.
+    """The options for kafka-python: those given, else those of the environment.
 
     StoreError where no server is named.
     """
@@ -77,10 +73,10 @@ CODECS = "pip install 'feature-workbench[kafka]', which has snappy, lz4 and zstd
 def away(
     error: Exception, config: Mapping[str, Any], causes: Sequence[Exception] = ()
 ) -> StoreError:
-    """What to raise where the brokers do not answer, or what they have cannot be read: of kind
-    `broken` where it never will be.
+    """The StoreError where brokers do not answer, or what they have cannot be read.
 
-    `causes` are what connections were lost by, which the client does not tell with its own error.
+    It is of kind `broken` where waiting does not help. `causes` are errors of lost connections,
+    which the client does not report with its own error.
     """
     final = next(
         (
@@ -143,8 +139,9 @@ def away(
 
 
 class LostConnections(logging.Handler):
-    """What connections are lost by while a client is made: kafka-python logs it, and then says that
-    it could not begin.
+    """A log handler that collects why connections are lost while a client is created.
+
+    kafka-python only logs that, and then raises that it could not begin.
     """
 
     def __init__(self) -> None:
@@ -152,7 +149,7 @@ class LostConnections(logging.Handler):
         self.causes: list[Exception] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep what the client tells of, and print nothing."""
+        """Keep the errors that the client logs, and print nothing."""
         self.causes += [
             a
             for a in (record.args if isinstance(record.args, tuple) else ())

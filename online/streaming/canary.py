@@ -1,5 +1,6 @@
-"""A canary: a message that is sent through the real topic every so often and looked for in the
-store, so that silence is told from a fault.
+"""A canary: a message sent regularly through the real topic and looked for in the store.
+
+It tells silence from a fault.
 """
 
 from __future__ import annotations
@@ -29,11 +30,10 @@ LATE = 30.0  # seconds after which it is taken for lost
 
 
 class Canary:
-    """Sends `message` to a topic every `seconds`, and measures until every group-by of the topic
-    has it.
+    """Sends `message` to a topic every `seconds`, and measures until all its group-bys have it.
 
     The table `workbench.canaries` keeps when each was sent and seen. In the message {ms}, {us} and
-    {iso} stand for now, and {n} for its number: an event of a key that nobody asks for.
+    {iso} stand for now, and {n} for its number; it should be an event of a key that nobody fetches.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Canary:
                     self.measures.canary.labels(self.topic).observe(took)
 
     def once(self) -> float | None:
-        """Send one; the seconds until the store has it, none where it is stopped before.
+        """Send one canary; return the seconds until the store has it, or None if stopped before.
 
-        StoreError where it does not come.
+        StoreError where the store does not get it in time.
         """
         now = datetime.now(UTC)
         micros = int(now.timestamp() * 1_000_000)
@@ -113,7 +113,7 @@ class Canary:
         return None
 
     def stop(self) -> None:
-        """Send no more."""
+        """Stop sending."""
         self._stopping.set()
         self._thread.join()
         self.client.close(timeout=5)

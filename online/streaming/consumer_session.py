@@ -1,5 +1,6 @@
-"""One set of plans, followed until they change: one thread polls, another writes, and the store
-says where both are.
+"""A session of the updater with one set of plans: one thread polls, another writes.
+
+It ends when the plans change. The store says how far both are.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ ABSENT = 15  # seconds without a sign of life after which an updater is taken fo
 
 
 class Session:
-    """One set of plans, followed until they change: the caller's thread polls, another writes."""
+    """One set of plans, followed until it changes: the caller's thread polls, another writes."""
 
     def __init__(self, updater: Updater) -> None:
         self.updater, self.settings, self.store = updater, updater.settings, updater.store
@@ -74,9 +75,8 @@ class Session:
         self.failed: Exception | None = None
         self.worked, self._reachable = False, True
         self._unmended = set(self.topics)  # of which nothing was written yet
-        self._troubles: dict[
-            str, tuple[str, Collection[int]]
-        ] = {}  # of paused topics: why, and of which partitions
+        # by paused topic: why, and for which partitions
+        self._troubles: dict[str, tuple[str, Collection[int]]] = {}
         self._again: float | None = None  # when a topic in trouble is tried again
         for topic in list(updater.paused):
             del updater.paused[topic]
@@ -90,8 +90,9 @@ class Session:
         topic_ids: Mapping[str, str],
         tables: Collection[str] | None = None,
     ) -> dict[Place, int | StoreError | None]:
-        """These partitions are ours, of all group-bys or those of these tables: where to read them
-        from, or why they cannot be.
+        """Claim these partitions, for all group-bys or for these tables.
+
+        Returns for each where to read from, None for its first message, or why it cannot be read.
         """
         found: dict[Place, int | StoreError | None] = {}
         with self.store.connection() as con:
@@ -130,7 +131,7 @@ class Session:
         return found
 
     def released(self, places: Iterable[Place]) -> None:
-        """These partitions are ours no more; what waits of them is another's to read."""
+        """Give up these partitions, and drop waiting messages of theirs, which another reads."""
         gone = set(places)
         self.buffer.drop(gone)
         with self.lock:
@@ -139,7 +140,7 @@ class Session:
                     mine.pop(place, None)
 
     def skipped(self, place: Place, first: int, last: int) -> None:
-        """What lies outside of these offsets is gone, and passed over."""
+        """Move offsets outside of [first, last] to `first`, since messages between are gone."""
         with self.store.connection() as con:
             offsets.moved(
                 con, [p.table for p in self.topics[place[0]].plans], *place, (first, last)
@@ -148,7 +149,7 @@ class Session:
     # --- the poller
 
     def run(self) -> None:
-        """Poll until the updater is stopped, or what is published changed."""
+        """Poll until the updater is stopped, or what is published has changed."""
         if not self.plans:  # nothing has a topic yet
             self._idle()
             return
@@ -197,9 +198,9 @@ class Session:
         while not self.updater.interrupted and self.failed is None:
             if self.buffer.full:
                 consumer.hold(list(consumer.positions))
-                self.buffer.put(
-                    consumer.poll(0)
-                )  # a member that does not poll is put out of the group; what was assigned just now comes all the same
+                # a member that does not poll is put out of the group; messages of partitions that
+                # were assigned just now come all the same
+                self.buffer.put(consumer.poll(0))
                 self.buffer.room(0.5)
                 continue
             consumer.hold(self._useless(consumer))
@@ -218,22 +219,21 @@ class Session:
                     return
 
     def _healed(self) -> bool:
-        """Whether what kept a topic from being read may be over, so that it is tried again."""
+        """Whether a topic in trouble may be readable again, so that it is time for another try."""
         if self._again is None or time.monotonic() < self._again:
             return False
         self.updater.setbacks += 1
         return True
 
     def _later(self) -> float:
-        """When to try what hardly mends itself, ever less often: the others' partitions are shared
-        out anew for it.
+        """Seconds until the next try of a topic that hardly mends itself, doubling with each try.
+
+        Each try makes the group share out the other topics' partitions anew.
         """
         return AGAIN * 2.0 ** min(self.updater.setbacks, DOUBLINGS)
 
     def _useless(self, consumer: Consumer) -> list[Place]:
-        """Partitions of which nothing would be written: of topics that are paused, or another
-        updater's.
-        """
+        """Partitions whose messages would not be written: of paused topics, or not ours now."""
         with self.lock:
             return [
                 p
@@ -249,9 +249,9 @@ class Session:
             consumer.back(rewinds)
 
     def _high(self, consumer: Consumer) -> None:
-        """Say how far the topics are, which says too that we live.
+        """Store how far the topics are, which is also our sign of life.
 
-        Take over what the group gave us and its owner has left.
+        Then take over partitions that the group gave us and whose owner has gone.
         """
         with self.lock:
             mine = {
@@ -264,9 +264,8 @@ class Session:
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             offsets.high(con, mine, ends)
             self._mended(con, mine, ends)
-            for topic, told in list(
-                self._troubles.items()
-            ):  # a batch that was under way when it was told may have taken it for mended
+            # again, since a batch that was under way when it was stored may have cleared it
+            for topic, told in list(self._troubles.items()):
                 topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, *told)
             left = {
                 p: self._left(con, p, tables)
@@ -288,15 +287,13 @@ class Session:
         mine: Mapping[Place, Sequence[str]],
         ends: Mapping[Place, int],
     ) -> None:
-        """What kept a topic from being read is over where Kafka tells its ends, and it is not
-        paused.
-        """
+        """Clear the trouble of topics that are not paused and whose ends Kafka reports."""
         for (topic, partition), tables in mine.items():
             if topic not in self.updater.paused and (topic, partition) in ends:
                 topic_health.mended(con, tables, topic, [partition])
 
     def _ends(self, consumer: Consumer) -> dict[Place, int]:
-        """Where the topics end; nothing while Kafka is away, which its client would not say."""
+        """The ends of the topics; empty while Kafka is away, which its client does not say."""
         try:
             found, self._reachable = consumer.ends(), True
         except StoreError as error:
@@ -306,7 +303,7 @@ class Session:
         return found
 
     def _left(self, con: psycopg.Connection[Any], place: Place, mine: Collection[str]) -> set[str]:
-        """The tables of which an updater took this partition from us, and is gone."""
+        """The tables for which another updater took this partition from us and then disappeared."""
         before = time.time() * 1_000_000 - max(ABSENT, 3 * self.settings.refresh) * 1_000_000
         others = {p.table for p in self.topics[place[0]].plans} - {*mine}
         return {
@@ -326,7 +323,7 @@ class Session:
             raise
 
     def _store(self) -> str:
-        """A name of this store, so that two stores do not share a group."""
+        """An id of this store, so that two stores do not share a group."""
         with self.store.connection() as con:
             return str(
                 con.execute(
@@ -349,7 +346,7 @@ class Session:
             self.failed = error
 
     def _written(self, topic: Topic, polled: list[Polled]) -> None:
-        """Write, again and again while the store is away and nobody stops us.
+        """Write polled messages, with retries while the store is away and nobody stops us.
 
         Nothing that was polled is passed over.
         """
@@ -389,9 +386,7 @@ class Session:
             return
 
     def _unwritten(self, topic: str, error: StoreError) -> None:
-        """What no waiting mends is the topic's own trouble, or everybody's where no other one is
-        read.
-        """
+        """Pause a topic that cannot be written; raise the error where no other topic is read."""
         if error.kind == "unknown" and self._changed():  # unpublished since
             self.updater.reload()
         elif self.topics.keys() <= {topic, *self.updater.paused}:
@@ -400,9 +395,9 @@ class Session:
             self._paused(topic, f"{topic} is not read: {error}", again=self._later())
 
     def _amiss(self, topic: Topic, done: Written, used: Mapping[str, Mapping[Place, int]]) -> None:
-        """Leave what is another updater's, unless it is ours again since.
+        """Drop partitions that another updater owns now, unless they are ours again.
 
-        Read again what a gap was found before.
+        Partitions with gaps are read again from where the gap begins.
         """
         with self.lock:
             for table, partitions in done.amiss("fenced").items():
@@ -430,9 +425,7 @@ class Session:
                     )
 
     def _mend(self, topic: str) -> None:
-        """Once a batch is written, what kept the topic's partitions is over, also of those that are
-        empty.
-        """
+        """Clear a topic's trouble once a batch of it is written, also for its empty partitions."""
         if topic not in self._unmended:
             return
         self._unmended.discard(topic)
@@ -442,8 +435,9 @@ class Session:
             topic_health.mended(con, [p.table for p in self.topics[topic].plans], topic, mine)
 
     def _pause(self, topic: str, poisoned: Poisoned) -> None:
-        """Apply nothing more of a topic, and say so: nothing of the batch was written, and it is
-        read again by the next session.
+        """Pause a topic with too many bad messages, and say why.
+
+        Nothing of the batch was written; the next session reads it again.
         """
         first = poisoned.dead[-1]
         sentence = (

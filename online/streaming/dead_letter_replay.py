@@ -1,4 +1,4 @@
-"""Dead letters applied again, when what was wrong is mended: each once, and never twice."""
+"""Replay of dead letters once their cause is mended; each is applied at most once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 1_000
 def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tuple[int, int]:
     """Apply a group-by's dead letters again.
 
-    How many became rows, or needed none, and how many are still bad.
+    Returns how many became rows, or needed none, and how many are still bad.
 
     A message becomes a row and is marked in one transaction, so that a second call, or one at the
     same time, finds it done.

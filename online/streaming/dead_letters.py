@@ -1,5 +1,6 @@
-"""Messages of which no row could be made: kept with what they said and why, listed, and applied
-again when they can be.
+"""Dead letters: messages that could not become rows, kept with the reason, and listed.
+
+`dead_letter_replay` applies them again.
 """
 
 from __future__ import annotations
@@ -33,8 +34,10 @@ LONGEST = 2_000  # characters of a reason
 
 @dataclass(frozen=True)
 class Dead:
-    """A message that could not be applied: where it lies, what it said, why it could not, and when
-    it was appended, in milliseconds; its key and headers where columns come from them.
+    """A message that could not be applied, with the reason and the place of the message.
+
+    `appended` is Kafka's time in milliseconds; `key` and `headers` are kept where columns come from
+    them.
     """
 
     partition: int
@@ -47,7 +50,7 @@ class Dead:
 
 
 def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Jsonb | None:
-    """Headers as the table keeps them: names with their bytes in hex."""
+    """Headers as the table stores them: pairs of name and hex bytes; None without headers."""
     return (
         Jsonb([[name, None if value is None else value.hex()] for name, value in headers])
         if headers
@@ -56,14 +59,14 @@ def kept_headers(headers: Sequence[tuple[str, bytes | None]]) -> Jsonb | None:
 
 
 def read_headers(told: Any) -> list[tuple[str, bytes | None]]:
-    """From such JSON."""
+    """Headers from the JSON of `kept_headers`."""
     return [(name, None if value is None else bytes.fromhex(value)) for name, value in told or ()]
 
 
 def written(
     cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, dead: Iterable[Dead]
 ) -> None:
-    """Keep these messages of a topic, each once, in the transaction that moves its offset."""
+    """Store dead letters of a topic in the transaction that moves its offsets."""
     told = [
         (
             plan.table,
@@ -85,9 +88,7 @@ def written(
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """A dead letter as it is kept: of which group-by, from where, what it said and why it was not
-    applied; `replayed` since, or not.
-    """
+    """A stored dead letter: its group-by, place, payload and reason, and when it was `replayed`."""
 
     id: int
     group_by: str
@@ -105,7 +106,7 @@ def listed(
 ) -> list[DeadLetter]:
     """The dead letters of a group-by, or of all, newest first.
 
-    Those that were applied since only if asked for.
+    Those that were replayed are included only with `replayed`.
     """
     with store.connection() as con:
         found = con.execute(LISTED, {"name": name, "limit": limit, "replayed": replayed}).fetchall()
@@ -113,6 +114,6 @@ def listed(
 
 
 def counts(store: Store) -> dict[tuple[str, str], int]:
-    """How many there are that were not applied since, by group-by and topic."""
+    """How many dead letters were not replayed, by group-by and topic."""
     with store.connection() as con:
         return {(g, t): n for g, t, n in con.execute(COUNTED).fetchall()}

@@ -1,5 +1,7 @@
-"""kafka-python's consumer as we need it: it makes no topic, finishes its joins, and says whose
-fault is whose.
+"""kafka-python's consumer with three changes.
+
+It creates no topics, it completes joins that outlast a poll, and it says which partition an error
+belongs to.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ ALWAYS = {
 
 
 def kafka_client(config: Mapping[str, Any], **settings: Any) -> KafkaConsumer:
-    """A client that makes no topic. StoreError where Kafka is away, or refuses us."""
+    """A client that creates no topics; StoreError where Kafka is away, or refuses us."""
     with LostConnections() as lost:
         try:
             client = KafkaConsumer(**{**ALWAYS, **config, **settings})
@@ -43,11 +45,11 @@ def kafka_client(config: Mapping[str, Any], **settings: Any) -> KafkaConsumer:
 
 
 def faults_of(client: KafkaConsumer) -> dict[TopicPartition, Exception]:
-    """What keeps partitions from being read, by partition, filled by polls that no longer raise it.
+    """A dict of errors by partition, filled by polls, which no longer raise them.
 
-    kafka-python 3.0 raises such an error without its partition; where records of another one
-    came before, by a later poll, and not at all if the partition is paused by then; and it reads
-    on for ever in the records that it left half read.
+    kafka-python 3.0 raises such an error without its partition. Where records of another partition
+    came before, a later poll raises it, or none if the partition is paused by then; and it reads on
+    for ever in the records that it left half read.
     """
     faults: dict[TopicPartition, Exception] = {}
     fetcher = client._fetcher  # noqa: SLF001
@@ -76,13 +78,13 @@ def faults_of(client: KafkaConsumer) -> dict[TopicPartition, Exception]:
 
 
 def _finish_joins(coordinator: Any) -> None:
-    """A join that a poll began is gone on with by the next one, as Kafka's own client does.
+    """Let a poll continue the join that an earlier poll began, as Kafka's own client does.
 
     kafka-python 3.0 asks only whether a reason to join is left. Where the reason was new
     partitions, the join's own beginning takes it away, so that the answer of one that outlasts
-    its poll is never looked at: a member without partitions that reads nothing ever after. And an
-    answer that comes while nobody polls is thrown away for a new join, by which the others of the
-    group join anew too, and so on: a member that reads nothing for as long as it is unlucky.
+    its poll is never looked at: a member without partitions reads nothing ever after. And an
+    answer that comes while nobody polls is thrown away for a new join, for which the others of the
+    group join anew too, and so on: a member may read nothing for a long time.
     """
     needed, begun = coordinator.need_rejoin, coordinator._do_join_and_sync_async  # noqa: SLF001
     lasts = coordinator.config["session_timeout_ms"] / 1000

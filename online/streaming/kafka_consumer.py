@@ -1,5 +1,6 @@
-"""The topics' side of the updater: partitions of one's own, positions that the store gave, messages
-in batches. kafka-python behind a seam.
+"""The updater's Kafka consumer: its partitions, positions from the store, and polled batches.
+
+It hides kafka-python from the rest.
 """
 
 from __future__ import annotations
@@ -34,18 +35,16 @@ SHOWN = 20  # topics in an error
 log = logging.getLogger("workbench.stream")
 
 Place = tuple[str, int]  # a topic and a partition
-LATEST = (
-    2**53
-)  # milliseconds that are a time: what lies outside is none, such as the -1 of an old producer
+# milliseconds that are a time: what lies outside is none, such as the -1 of an old producer
+LATEST = 2**53
 
 
 @dataclass
 class Polled:
-    """Messages of one partition in the order of their offsets: all that lie from `start` to before
-    `next`.
+    """Messages of one partition in the order of their offsets: all from `start` to before `next`.
 
-    `appended` are the messages' own times in Kafka in milliseconds, if they have any; a message
-    without value is None. `keys` and `headers` are the messages', or none where it does not say.
+    `appended` are Kafka's times of the messages in milliseconds, where they have any; a message
+    without a value is None. `keys` and `headers` are the messages', or empty where not known.
     """
 
     topic: str
@@ -63,23 +62,23 @@ class Polled:
 
     @property
     def bytes(self) -> int:
-        """What the payloads take."""
+        """The bytes of the payloads."""
         return sum(len(p) for p in self.payloads if p is not None)
 
 
 @dataclass
 class Consumer(ConsumerRebalanceListener):
-    """Partitions of topics, in a group that shares them, or those given.
+    """A consumer of topics' partitions, shared in a group or given, from positions of the store.
 
-    Read from where `claimed` says.
+    `claimed` is called with partitions that are ours now, and the topics' ids. It returns the
+    position of each, None for its first message, or why it cannot be read on. `released` is called
+    with partitions that are ours no more. The client calls both in a thread of its own, which also
+    sends this member's heartbeats: neither may take long. `skipped` is called with where a
+    partition goes on whose next message is gone; without it, that is an error.
 
-    `claimed` is told which partitions are ours now, and the topics' ids, and gives the position of
-    each, none for its first message, or why it cannot be read on; `released` is told which are ours
-    no more. The client calls both in a thread of its own, where it also says that this member
-    lives: neither may take long. `skipped` is told from where a partition goes on whose next
-    message is gone; without it, that is an error. A topic that is not there is one too, unless
-    others are: then `missing` says so. `troubles` are topics that stopped being read while others
-    are; `passing` are those of which somebody may mend it while we run.
+    A topic that does not exist is an error too, unless others exist: then it is in `missing`.
+    `troubles` are topics that stopped being read while others are read; `passing` are those of
+    them that somebody may mend while we run.
     """
 
     config: dict[str, Any]
@@ -136,8 +135,9 @@ class Consumer(ConsumerRebalanceListener):
             self.on_partitions_assigned(mine)
 
     def topic_ids(self) -> dict[str, str]:
-        """Kafka's own ids of the topics, as far as the client was told: another topic of the name
-        has another.
+        """Kafka's ids of the topics, as far as the client knows them.
+
+        A topic that is created anew under a name has another id.
         """
         cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing
         return {
@@ -147,7 +147,7 @@ class Consumer(ConsumerRebalanceListener):
         }
 
     def others(self) -> bool:
-        """Whether a topic that was missing is there by now, or one that was there is not."""
+        """Whether a topic that was missing exists by now, or one that existed does not."""
         # it asks nothing, as `partitions_for_topic` does without an end
         cluster = self.client._client.cluster  # noqa: SLF001
         if not all(cluster.partitions_for_topic(t) for t in self.topics if t not in self.missing):
@@ -157,7 +157,7 @@ class Consumer(ConsumerRebalanceListener):
     # --- called by the client, in the middle of a poll
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Partitions go to another member of the group."""
+        """Give up partitions that go to another member of the group."""
         gone = [(p.topic, p.partition) for p in revoked]
         self.generation += 1
         self.released(gone)
@@ -165,7 +165,7 @@ class Consumer(ConsumerRebalanceListener):
             self.positions.pop(place, None)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Partitions are ours, from where the store says that they were read to."""
+        """Take partitions, from the positions that the store gives."""
         mine = list(assigned)
         self.generation += 1
         try:
@@ -180,9 +180,9 @@ class Consumer(ConsumerRebalanceListener):
     # --- the loop's
 
     def poll(self, seconds: float) -> list[Polled]:
-        """What has come, by partition; nothing after so many seconds.
+        """The messages that have come, by partition; empty after so many seconds.
 
-        StoreError of kind `away` where Kafka is.
+        StoreError of kind `away` where Kafka is away.
         """
         generation = self.generation
         try:
@@ -194,9 +194,8 @@ class Consumer(ConsumerRebalanceListener):
             raise failed
         self._look_at_faults()
         reached = {p: self._reached(p) for p in list(self.positions)}
-        if (
-            self.generation != generation
-        ):  # the client may have moved a position of this assignment by what it had of the last
+        # the client may have moved a position of this assignment by what it had of the last
+        if self.generation != generation:
             self.back(dict(self.positions))
             return []
         return [
@@ -206,9 +205,7 @@ class Consumer(ConsumerRebalanceListener):
         ]
 
     def _look_at_faults(self) -> None:
-        """What kept partitions from being read is their topics' own trouble, and the others are
-        read on.
-        """
+        """Handle partitions' errors as trouble of their topics, so that others are read on."""
         for place in list(self._refused):
             self._troubled(place[0], self._refused.pop(place))
         for place, error in [
@@ -247,17 +244,16 @@ class Consumer(ConsumerRebalanceListener):
                 )
 
     def _troubled(self, topic: str, error: StoreError, sentence: str = "") -> None:
-        """A topic is in trouble of its own, in these words: the others are read on, if there are
-        any, else the error is raised.
-        """
+        """Stop reading a topic and say why; raise the error where no other topic is read."""
         if {*self.topics} <= {topic, *self.missing, *self.troubles}:
             raise error
         self.troubles[topic] = f"{topic} is not read: {sentence or error}"
         self.client.pause(*(p for p in self.client.assignment() if p.topic == topic))
 
     def _reached(self, at: Place) -> int | None:
-        """Where the client reads on, if it is known: beyond its last message where a transaction's
-        end, or one that was aborted, lies between.
+        """The offset at which the client reads on, if it is known.
+
+        It is beyond the last message where a transaction's end, or an aborted one, lies between.
         """
         # `position` asks the network
         state = self.client._subscription.assignment.get(TopicPartition(*at))  # noqa: SLF001
@@ -265,19 +261,21 @@ class Consumer(ConsumerRebalanceListener):
         return None if position is None else int(position.offset)
 
     def _polled(self, at: Place, records: Sequence[Any], reached: int | None) -> Polled | None:
-        """The messages of a partition that is ours.
+        """The messages of a partition, if it is ours.
 
-        Those that lie beyond where we are only if nothing lies between.
+        Messages beyond our position are read again first; if nothing lies between, they are
+        returned.
         """
         start = self.positions.get(at)
         after = max(reached or 0, records[-1].offset + 1 if records else 0)
         if at not in self.positions or (not records and after <= (start or 0)):
             return None
         first = records[0].offset if records else after
+        # a compacted topic has gaps; they are looked at twice
         if (first > start if start is not None else not records) and self._gaps.get(at) != (
             start,
             first,
-        ):  # a compacted topic has gaps; they are looked at twice
+        ):
             self._gaps[at] = (start, first)
             self.back({at: start})
             return None
@@ -293,8 +291,9 @@ class Consumer(ConsumerRebalanceListener):
         return Polled(*at, first if start is None else min(start, first), after, *columns)
 
     def _lost(self, place: Place, error: OffsetOutOfRangeError) -> None:
-        """Kafka has no message where we are: go on from its first if that was asked for, else the
-        topic is in trouble.
+        """Handle a position where Kafka has no message.
+
+        Go on from the partition's first message if that is allowed, else the topic is in trouble.
         """
         if self.positions[place] is None:  # its first went while we were on the way there
             self.back({place: None})
@@ -325,7 +324,7 @@ class Consumer(ConsumerRebalanceListener):
         self.back({place: first})
 
     def back(self, positions: Mapping[Place, int | None]) -> None:
-        """Read these partitions from there again, or from their first message."""
+        """Read these partitions again from these positions; None is a partition's first message."""
         for place, position in positions.items():
             if place in self.positions:
                 self.positions[place] = position
@@ -339,7 +338,7 @@ class Consumer(ConsumerRebalanceListener):
                 self.client.seek(place, position)
 
     def hold(self, places: Iterable[Place]) -> None:
-        """Give nothing of these partitions, and of the others what comes."""
+        """Pause these partitions, and resume the others."""
         assigned = self.client.assignment()
         wanted = {TopicPartition(*p) for p in places} | {
             p
@@ -363,8 +362,9 @@ class Consumer(ConsumerRebalanceListener):
     def _offsets(
         self, asked: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]
     ) -> dict[TopicPartition, int]:
-        """What the client says of these partitions, but for those of topics that were deleted, of
-        which it raises a KeyError.
+        """The client's answer for these partitions, without those of deleted topics.
+
+        The client raises a KeyError for those.
         """
         while places:
             try:
@@ -378,14 +378,14 @@ class Consumer(ConsumerRebalanceListener):
         return {}
 
     def close(self) -> None:
-        """Leave the group, so that others take over at once."""
+        """Leave the group, so that other members take over at once."""
         self.client.close(autocommit=False)
 
 
 class DeadTopic:
-    """A topic that gets bad messages as they came, with where they come from and why in headers.
+    """A topic that gets bad messages as they came, with their place and reason in headers.
 
-    Some may come twice.
+    Some may be sent twice.
     """
 
     def __init__(self, config: Mapping[str, Any], name: str) -> None:
@@ -398,7 +398,7 @@ class DeadTopic:
             raise away(error, config) from error
 
     def send(self, topic: str, dead: Collection[Dead]) -> None:
-        """Send them; what cannot be sent is in the table all the same."""
+        """Send dead letters; those that cannot be sent are still in the table."""
         try:
             for d in dead:
                 headers = [
@@ -419,7 +419,7 @@ class DeadTopic:
             )
 
     def close(self) -> None:
-        """Send what waits, and leave."""
+        """Send what waits, and close the client."""
         self.client.close(timeout=10)
 
 
@@ -441,9 +441,9 @@ def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, 
 
 
 def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: float) -> list[Any]:
-    """The newest messages of a topic, as the client has them, at most so many.
+    """The newest messages of a topic, at most `most`, as the client's records.
 
-    Those that came within so many seconds. StoreError where Kafka is away.
+    They are those that could be read within so many seconds. StoreError where Kafka is away.
     """
     client = kafka_client(config)
     try:

@@ -1,5 +1,6 @@
-"""How long after it happened an event could be fetched: counts by logarithmic bucket, which add up
-over batches, partitions and hours.
+"""Lags from an event's time until it could be fetched, counted by logarithmic bucket.
+
+Counts add up over batches, partitions and hours.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from typing import Any
 import numpy as np
 
 BUCKETS, SHARES = 120, 4  # buckets, and how many a doubling has
-# microseconds; the first bucket begins there and has what is less, the last ends at 12.4 days and
-# has what is more
+# microseconds; the first bucket begins there and counts all below it too, the last ends at 12.4
+# days and counts all above it too
 LEAST = 1000
 # microseconds that an event may lie behind the newest of its partition before it is late
 LATENESS = 300_000_000
@@ -26,8 +27,9 @@ def bucket(lags: Numbers) -> Numbers:
 
 
 def counted(lags: Numbers) -> dict[str, Any]:
-    """Lags in microseconds as JSON: counts by bucket, how many were `negative` (they are in the
-    first), and the largest.
+    """Lags in microseconds as JSON: counts by bucket, how many were `negative`, and the largest.
+
+    Negative lags are in the first bucket.
     """
     if not len(lags):
         return {"counts": {}, "negative": 0, "max": None}
@@ -40,8 +42,9 @@ def counted(lags: Numbers) -> dict[str, Any]:
 
 
 def late(times: Numbers, newest: int | None) -> int:
-    """How many events, in the order they came, lie more than the lateness behind the newest that
-    came before, which `newest` begins.
+    """How many events are late: more than the lateness behind the newest that came before.
+
+    The events are in the order they came; `newest` is the newest before them.
     """
     if not len(times):
         return 0

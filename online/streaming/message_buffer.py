@@ -1,5 +1,6 @@
-"""Messages between who polls and who writes: bounded, merged while they wait, dropped with their
-partition.
+"""A bounded buffer of messages between the polling and the writing thread.
+
+Messages of a partition are dropped with it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Buffer:
-    """What was polled and is not written yet; full from so many messages, or so many bytes, on."""
+    """Messages that were polled and are not written yet; full from so many messages or bytes on."""
 
     def __init__(self, messages: int, size: int) -> None:
         self.messages, self.size = messages, size
@@ -23,7 +24,7 @@ class Buffer:
         self._closed = False
 
     def put(self, polled: Iterable[Polled]) -> None:
-        """Add what came; whoever polls asks `full` first."""
+        """Add polled messages; the polling thread checks `full` before."""
         with self._changed:
             self._held += polled
             self._changed.notify_all()
@@ -38,14 +39,14 @@ class Buffer:
             )
 
     def room(self, seconds: float) -> None:
-        """Wait so long at most for something to be taken."""
+        """Wait at most so long for something to be taken."""
         with self._changed:
             self._changed.wait(seconds)
 
     def take(self, most: int) -> list[Polled] | None:
-        """The oldest of what waits, some `most` messages, when there is any.
+        """Wait for messages, and take the oldest, about `most` of them.
 
-        None when it is closed and empty.
+        None when the buffer is closed and empty.
         """
         with self._changed:
             while not self._held and not self._closed:
@@ -60,13 +61,13 @@ class Buffer:
             return taken
 
     def drop(self, places: Collection[Place]) -> None:
-        """Forget what waits of these partitions."""
+        """Drop the waiting messages of these partitions."""
         with self._changed:
             self._held = [p for p in self._held if (p.topic, p.partition) not in places]
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take what waits, and nothing after it."""
+        """Let `take` empty the buffer and then return None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

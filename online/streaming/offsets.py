@@ -1,6 +1,4 @@
-"""How far the messages of topics were applied, by whom, and how fresh they were: offsets, epochs,
-marks.
-"""
+"""Offsets of topics in the store: how far messages were applied, by whom, and how fresh."""
 
 from __future__ import annotations
 
@@ -92,8 +90,10 @@ LAGS = """select s.group_by, b.topic, b.partition, b.visible / %(step)s * %(step
 
 @dataclass(frozen=True)
 class Reached:
-    """How far a partition's messages were applied for a group-by: the next offset, none before the
-    first; who may write, by epoch; its newest event.
+    """How far a partition's messages were applied for a group-by.
+
+    `next` is the next offset, None before the first; `epoch` says who may write; `newest` is the
+    newest event's time.
     """
 
     next: int | None
@@ -103,11 +103,10 @@ class Reached:
 
 @dataclass
 class Mark:
-    """What a batch holds of one partition: offsets from `first` to before `next`, its messages, and
-    their times in microseconds.
+    """A batch's part of one partition: offsets from `first` to before `next`, and its messages.
 
-    `late` of them lie far behind what came before; `times` are those of the events, `sent` those at
-    which Kafka got them.
+    Times are in microseconds. `late` counts events far behind those before; `times` are the events'
+    times, `sent` the times at which Kafka got them.
     """
 
     first: int
@@ -122,22 +121,20 @@ class Mark:
 
     @property
     def delays(self) -> Numbers | None:
-        """How long after it happened Kafka got each event, in microseconds, where both times are
-        known.
-        """
+        """How long after it happened Kafka got each event, in microseconds; None if not known."""
         return None if self.times is None or self.sent is None else self.sent - self.times
 
 
 @dataclass(frozen=True)
 class Partition:
-    """How a partition stands for a group-by.
+    """The state of a partition for a group-by.
 
-    Times in microseconds since 1970, none where nothing is known.
+    Times are in microseconds since 1970, None where nothing is known.
 
     `next` is the first offset that is not applied, `high` the topic's own next as of `seen`.
     `newest` is the time of the newest event, `appended` when Kafka had the last applied message,
     `written` when it could be fetched. `trouble` says why nothing of the topic is applied, if so,
-    and `behind` since when it was never found to have all that came.
+    and `behind` since when the partition has never been found caught up.
     """
 
     group_by: str
@@ -155,12 +152,13 @@ class Partition:
 
     @property
     def lag(self) -> int | None:
-        """Messages that wait, as far as is known."""
+        """How many messages wait, as far as is known."""
         return None if self.high is None else max(self.high - (self.next or 0), 0)
 
     def idle(self, now: int, after: int) -> bool:
-        """Whether all that came is applied, and nothing came for so long: its silence holds nobody
-        back.
+        """Whether all messages are applied and none has come for `after` microseconds.
+
+        Such a partition holds nobody back.
         """
         return self.lag == 0 and now - (self.written or 0) > after
 
@@ -175,19 +173,18 @@ def claimed(
     topic_id: str | None = None,
     anew: bool = False,
 ) -> dict[str, Reached]:
-    """Be the one updater of a partition for these group-bys.
+    """Become the one updater of a partition for these group-bys.
 
-    By table, how far it is, and the epoch to write with.
+    Returns, by table, how far it is, and the epoch to write with.
 
-    Whoever had it before is fenced: what it writes from now on is not taken. With Kafka's own
-    `topic_id`, a topic that was made anew under its name is a StoreError, since offsets say nothing
-    of it, or with `anew` read from its first message.
+    The owner before is fenced: what it writes from now on is rejected. With Kafka's own `topic_id`,
+    a topic that was created anew under its name is a StoreError, since offsets say nothing of it;
+    with `anew` it is read from its first message.
     """
     with con.transaction(), con.cursor() as cursor:
         found = {}
-        for plan in sorted(
-            plans, key=lambda p: p.table
-        ):  # in one order, so that two do not wait for each other
+        # in one order, so that two transactions do not wait for each other
+        for plan in sorted(plans, key=lambda p: p.table):
             row = cursor.execute(
                 CLAIMED,
                 {"rows": plan.table, "topic": topic, "partition": partition, "owner": owner},
@@ -219,9 +216,9 @@ def reached(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str) -> dict[
 def advanced(
     cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]
 ) -> list[tuple[int, Mark]]:
-    """The partitions are as far as these marks say, in the transaction that writes their rows.
+    """Store how far partitions are, by these marks, in the transaction that writes their rows.
 
-    The marks that were kept, by their numbers.
+    Returns the stored marks with their numbers.
     """
     told = sorted(marks.items())
     if not told:
@@ -240,29 +237,27 @@ def advanced(
 
 
 def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, Mark]]) -> None:
-    """What these marks tell of can be fetched now, and how late each event is: called after the
-    commit.
+    """Record that the batches of these marks can be fetched now, and how late each event is.
+
+    It is called after the commit.
     """
-    # whoever looks at a catalog's constants needs no driver
-    from psycopg.types.json import (  # noqa: PLC0415
-        Jsonb,
-    )
+    # PLC0415: whoever reads this module's constants needs no driver
+    from psycopg.types.json import Jsonb  # noqa: PLC0415
 
     if told:
         now = time.time_ns() // 1000
         lags = [None if m.times is None else Jsonb(counted(now - m.times)) for _, m in told]
         delays = [None if m.delays is None else Jsonb(counted(m.delays)) for _, m in told]
         with con.transaction():
-            con.execute(
-                "set local synchronous_commit = off"
-            )  # a mark is not worth waiting for a disk
+            # a mark is not worth waiting for a disk
+            con.execute("set local synchronous_commit = off")
             con.execute(VISIBLE, ([n for n, _ in told], lags, delays))
 
 
 def alive(
     con: psycopg.Connection[Any], tables: Sequence[str], topic: str, partition: int
 ) -> int | None:
-    """When whoever owns a partition last looked at it, in microseconds since 1970."""
+    """When the owner of a partition last looked at it, in microseconds since 1970."""
     (row,) = con.execute(OWNED, (list(tables), topic, partition)).fetchall()
     return None if row[0] is None else int(row[0])
 
@@ -272,7 +267,7 @@ def high(
     tables: Mapping[tuple[str, int], Sequence[str]],
     ends: Mapping[tuple[str, int], int],
 ) -> None:
-    """How far the topics themselves are, for the group-bys' tables of each partition that are ours."""
+    """Store how far the topics are, for the tables of each of our partitions."""
     with con.transaction(), con.cursor() as cursor:
         cursor.execute("set local synchronous_commit = off")
         for (topic, partition), end in sorted(ends.items()):
@@ -294,9 +289,7 @@ def moved(
     partition: int,
     there: tuple[int, int],
 ) -> None:
-    """Go on from the first offset of those that are there, [first, last], whichever group-by's next
-    one is not.
-    """
+    """Move group-bys whose next offset is not within [first, last] to the first."""
     con.execute(
         MOVED,
         {
@@ -310,12 +303,12 @@ def moved(
 
 
 def forgotten(con: psycopg.Connection[Any]) -> None:
-    """Marks of more than a week ago go."""
+    """Delete marks older than a week."""
     con.execute(FORGOTTEN, (DAYS * 86_400_000_000,))
 
 
 def sent(store: Store, topic: str, at: int, every: int) -> int:
-    """A canary is on its way: its number. Those of more than a week ago go."""
+    """Record a canary that is sent, and return its number; those older than a week are deleted."""
     with store.connection() as con:
         con.execute(FLOWN, (topic, DAYS * 86_400_000_000))
         (row,) = con.execute(SENT, (topic, at, every)).fetchall()
@@ -323,21 +316,22 @@ def sent(store: Store, topic: str, at: int, every: int) -> int:
 
 
 def sighted(store: Store, number: int) -> None:
-    """The store has this canary."""
+    """Record that the store has this canary."""
     with store.connection() as con:
         con.execute(SEEN, (number,))
 
 
 def progress(store: Store) -> list[Partition]:
-    """How every partition of every group-by that is stored stands."""
+    """The state of every partition for every stored group-by."""
     with store.connection() as con:
         return [Partition(*row) for row in con.execute(PROGRESS).fetchall()]
 
 
 @dataclass(frozen=True)
 class Lag:
-    """How long the batches of one stretch took from Kafka to where they could be fetched, 99 of 100
-    of them at most; in microseconds.
+    """The 99th percentile of the batches' lags in one span, from Kafka until they could be fetched.
+
+    It is in microseconds.
     """
 
     group_by: str
@@ -348,8 +342,9 @@ class Lag:
 
 
 def lags(store: Store, group_bys: Sequence[str], first: int, last: int, step: int) -> list[Lag]:
-    """The lag of each partition by stretches of `step`, in [first, last), microseconds since 1970;
-    each batch by its newest message, and by the marks that are kept.
+    """The lag of each partition by spans of `step`, in [first, last), microseconds since 1970.
+
+    Each batch counts by its newest message; only batches whose marks are kept count.
     """
     with store.connection() as con:
         return [

@@ -1,4 +1,4 @@
-"""What an updater counts of itself, as Prometheus reads it."""
+"""Metrics of an updater in Prometheus's format."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PASSED = ("tombstones", "deletes")
 
 
 class StreamMeasures:
-    """Counters of one updater. Labels are topics, partitions and published names, never keys."""
+    """The counters of an updater; labels are topics, partitions and published names, not keys."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -141,7 +141,7 @@ class StreamMeasures:
         self.paused.labels(done.topic).set(0)
 
     def ends(self, ends: Mapping[Place, int], positions: Mapping[Place, int | None]) -> None:
-        """Note how far the topics are ahead of what was read."""
+        """Record how far the topics are ahead of what was read."""
         for (topic, partition), end in ends.items():
             self.lag.labels(topic, str(partition)).set(
                 max(end - (positions.get((topic, partition)) or 0), 0)
@@ -152,11 +152,11 @@ class StreamMeasures:
         return generate_latest(self.registry)
 
     def serve(self, place: str) -> tuple[str, int]:
-        """Answer Prometheus at /metrics on [HOST:]PORT, in a thread; by default this machine alone.
+        """Serve /metrics on [HOST:]PORT in a thread; without HOST, to this machine alone.
 
-        Returns where that is.
+        Returns the address and port.
 
-        StoreError where the place is none, or taken.
+        StoreError where the place is invalid or taken.
         """
         host, _, number = place.rpartition(":")
         host = host.removeprefix("[").removesuffix("]") or LOOPBACK

@@ -1,4 +1,4 @@
-"""The process of `workbench stream`: an updater that ends on SIGTERM and looks anew on SIGHUP.
+"""The process of `workbench stream`: an updater that ends on SIGTERM and reloads on SIGHUP.
 
 It loads no Ibis.
 """
@@ -21,10 +21,9 @@ from workbench.online.streaming.updater import Streaming, Updater
 
 
 def run(told: dict[str, Any]) -> int:
-    """Stream until a signal; the exit code."""
-    signal.signal(
-        signal.SIGHUP, signal.SIG_IGN
-    )  # there is nothing to look at anew until the updater is there
+    """Stream until a signal; return the exit code."""
+    # there is nothing to reload until the updater is there
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr
     )
@@ -50,10 +49,9 @@ def run(told: dict[str, Any]) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: updater.stop())
         signal.signal(signal.SIGHUP, lambda *_: updater.reload())
-        sys.stderr.write(
-            "streaming"
-            f" {', '.join(sorted(p.name for p in updater.plans().values())) or 'nothing yet: no published group-by has a topic'}\n"
-        )
+        names = ", ".join(sorted(p.name for p in updater.plans().values()))
+        nothing = "nothing yet: no published group-by has a topic"
+        sys.stderr.write(f"streaming {names or nothing}\n")
         canaries = [
             Canary(store, updater.config, *_canary(one), measures) for one in told["canary"] or ()
         ]
@@ -68,7 +66,7 @@ def run(told: dict[str, Any]) -> int:
 
 
 def _canary(told: str) -> tuple[str, str]:
-    """TOPIC=MESSAGE."""
+    """Split TOPIC=MESSAGE."""
     topic, sign, message = told.partition("=")
     if not (topic and sign and message):
         problem = (
@@ -80,7 +78,7 @@ def _canary(told: str) -> tuple[str, str]:
 
 
 def _partitions(told: list[str] | None) -> dict[str, list[int]] | None:
-    """TOPIC:0,1,2 each."""
+    """Partitions by topic from texts such as TOPIC:0,1,2; None without any."""
     if not told:
         return None
     found = {}

@@ -1,5 +1,6 @@
-"""What becomes of polled messages: decoded once a format, computed and written for every group-by
-of their topic, in one transaction.
+"""A batch of a topic's messages, decoded once a format and written for all its group-bys.
+
+That is one transaction.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ WINDOW = 1_000  # messages over which bad ones are counted
 
 
 class Guard:
-    """Says when too many of a topic's messages are bad: the topic is wrong then, or what reads it."""
+    """A guard that says when too many of a topic's messages are bad.
+
+    Then the topic is wrong, or its declaration.
+    """
 
     def __init__(self, share: float, least: int) -> None:
         self.share, self.least = share, least
@@ -41,7 +45,7 @@ class Guard:
         return max(self.least, int(messages * self.share))
 
     def saw(self, messages: int, bad: int) -> bool:
-        """Whether those now and shortly before are still few enough; only then they are counted."""
+        """Whether few enough messages are bad, now and shortly before; else they do not count."""
         seen = deque([*self._seen, (messages, bad)])
         while len(seen) > 1 and sum(n for n, _ in seen) - seen[0][0] >= WINDOW:
             seen.popleft()
@@ -53,14 +57,12 @@ class Guard:
 
 
 class UnreadError(StoreError):
-    """A topic's messages cannot be read for now, for a reason of the topic's own: the schema
-    registry is away.
-    """
+    """A topic's messages cannot be decoded for now, such as while the schema registry is away."""
 
 
 @dataclass
 class Written:
-    """What was done with polled messages: by group-by, and how long each step took in seconds."""
+    """The result of writing polled messages, by group-by's table; `seconds` is the time by step."""
 
     topic: str
     messages: int
@@ -70,7 +72,7 @@ class Written:
 
     @property
     def dead(self) -> dict[tuple[int, int], Dead]:
-        """The messages that some group-by could not have, by partition and offset."""
+        """The messages that some group-by could not apply, by partition and offset."""
         return {(d.partition, d.offset): d for a in self.by_group_by.values() for d in a.dead}
 
     def amiss(self, kind: str) -> dict[str, Any]:
@@ -81,17 +83,14 @@ class Written:
 
 
 class Topic:
-    """The group-bys that read a topic, and how: those of one format and one list of columns share
-    what is decoded.
-    """
+    """The group-bys that read a topic; those with one format and source share the decoding."""
 
     def __init__(
         self, name: str, plans: Iterable[GroupByPlan], guard: Guard, registry: str | None = None
     ) -> None:
         self.name, self.guard = name, guard
-        self.plans = sorted(
-            plans, key=lambda p: p.table
-        )  # in one order, so that an upload and a batch do not wait for each other
+        # in one order, so that an upload and a batch do not wait for each other
+        self.plans = sorted(plans, key=lambda p: p.table)
         self._levels = {p.table: RowLevel(p) for p in self.plans}
         self._decoders: dict[str, Decoder] = {}
         self._read: dict[str, str] = {}
@@ -110,11 +109,10 @@ class Topic:
         polled: Sequence[Polled],
         epochs: Mapping[str, Mapping[Place, int]],
     ) -> Written:
-        """Apply polled messages to every group-by that still owns their partition, and say what
-        became of them.
+        """Apply polled messages to every group-by that still owns their partitions.
 
-        Raises Poisoned where too many are bad, of which nothing is written, UnreadError, and
-        StoreError, of kind `away` where the same may be tried again.
+        Raises Poisoned where too many are bad, UnreadError, and StoreError, of kind `away` where a
+        retry may work; then nothing is written.
         """
         done = Written(
             self.name, sum(map(len, polled)), appended=[t for p in polled for t in p.appended]
@@ -144,9 +142,8 @@ class Topic:
                         epochs=told,
                         most_dead=self.guard.most(done.messages),
                     )
-                new = max(
-                    (a.new for a in done.by_group_by.values()), default=0
-                )  # what is another's now is not ours to judge
+                # only new messages count: what another updater has now is not ours to judge
+                new = max((a.new for a in done.by_group_by.values()), default=0)
                 if not self.guard.saw(new, len(done.dead)):
                     raise Poisoned(list(done.dead.values()))
         except duckdb.Error as error:  # no row's own fault
@@ -206,7 +203,7 @@ class Topic:
 
 
 def _spans(polled: Iterable[Polled]) -> dict[int, tuple[int, int]]:
-    """From which to which offset each partition was read; what was polled in turns is one span."""
+    """The offsets from which to which each partition was read; polls in turn are one span."""
     spans: dict[int, tuple[int, int]] = {}
     for p in polled:
         start, _ = spans.get(p.partition, (p.start, p.next))

@@ -1,6 +1,4 @@
-"""How topics stand for what is published: what keeps one from being applied, what could not be
-read, what its messages lack.
-"""
+"""The health of topics: why one is not applied, what could not be read, and what messages lack."""
 
 from __future__ import annotations
 
@@ -75,10 +73,10 @@ class Counts:
     """Messages of one partition by what became of them.
 
     `messages` are all; of them `events` could be read and have a key and a time (a filter of the
-    source may still leave them out), `tombstones` have no value, `deletes` say that a row went,
-    `dead` became dead letters, `keyless` of these for want of a key or a time. Of the events, `old`
-    are of before 1990 and `ahead` of more than a day from now, and `nulls` says how many have no
-    value in a column that is read.
+    source may still leave them out), `tombstones` have no value, `deletes` say that a row was
+    deleted, `dead` became dead letters, and `keyless` of these lack a key or a time. Of the events,
+    `old` are from before 1990 and `ahead` more than a day from now, and `nulls` counts, by column
+    that is read, those without a value.
     """
 
     messages: int = 0
@@ -94,9 +92,9 @@ class Counts:
 
 @dataclass(frozen=True)
 class TopicHealth:
-    """How one topic stands for one group-by.
+    """The health of one topic for one group-by.
 
-    Times in microseconds since 1970, none where nothing is known.
+    Times are in microseconds since 1970, None where nothing is known.
 
     `trouble` says why nothing of it is applied, empty where it is, and `trouble_since` since when.
     `dead` messages could not be applied and were not replayed, the first of them at `dead_since`.
@@ -113,7 +111,7 @@ class TopicHealth:
     counts: Counts
 
     def null_share(self, column: str) -> float | None:
-        """Of its events, the share without a value in this column of the source.
+        """The share of its events without a value in this column of the source.
 
         None where there were no events.
         """
@@ -121,7 +119,7 @@ class TopicHealth:
 
     @property
     def null_shares(self) -> dict[str, float]:
-        """By column of the source that some event had no value in, the share of events without one."""
+        """The share of events without a value, by column of the source that has any such event."""
         return (
             {c: n / self.counts.events for c, n in sorted(self.counts.nulls.items())}
             if self.counts.events
@@ -130,7 +128,7 @@ class TopicHealth:
 
     @property
     def far_share(self) -> float | None:
-        """Of its events, the share of a time before 1990 or more than a day from now.
+        """The share of its events from before 1990 or more than a day from now.
 
         None where there were no events.
         """
@@ -142,19 +140,18 @@ class TopicHealth:
 
 
 def topic_health(store: Store, hours: int = 24) -> list[TopicHealth]:
-    """How every topic that was ever read stands, for each group-by that is stored, by group-by and
-    topic.
+    """The health of every topic that was ever read, for each stored group-by, in order.
 
-    Counts are of the last so many whole hours and the one that runs; a week of them is kept. A
-    topic that is in trouble before anything of it was read is there too; one that no updater ever
-    looked at is not. One statement.
+    Counts are of the last so many whole hours and the current one; a week of them is kept. A topic
+    that is in trouble before anything of it was read is included; one that no updater ever looked
+    at is not. It takes one statement.
     """
     with store.connection() as con:
         return standing(con, hours)
 
 
 def standing(con: psycopg.Connection[Any], hours: int = 24) -> list[TopicHealth]:
-    """The same on a connection."""
+    """Read `topic_health` on a connection."""
     return [_health(row) for row in con.execute(STANDING, {"span": hours * HOUR + HOUR}).fetchall()]
 
 
@@ -172,9 +169,7 @@ def troubled(
     sentence: str,
     partitions: Collection[int] = (EVERY,),
 ) -> None:
-    """Nothing of a topic, or of these partitions of it, is applied to these tables, for a reason
-    that whoever looks should know.
-    """
+    """Record why a topic, or some of its partitions, is not applied to these tables."""
     told = {
         "rows": list(tables),
         "topic": topic,
@@ -190,14 +185,14 @@ def mended(
     topic: str,
     partitions: Collection[int] = (),
 ) -> None:
-    """A topic is read again, of these partitions; what kept the whole of it is over too."""
+    """Record that these partitions are read again, which ends trouble of the whole topic too."""
     con.execute(MENDED, (list(tables), topic, [EVERY, *partitions]))
 
 
 def counted(
     cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, counts: Mapping[int, Counts]
 ) -> None:
-    """Add what came of each partition, in the transaction that moves its offset."""
+    """Add to the counts of partitions, in the transaction that moves their offsets."""
     for partition, c in sorted(counts.items()):
         if c.messages:
             numbers = [getattr(c, name) for name in NUMBERS]
@@ -205,12 +200,10 @@ def counted(
 
 
 def forgotten(con: psycopg.Connection[Any]) -> None:
-    """Counts of more than a week ago go."""
+    """Delete counts older than a week."""
     con.execute(FORGOTTEN)
 
 
 def far(times: Numbers, now: int) -> tuple[int, int]:
-    """How many of these times, in microseconds, are before 1990, and how many more than a day from
-    now.
-    """
+    """How many of these times, in microseconds, are before 1990, and how many a day ahead."""
     return int((times < OLDEST).sum()), int((times > now + AHEAD).sum())

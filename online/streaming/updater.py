@@ -1,5 +1,6 @@
-"""Kafka to Postgres: the updater polls, writes rows and offsets in one transaction, and goes on
-where the store says it was.
+"""The updater: from Kafka to Postgres, with rows and offsets in one transaction.
+
+After a crash it goes on where the store says it was.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ log = logging.getLogger("workbench.stream")
 
 @dataclass(frozen=True)
 class Streaming:
-    """How an updater works.
+    """Settings of an updater.
 
     `group` is the consumer group that shares the partitions (by default one of the store and the
     group-bys), `partitions` those to read without a group, by topic. A transaction holds some
@@ -51,14 +52,13 @@ class Streaming:
     poison_least: int = 100
     lost: str = "stop"
     dead_topic: str | None = None
-    refresh: float = (
-        5.0  # seconds between looks at what is published, and at how far the topics are
-    )
+    # seconds between looks at what is published, and at how far the topics are
+    refresh: float = 5.0
     upkeep: float = 600.0
     kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)  # so may these
 
     def __post_init__(self) -> None:
-        """Refuse what no updater can work by."""
+        """Raise StoreError for settings that cannot work."""
         wrong = {
             "poison": (
                 not 0 <= self.poison <= 1
@@ -77,14 +77,13 @@ class Streaming:
 
 
 class Updater:
-    """Keeps what is published fresh from Kafka: every message is applied once, whatever crashes
-    (semantics rule 21).
+    """Keeps what is published fresh from Kafka: every message is applied exactly once (rule 21).
 
     `names` are joins and group-bys that are served, all by default; of these, the temporal
-    group-bys that have a topic are streamed. `servers` are Kafka's, else of the environment
+    group-bys that have a topic are streamed. `servers` are Kafka's, by default the environment's
     (WORKBENCH_KAFKA, and WORKBENCH_KAFKA_CONFIG for credentials). `run` works until `stop`; `with
     Updater(store) as updater:` works in the background. Raises StoreError where nothing has a
-    topic, a topic is not there, or Kafka lost messages.
+    topic, a topic does not exist, or Kafka lost messages.
     """
 
     def __init__(
@@ -106,7 +105,7 @@ class Updater:
         self._thread: threading.Thread | None = None
 
     def plans(self) -> dict[str, GroupByPlan]:
-        """What is streamed, by the table of its rows. StoreError where that is nothing."""
+        """The group-bys to stream, by table of rows; StoreError where `names` have none."""
         served = {name: self.store.plan(name, fresh=True)[1] for name in self.store.names()}
         there = {
             g.table: g
@@ -150,14 +149,14 @@ class Updater:
                 tries = 0 if session and session.worked else tries + 1
 
     def _troubled(self, session: Session | None, error: StoreError) -> None:
-        """Whoever looks at the store should know why nothing is applied: Kafka, which is asked
-        before anything, may be away or refuse us.
+        """Store why nothing is applied, for whoever looks at the store.
+
+        Kafka, which is asked first, may be away or refuse us.
         """
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             for table, plan in (session.plans if session else self.plans()).items():
-                if (
-                    plan.topic and plan.topic.name not in self.paused
-                ):  # what pauses one is told already
+                # why a paused topic is paused is stored already
+                if plan.topic and plan.topic.name not in self.paused:
                     topic_health.troubled(con, [table], plan.topic.name, str(error))
 
     def stop(self) -> None:
@@ -166,22 +165,22 @@ class Updater:
         self._again.set()
 
     def reload(self) -> None:
-        """Look at what is published, and try paused topics, once more."""
+        """Read again what is published, and try paused topics again."""
         self.setbacks = 0
         self._again.set()
 
     def wait(self, seconds: float) -> None:
-        """Until it is interrupted, so long at most."""
+        """Wait at most so many seconds for an interruption."""
         self._again.wait(seconds)
 
     @property
     def stopping(self) -> bool:
-        """Whether to end."""
+        """Whether the updater is to end."""
         return self._stopping.is_set()
 
     @property
     def interrupted(self) -> bool:
-        """Whether to stop, or to begin anew."""
+        """Whether the updater is to end or to begin anew."""
         return self._again.is_set()
 
     def __enter__(self) -> Self:
@@ -204,13 +203,12 @@ class Updater:
     def caught_up(self, seconds: float = 60.0) -> list[offsets.Partition]:
         """Wait until all messages that the topics have now are applied.
 
-        How the partitions stand then.
+        Returns the states of the partitions then.
 
         Raises StoreError where that takes longer, or the updater ended.
         """
-        from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 for who waits
-            topic_ends,
-        )
+        # PLC0415: only who waits needs it
+        from workbench.online.streaming.kafka_consumer import topic_ends  # noqa: PLC0415
 
         plans = self.plans()
         ends = topic_ends(self.config, {p.topic.name for p in plans.values() if p.topic})
@@ -229,9 +227,10 @@ class Updater:
             if not behind:
                 return list(there.values())
             if self.error or time.monotonic() > until:
+                longer = f"more than {seconds:g} s are needed"
                 message = (
                     f"{len(behind)} partitions are not caught up with ({behind[0]}):"
-                    f" {self.error or next(iter(self.paused.values()), f'more than {seconds:g} s are needed')}"
+                    f" {self.error or next(iter(self.paused.values()), longer)}"
                 )
                 raise StoreError(message, "busy")
             time.sleep(0.02)
