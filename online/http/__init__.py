@@ -1,1 +1,1 @@
-"""The HTTP service: requests, answers, OpenAPI, metrics and processes."""
+"""The HTTP service: its routes, limits, JSON, OpenAPI document, metrics and processes."""

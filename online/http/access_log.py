@@ -1,4 +1,4 @@
-"""Who asked what: the id of a request, and one line of log for each, which has no key and no token."""
+"""The access log: request ids, and one line for each request, without keys or tokens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STYLES = ("text", "json")
 
 @dataclass
 class Asked:
-    """A request as it is counted and logged: its id, and what became known of it meanwhile."""
+    """A request as it is counted and logged: its id, and what is learned while it is answered."""
 
     id: str
     method: str
@@ -38,7 +38,7 @@ class Asked:
 
 
 def request_id(given: str) -> str:
-    r"""The id that a client gave, where it is well-formed; else one that is made.
+    r"""The id that a client gave, where it is well-formed; else a new one.
 
     >>> request_id("a-1"), len(request_id("a\nb"))
     ('a-1', 32)
@@ -47,9 +47,9 @@ def request_id(given: str) -> str:
 
 
 class AccessLog:
-    """One line a request on standard output, as text or JSON, written by a thread.
+    """A log on standard output of one line for each request, as text or JSON, written by a thread.
 
-    A line never waits: those beyond what the queue holds are dropped and counted.
+    A line never waits: if the queue is full, it is dropped and counted.
     """
 
     def __init__(self, style: str) -> None:
@@ -61,7 +61,7 @@ class AccessLog:
         self._listener.start()
 
     def write(self, asked: Asked) -> None:
-        """The line of a request that was answered."""
+        """Queue the line of a request that was answered."""
         line = _json(asked) if self.style == "json" else _text(asked)
         try:
             self._lines.put_nowait(logging.makeLogRecord({"msg": line}))
@@ -69,7 +69,7 @@ class AccessLog:
             self.dropped += 1
 
     def close(self) -> None:
-        """Write what waits."""
+        """Write the lines that wait, and stop the thread."""
         self._listener.stop()
 
 

@@ -1,6 +1,6 @@
-"""What stands before the routes: who may ask, how much, how long, and how many at once.
+"""Admission of requests before their routes: access, limits of size and time, and concurrency.
 
-And what is kept of each request.
+It also counts and logs each request.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ if TYPE_CHECKING:
     from workbench.online.http.access_log import AccessLog
     from workbench.online.http.http_metrics import Measures
 
-OPEN = (
-    "/healthz",
-    "/readyz",
-)  # asked by who watches over processes, who have no token, and at any load
+# asked by process monitors, which have no token, and at any load
+OPEN = ("/healthz", "/readyz")
 METRICS = "/metrics"
 BULK = "/v1/features/"  # Chronon's routes, which say errors in its form
 ROUTES = (
@@ -49,9 +47,9 @@ LONGEST = 32 * 1024  # bytes of a path and its query; the parser takes no more t
 
 @dataclass(frozen=True)
 class Limits:
-    """Of one request: bytes of its body, keys, seconds.
+    """Limits of one request (bytes of its body, keys, seconds), and of requests at once.
 
-    Of one process: how many are answered at once.
+    `running` is how many requests one process answers at a time.
     """
 
     body: int = 1 << 20
@@ -61,25 +59,24 @@ class Limits:
 
 
 def refusal(path: str, status: int, sentence: str, **headers: str) -> Response:
-    """An answer that says why there is no other."""
+    """An error response with a sentence that says why."""
     told: Any = {"errors": [sentence]} if path.startswith(BULK) else {"error": sentence}
     told |= {"request_id": REQUEST.get()} if REQUEST.get() else {}
     return Response(dumps(told), status, headers, "application/json")
 
 
 def busy(path: str, sentence: str) -> Response:
-    """A refusal that tells when to ask again."""
+    """A 503 response that says when to retry."""
     return refusal(path, 503, sentence, **{"Retry-After": AGAIN})
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask: with which token, for the metrics with which other one, and by which names of
-    this host, where not all.
+    """Who may ask: the tokens for the data and the metrics, and this host's allowed names.
 
-    Without a token of their own, metrics take the one of the data. A name is asked for where this
-    machine alone may ask, so that no other site's page, by a name that leads here, can read what is
-    answered.
+    `metrics` takes the data's token where it has none of its own. `hosts` are the names that a
+    request may use, None for any. They are checked where only this machine may ask, so that a page
+    of another site, under a name that leads here, cannot read answers.
     """
 
     token: str | None = None
@@ -87,7 +84,7 @@ class Access:
     hosts: frozenset[str] | None = None
 
     def tokens(self, path: str) -> list[bytes]:
-        """The digests of what may be sent for a path; none where nothing need be."""
+        """The digests of the tokens accepted for a path; empty where none is needed."""
         wanted = [
             t
             for t in (
@@ -106,12 +103,12 @@ class Access:
         )
 
     def named(self, host: str) -> bool:
-        """Whether a request may name this host so."""
+        """Whether a request may use this name of the host."""
         return self.hosts is None or _hostname(host) in self.hosts
 
 
 def _hostname(host: str) -> str:
-    """A Host header without its port."""
+    """The name in a Host header, without its port."""
     name = (
         host.rpartition(":")[0]
         if host.rpartition(":")[2].isdecimal() and not host.endswith("]")
@@ -121,11 +118,10 @@ def _hostname(host: str) -> str:
 
 
 class Guard:
-    """An ASGI application around another one.
+    """An ASGI application around another one, which admits, counts and logs requests.
 
-    It refuses before a body is read, and counts what it lets through.
-
-    While `draining`, answers still come, and each asks its client to connect anew, elsewhere.
+    It refuses before a body is read. While `draining`, requests are still answered, and each answer
+    asks its client to connect anew, elsewhere.
     """
 
     def __init__(
@@ -146,7 +142,7 @@ class Guard:
         self._running = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or carry the start and end of the process."""
+        """Answer one request, or pass on the start and end of the process."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -218,7 +214,7 @@ class Guard:
         )
 
     async def _limited(self, scope: Scope, receive: Receive, answer: _Sent) -> None:
-        """Within the time and the bytes that are allowed."""
+        """Run the application within the allowed time and body size."""
         read = 0
 
         async def counted() -> Message:
@@ -242,8 +238,9 @@ class Guard:
 
 
 class _Sent:
-    """Notes what goes out, names the request, and asks clients to leave while the process is being
-    stopped.
+    """A `send` that records an answer's status and size, and adds the request's id.
+
+    While the process is being stopped, it also asks the client to close the connection.
     """
 
     def __init__(self, send: Send, guard: Guard, asked: Asked) -> None:
@@ -260,5 +257,5 @@ class _Sent:
 
 
 def _digest(text: bytes) -> bytes:
-    """Of one length, so that a comparison tells nothing of the token's."""
+    """A digest of fixed length, so that comparisons do not reveal a token's length."""
     return hashlib.sha256(text).digest()

@@ -1,4 +1,4 @@
-"""What a value is in an answer's JSON, by its type: schemas of OpenAPI 3.1."""
+"""OpenAPI 3.1 schemas of values in requests and answers, by type."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ NESTED = re.compile(r"(array|map|struct)<(.*)>", re.DOTALL)
 
 
 def nullable(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same, or null.
+    """The schema, or null.
 
     >>> nullable({"type": "string"})
     {'type': ['string', 'null']}
@@ -77,7 +77,7 @@ def given(column: Column) -> dict[str, Any]:
 
 
 def feature_schema(type_: str) -> dict[str, Any]:
-    """The schema of a feature, of its Ibis type; what is in a list or a map may be null.
+    """The schema of a feature by its Ibis type; elements of lists and maps may be null.
 
     >>> feature_schema("map<string, decimal(12, 2)>")["additionalProperties"]["type"]
     ['string', 'null']
@@ -103,7 +103,7 @@ def feature_schema(type_: str) -> dict[str, Any]:
 
 
 def _parts(inner: str) -> list[str]:
-    """What stands between commas that are in no brackets."""
+    """The texts between commas that are outside of brackets."""
     found, depth, start = [], 0, 0
     for i, letter in enumerate(inner):
         depth += (letter in "<(") - (letter in ">)")

@@ -43,8 +43,7 @@ TUNNEL = b'{"error": "this service is no tunnel, and answers by HTTP/1.1 alone: 
 
 
 def room(held: int, asked: int | None) -> int:
-    """How many connections of clients this process may have, beside those that it `held` for the
-    store.
+    """How many client connections this process may have beside the `held` ones for the store.
 
     StoreError where the limit on open files leaves too few.
     """
@@ -64,11 +63,11 @@ def room(held: int, asked: int | None) -> int:
 class Connection(HttpToolsProtocol):
     """A connection that ends where its client is too slow, and that makes room for a newer one.
 
-    A head has `head` seconds from its connection, or from its first byte, and so have a body that
-    was refused, and an answer until its client takes some of it; what an application reads, it
-    limits itself. Beyond `most` connections, that which
-    has waited longest for a first head goes, then that which has been idle longest; where all are
-    being answered, a new one is told so.
+    Three things have `head` seconds each: a head, from its connection or first byte; the body of a
+    request that was refused; and an answer, until its client takes some of it. What an application
+    reads, it limits itself. Beyond `most` connections, the one that has waited longest for a first
+    head is closed, then the one that has been idle longest; where all are being answered, the new
+    one is refused.
     """
 
     head, most = 10.0, 2**16
@@ -90,7 +89,7 @@ class Connection(HttpToolsProtocol):
     # --- how many
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, and end another one where there are too many."""
+        """Take a connection, and close another one where there are too many."""
         super().connection_made(transport)
         self._limit()
         others = [c for c in self.connections if isinstance(c, Connection) and c is not self]
@@ -104,22 +103,21 @@ class Connection(HttpToolsProtocol):
 
     @property
     def since(self) -> float:
-        """When it began to wait, by the loop's clock."""
+        """When the connection began to wait, by the loop's clock."""
         if self._deadline is not None:
             return float(self._deadline.when()) - self.head
         timer = self.timeout_keep_alive_task
         return 0.0 if timer is None else float(timer.when()) - self.timeout_keep_alive
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget its timers."""
+        """Cancel the timers."""
         self._unlimit()
         self._unset_keepalive_if_required()
         for timer in (self._ending, self._stuck):
             if timer is not None:
                 timer.cancel()
-        if (
-            self._answering is not None
-        ):  # uvicorn tells the newest of several that were sent at once
+        # uvicorn tells only the newest of several requests that were sent at once
+        if self._answering is not None:
             self._answering.disconnected = True
             self._answering.message_event.set()
         super().connection_lost(exc)
@@ -131,7 +129,7 @@ class Connection(HttpToolsProtocol):
     # --- how long
 
     def _limit(self) -> None:
-        """Begin the time of a head, where none runs."""
+        """Start the timer of a head, where none runs."""
         if self._deadline is None:
             self._deadline = self.loop.call_later(self.head, self.timeout_keep_alive_handler)
 
@@ -141,7 +139,7 @@ class Connection(HttpToolsProtocol):
             self._deadline = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """End the connection; one that does not take what was written to it is cut off."""
+        """Close the connection, and abort it if the client does not take what was written."""
         self.transport.close()
         self._end()
 
@@ -150,7 +148,7 @@ class Connection(HttpToolsProtocol):
             self._ending = self.loop.call_later(LINGER, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Read what came, and look at what its client may take next."""
+        """Parse data, and set the timers for what the client may do next."""
         self._unset_keepalive_if_required()
         self._read += len(data)
         self._feed(data)
@@ -170,35 +168,35 @@ class Connection(HttpToolsProtocol):
             )
 
     def on_message_begin(self) -> None:
-        """Of the parser."""
+        """Note that a head begins; the parser calls it."""
         self._heading = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Of the parser."""
+        """Note that a head ended and a body begins; the parser calls it."""
         self._heading, self._loading, self._read = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Of the parser."""
+        """Note that a body ended; the parser calls it."""
         self._loading = False
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Of the transport, whose client takes less than it is given."""
+        """Start a timer for a client that takes less than it is given; the transport calls it."""
         super().pause_writing()
         if self._stuck is None:
             self._stuck = self.loop.call_later(self.head, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Of the transport."""
+        """Stop that timer; the transport calls it."""
         super().resume_writing()
         if self._stuck is not None:
             self._stuck.cancel()
             self._stuck = None
 
     def on_response_complete(self) -> None:
-        """Of an answer."""
+        """Limit the time to take an answer, if the connection is closing."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._end()
@@ -218,11 +216,11 @@ class Connection(HttpToolsProtocol):
                 return
 
     def _should_upgrade(self) -> bool:
-        """What keeps uvicorn from answering before the head was read again."""
+        """True, so that uvicorn does not answer before the head is read again."""
         return True
 
     def _plain(self, rest: bytes) -> bytes:
-        """A head without its offer, which a server is free to ignore, and what follows it.
+        """The head without its offer of another protocol, which a server may ignore, and the rest.
 
         A tunnel is refused, and so is an offer that does not wait for the answer before it.
         """
@@ -242,7 +240,7 @@ class Connection(HttpToolsProtocol):
         return b"\r\n".join([*lines, b"", b""]) + rest
 
     def _refuse(self, status: int, content: bytes) -> None:
-        """Answer without the application, and end the connection."""
+        """Answer without the application, and close the connection."""
         again = b"retry-after: 1\r\n" if status == BUSY else b""
         head = HEADERS % (status, REASONS[status], len(content))
         self.transport.write(head + again + b"\r\n" + content)
@@ -250,5 +248,5 @@ class Connection(HttpToolsProtocol):
 
 
 def limited(head: float, most: int) -> type[Connection]:
-    """Connections of these limits."""
+    """A class of connections with these limits."""
     return type("LimitedConnection", (Connection,), {"head": head, "most": most})

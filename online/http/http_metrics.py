@@ -1,4 +1,4 @@
-"""What the HTTP service counts of itself, as Prometheus reads it."""
+"""Metrics of the HTTP service in Prometheus's format."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ FRESHNESS = {
 
 
 def _freshness(states: Sequence[Standing] | None) -> CollectorRegistry:
-    """How fresh what is served is, as of a scrape.
+    """Gauges of how fresh the served data is, as of a scrape.
 
-    What never was has no line, and a store that is away says so.
+    A time that is not known has no line; where the store is away, a gauge says so.
     """
     registry = CollectorRegistry()
     Gauge("workbench_store_up", "Whether the store answered this scrape.", registry=registry).set(
@@ -51,7 +51,7 @@ def _freshness(states: Sequence[Standing] | None) -> CollectorRegistry:
 
 
 class Measures:
-    """Counters of one worker; the page is of all of them.
+    """The counters of one worker; the page shows the sum over all workers.
 
     Labels are routes and published names, never keys.
     """
@@ -120,14 +120,14 @@ class Measures:
             self.named_seconds.labels(asked.name).observe(asked.seconds)
 
     def pooled(self, connections: Mapping[str, int], access: int, served: int) -> None:
-        """Note the state of the store's connections, and what the logs could not take."""
+        """Record the state of the store's connections, and how many log lines were dropped."""
         for state, count in connections.items():
             self.pool.labels(state).set(count)
         for log, lost in (("access", access), ("served", served)):
             self.dropped.labels(log).set(lost)
 
     def answered(self, answers: list[Answer]) -> None:
-        """Count what the parts of answers said."""
+        """Count the statuses of the answers' parts."""
         counts: dict[tuple[str, str, str], int] = {}
         for answer in answers:
             for head, part in answer.parts.items():
@@ -137,7 +137,7 @@ class Measures:
             self.parts.labels(*label).inc(count)
 
     def page(self, states: Sequence[Standing] | None) -> bytes:
-        """The text that Prometheus scrapes; without `states` where the store did not tell them."""
+        """The text that Prometheus scrapes; `states` is None where the store did not answer."""
         told = generate_latest(_freshness(states))
         if SHARED not in os.environ:
             return generate_latest(self.registry) + told
@@ -146,6 +146,6 @@ class Measures:
         return generate_latest(everyone) + told
 
     def close(self) -> None:
-        """Take this worker's running requests out of the sum."""
+        """Remove this worker's running requests from the sum."""
         if SHARED in os.environ:
             mark_process_dead(os.getpid())  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The fetcher over HTTP: routes and JSON, and nothing of what a feature is."""
+"""The HTTP application: routes that pass requests to the fetcher and answers back as JSON."""
 
 from __future__ import annotations
 
@@ -48,13 +48,12 @@ FIELDS = {"keys", "at", "context"}
 
 @dataclass(frozen=True)
 class Settings:
-    """How a process serves: which store, how many statements at once, and how long a request waits
-    for its turn.
+    """Settings of a serving process: its store, statements at once, and how long requests wait.
 
     `drain` is for how many seconds requests are still answered after the process was asked to stop;
-    `head` how many a request's head may take; `clients` how many connections there may be (none: as
-    many as the limit on open files leaves); `access_log` the style of the lines, if any are
-    written.
+    `head` how many seconds a request's head may take; `clients` how many connections there may be
+    (None: as many as the limit on open files leaves); `access_log` is the style of log lines, or
+    None for no lines.
     """
 
     store: str | None = field(default=None, repr=False)  # it may have a password
@@ -70,7 +69,7 @@ class Settings:
 
 
 class Service:
-    """One process's answers: its store, its fetcher, its counters."""
+    """The HTTP service of one process: its store, its fetcher, its counters."""
 
     def __init__(self, settings: Settings, access: Access) -> None:
         self.settings, self.measures, self.secured = settings, Measures(), access.token is not None
@@ -187,9 +186,9 @@ class Service:
     async def _fetched(
         self, kind: str, request: Request, read: Any, at: Any, context: Any = None
     ) -> Any:
-        """What is asked of the plan that is published.
+        """Fetch with the plan that this process holds.
 
-        Where that was refused, of the one that is published by now.
+        If that refuses the request, fetch with the plan that is published now.
         """
         name = request.path_params["name"]
         served = await self.fetcher.served(name)
@@ -273,7 +272,7 @@ async def _body(request: Request) -> bytes:
 
 
 def _right(plan: Plan, rows: list[Any], wrong: dict[int, str]) -> list[dict[str, Any]]:
-    """The rows that can be asked; of the others, why not, by number."""
+    """The rows that can be fetched; `wrong` gets why the others cannot, by number."""
     wrong.clear()
     found = []
     for i, given in enumerate(rows):

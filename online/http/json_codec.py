@@ -1,4 +1,4 @@
-"""Keys and answers as JSON: what the HTTP service reads and writes."""
+"""JSON of keys and answers, as the HTTP service reads and writes it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ BARE = ("int8", "numeric(20,0)", "float8", "bool")  # what JSON has of its own
 
 
 def read(column: Column, text: str) -> Any:
-    """A key or context value of its text; StoreError for a text that is none of its type."""
+    """A key or context value from its text; StoreError for a text that is not of its type."""
     made, example = TEXTS.get(column.sql, EXACT)
     try:
         return made(text)
@@ -88,7 +88,7 @@ def read(column: Column, text: str) -> Any:
 
 
 def sample(column: Column) -> Any:
-    """A value of the column's type, to show how one is given."""
+    """An example value of the column's type."""
     return (
         SAMPLES[column.sql]
         if column.sql in SAMPLES
@@ -97,8 +97,10 @@ def sample(column: Column) -> Any:
 
 
 def value(column: Column, given: Any) -> Any:
-    """The same of what JSON has: text for dates, times, decimals, UUIDs and bytes, so that no digit
-    is lost.
+    """A key or context value from JSON.
+
+    Dates, times, decimals, UUIDs and bytes are texts in JSON, so that no digit is lost. StoreError
+    for a text or number that is not of the column's type.
     """
     if isinstance(given, str) and column.sql not in BARE:
         return read(column, given)
@@ -112,16 +114,16 @@ def value(column: Column, given: Any) -> Any:
 
 
 def columns(plan: Plan) -> dict[str, Column]:
-    """What a row of a request may have: keys and context, by name."""
+    """The columns that a row of a request may have: context and keys, by name."""
     return {c.name: c for c in (*plan.context, *plan.keys)}
 
 
 def row(plan: Plan, given: Any, what: str = "a key", *, texts: bool = False) -> dict[str, Any]:
-    """Keys and context as Python has them, of what a request has; names are the fetcher's to check."""
+    """A request's keys and context as Python values; the fetcher checks their names."""
     if not isinstance(given, dict):
+        wanted = plan.context if what == "context" else plan.keys
         message = (
-            f"{what} is an object, as"
-            f" {{{', '.join(f'{c.name!r}: ...' for c in (plan.context if what == 'context' else plan.keys))}}},"
+            f"{what} is an object, as {{{', '.join(f'{c.name!r}: ...' for c in wanted)}}},"
             f" not {short(given)}"
         )
         raise StoreError(message)
@@ -130,9 +132,9 @@ def row(plan: Plan, given: Any, what: str = "a key", *, texts: bool = False) -> 
 
 
 def loads(body: bytes) -> Any:
-    """JSON of a body, strictly.
+    """Parse a body as JSON, strictly.
 
-    StoreError for what is none, says a name twice, or is nested deeper than any key.
+    StoreError for invalid JSON, a repeated name, or more levels than any key has.
     """
     try:
         found = orjson.loads(body)
@@ -161,7 +163,7 @@ def _once(pairs: list[tuple[str, Any]]) -> None:
 
 
 def _nested(value: Any, deepest: int) -> bool:
-    """Whether a value has more levels than that."""
+    """Whether a value has more levels than `deepest`."""
     if not isinstance(value, dict | list):
         return False
     return not deepest or any(
@@ -172,7 +174,7 @@ def _nested(value: Any, deepest: int) -> bool:
 
 
 def query(text: bytes) -> list[tuple[str, str]]:
-    """Names and values of a URL's query, of UTF-8 alone; StoreError for other bytes."""
+    """Names and values of a URL's query in UTF-8; StoreError for other bytes."""
     try:
         return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
@@ -184,8 +186,9 @@ def query(text: bytes) -> list[tuple[str, str]]:
 
 
 def dumps(answer: Any) -> bytes:
-    """JSON: decimals as text with all their digits, bytes as base64, times in UTC, whole numbers as
-    they are.
+    """JSON bytes: decimals as text with all their digits, bytes as base64, times in UTC.
+
+    Whole numbers beyond 64 bits are text too.
     """
     try:
         return orjson.dumps(answer, default=_shown, option=OPTIONS)
@@ -206,7 +209,7 @@ def _plain(value: Any) -> Any:
         return {k if isinstance(k, str) else _text(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    # bits
+    # PLR2004: whole numbers of 64 bits and more are text
     return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value  # noqa: PLR2004
 
 
@@ -215,7 +218,7 @@ def _text(key: Any) -> str:
 
 
 def told(answer: Answer) -> dict[str, Any]:
-    """An answer with all that it carries."""
+    """An answer with all its fields as a dict for JSON."""
     return {
         "name": answer.name,
         "plan": answer.plan,
@@ -229,9 +232,9 @@ def told(answer: Answer) -> dict[str, Any]:
 
 
 def result(given: Any, answer: Answer | str) -> Mapping[str, Any]:
-    """One result as Chronon's service writes it: a feature that failed is its `_exception`.
+    """One result in the form of Chronon's service, with `_exception` for a feature that failed.
 
-    A text is why the row failed.
+    If `answer` is a text, it is the reason that the row failed.
     """
     if isinstance(answer, str):
         return {"status": "Failure", "entityKeys": given, "error": answer}

@@ -1,4 +1,4 @@
-"""The HTTP service described: an OpenAPI document of what is published, and the same as a page."""
+"""Descriptions of the HTTP service: an OpenAPI document of what is published, and an HTML page."""
 
 from __future__ import annotations
 
@@ -146,9 +146,8 @@ def _batch(plan: Plan, limits: Limits) -> dict[str, Any]:
     }
     rows = {"type": "array", "items": _ref(f"{_component(plan)}.key"), "maxItems": limits.keys}
     at = TIME | {"description": f"{AT}; microseconds since 1970 are taken too"}
-    more = (
-        {"context": context} if plan.context else {}
-    )  # a generator makes no class of an object that can have nothing
+    # left out where it would be empty: generators make no class of an empty object
+    more = {"context": context} if plan.context else {}
     return {"type": "object", "properties": {"keys": rows, "at": at} | more, "required": ["keys"]}
 
 
@@ -295,7 +294,7 @@ def _own(*, secured: bool) -> dict[str, Any]:
 
 
 def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[str, Any]:
-    """OpenAPI 3.1 of every published name: its keys, its features, and their types."""
+    """The OpenAPI 3.1 document of every published name: its keys, its features, and their types."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = dict(SHARED)
     for plan in plans:
@@ -330,9 +329,9 @@ STYLE = (
 
 
 def page(plans: Sequence[Plan], base: str, *, secured: bool) -> str:
-    """The same for a reader: a form to try each name, its features, and how to ask with curl.
+    """An HTML page with a form to try each name, its features, and a curl line.
 
-    Nothing is loaded from elsewhere.
+    It loads nothing from elsewhere.
     """
     shown = (
         "".join(_section(plan, base, secured=secured) for plan in plans)

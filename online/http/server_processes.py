@@ -1,4 +1,4 @@
-"""Processes that serve: one, or several on one port; each stops without dropping what it was asked."""
+"""Serving processes: one, or several on one port; each stops without dropping requests."""
 
 from __future__ import annotations
 
@@ -36,11 +36,10 @@ POLL = 0.1  # seconds
 
 
 class Process(uvicorn.Server):
-    """A server that, asked to stop, goes on answering for a while and tells clients to connect
-    anew.
+    """A server that goes on answering for a while once it is asked to stop.
 
-    A connection that is closed while its client sends would lose that request; so first every
-    client hears of it. A second signal stops at once.
+    Meanwhile it tells clients to connect anew, since closing a connection while its client sends
+    would lose that request. A second signal stops it at once.
     """
 
     def __init__(self, service: Service, clients: int) -> None:
@@ -69,7 +68,7 @@ class Process(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to stop; at the second signal, stop.
 
-        A worker leaves a terminal's interrupt, which all processes get, to its parent.
+        A worker ignores a terminal's interrupt, which its parent gets too.
         """
         if self._parent is not None and sig == signal.SIGINT:
             return
@@ -82,7 +81,7 @@ class Process(uvicorn.Server):
         self._until = min(self._until, time.monotonic() + self._service.settings.drain)
 
     async def on_tick(self, counter: int) -> bool:
-        """Whether it is time to stop; asked ten times a second.
+        """Whether it is time to stop; uvicorn calls it ten times a second.
 
         A worker whose parent is gone stops too.
         """
@@ -93,9 +92,9 @@ class Process(uvicorn.Server):
 
 
 def bound(host: str, port: int) -> socket.socket:
-    """A socket of that place, which takes connections once something serves it.
+    """A socket bound to an address, which takes connections once something serves it.
 
-    StoreError where the place is taken or not to be had.
+    StoreError where the address is taken or not available.
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
@@ -109,7 +108,7 @@ def bound(host: str, port: int) -> socket.socket:
 
 
 def run(settings: Settings, place: socket.socket, access: Access) -> bool:
-    """Serve in this process until it is asked to stop. Returns whether it ever began."""
+    """Serve in this process until it is asked to stop; return whether it ever began."""
     process = Process(Service(settings, access), room(settings.connections, settings.clients))
     process.run(sockets=[place])
     return process.started
@@ -120,7 +119,7 @@ def _worker(settings: Settings, place: socket.socket, access: Access) -> None:
 
 
 def run_many(settings: Settings, place: socket.socket, access: Access, workers: int) -> bool:
-    """Serve in several processes on one socket, and start another one where one dies.
+    """Serve in several processes on one socket, and replace one that dies.
 
     Returns whether they ended well.
     """
@@ -139,9 +138,8 @@ def run_many(settings: Settings, place: socket.socket, access: Access, workers: 
     while not asked and all(p.exitcode is None or p.exitcode < 0 for p in running):
         running = [p if p.exitcode is None else started() for p in running]
         time.sleep(POLL)
-    asked = asked or [
-        signal.SIGTERM
-    ]  # one did not begin: with the same settings the others fare no better
+    # nobody asked, so one did not begin: with the same settings the others fare no better
+    asked = asked or [signal.SIGTERM]
     told = 0
     while any(p.is_alive() for p in running):
         for process in running if told < len(asked) else ():
@@ -153,9 +151,9 @@ def run_many(settings: Settings, place: socket.socket, access: Access, workers: 
 
 
 def secret(option: str, name: str | None) -> str | None:
-    """What the environment variable holds that an option names.
+    """The value of the environment variable that an option names; None without the option.
 
-    StoreError for none that a header can carry.
+    StoreError for an empty value, or one that no header can carry.
     """
     if name is None:
         return None
@@ -176,7 +174,7 @@ def secret(option: str, name: str | None) -> str | None:
 
 
 def alone(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
+    """Whether only this machine can reach an address."""
     try:
         return ip_address(host.partition("%")[0]).is_loopback
     except ValueError:
@@ -184,8 +182,9 @@ def alone(host: str) -> bool:
 
 
 def hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
-    """The names by which a listener may be asked for: this machine's own, the address, and those
-    that are given.
+    """The names that requests may use for a listener.
+
+    They are this machine's own, the address, and those given.
     """
     return frozenset(
         {
@@ -197,7 +196,7 @@ def hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
 
 
 def access_of(options: dict[str, Any], host: str) -> Access:
-    """Who may ask, as a command line says; StoreError where anyone could, and that is not said."""
+    """The access that a command line grants; StoreError where it opens to anyone without --open."""
     token = secret("--token-env", options["token_env"])
     if token is None and not alone(host) and not options["open"]:
         message = (
@@ -210,8 +209,9 @@ def access_of(options: dict[str, Any], host: str) -> Access:
 
 
 def main(told: str) -> int:
-    """Serve as a command line says, in JSON: the exit code, 2 where it did not begin, after a
-    sentence on standard error.
+    """Serve with a command line's options, as JSON; return the exit code.
+
+    It is 2 where serving did not begin, after a sentence on standard error.
     """
     options = json.loads(told)
     try:
@@ -239,7 +239,7 @@ def main(told: str) -> int:
     host, port = place.getsockname()[:2]
     # who reads the address may come at once, and is answered when the service is ready
     place.listen()
-    # a command's answer
+    # T201: a command's answer
     print(f"http://{f'[{host}]' if ':' in host else host}:{port}/docs", flush=True)  # noqa: T201
     ended = (
         run_many(settings, place, access, options["workers"])
