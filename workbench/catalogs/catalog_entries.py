@@ -170,14 +170,14 @@ class Entry:
     monitored: Monitored | None = None
 
     def __repr__(self) -> str:
-        from workbench.catalogs.catalog_text import (  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_text import (  # noqa: PLC0415 it imports this module
             entry_text,
         )
 
         return entry_text(self)
 
     def _repr_html_(self) -> str:
-        from workbench.catalogs.catalog_html import (  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_html import (  # noqa: PLC0415 it imports this module
             entry_html,
         )
 

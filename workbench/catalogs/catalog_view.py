@@ -96,14 +96,14 @@ class Catalog(Mapping[str, Entry]):
         return pd.DataFrame([_row(e) for e in self.entries], columns=list(_COLUMNS))
 
     def __repr__(self) -> str:
-        from workbench.catalogs.catalog_text import (  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_text import (  # noqa: PLC0415 it imports this module
             catalog_text,
         )
 
         return catalog_text(self)
 
     def _repr_html_(self) -> str:
-        from workbench.catalogs.catalog_html import html  # noqa: PLC0415 it draws what stands here
+        from workbench.catalogs.catalog_html import html  # noqa: PLC0415 it imports this module
 
         return str(html(self, self.query))
 

@@ -209,14 +209,14 @@ class Proposal:
         return found
 
     def __repr__(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
             proposed,
         )
 
         return proposed(self)
 
     def _repr_html_(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
             proposed_html,
         )
 
@@ -250,14 +250,14 @@ class Publication:
     example: dict[str, Any] = field(factory=dict)
 
     def __repr__(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
             receipt,
         )
 
         return receipt(self)
 
     def _repr_html_(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it draws what stands here
+        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
             receipt_html,
         )
 

@@ -101,7 +101,7 @@ def rows(proposal: Proposal, trial: Trial) -> Finding:
 
     Its input is events written and read as the topic's messages are.
     """
-    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it asks for this check
+    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it imports this module
 
     timed = [
         g

@@ -70,7 +70,7 @@ def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> Finding
         configured,
         newest_messages,
     )
-    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it asks for this check
+    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it imports this module
 
     assert plan.topic is not None  # noqa: S101 it is streamed
     config = {"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}
