@@ -41,7 +41,7 @@ SHOTS = {
 
 
 def main() -> None:
-    """Take every picture anew."""
+    """Take every picture again."""
     PICTURES.mkdir(exist_ok=True)
     home = Path(tempfile.mkdtemp())
     (home / "work").mkdir()
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def watched() -> list[str]:
-    """Notebook 06 up to the dashboard that has the planted faults."""
+    """Return the cells of notebook 06 up to the dashboard that has the planted faults."""
     code = [
         c.source
         for c in nbformat.read(ROOT / "notebooks" / "06_monitoring.ipynb", 4).cells

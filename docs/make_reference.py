@@ -117,7 +117,7 @@ PACKAGES = ((workbench, GROUPS), (workbench.online, SERVING), (workbench.monitor
 
 
 def page() -> str:
-    """The whole page as Markdown."""
+    """Return the whole page as Markdown."""
     for package, groups in PACKAGES:
         missing = set(package.__all__) ^ {name for names in groups.values() for name in names}
         if missing:
@@ -177,7 +177,7 @@ EXAMPLES = {
 
 
 def _names() -> list[str]:
-    """The table of reductions and what each adds to its column's name."""
+    """Return the table of reductions and what each adds to its column's name."""
     lines = [
         "",
         "## Names of features",
@@ -202,7 +202,7 @@ def _names() -> list[str]:
 
 
 def _operations() -> list[str]:
-    """The table of scalar operations that are proven on the three engines."""
+    """Return the table of scalar operations that are proven on the three engines."""
     lines = [
         "",
         "## Scalar operations",
@@ -285,14 +285,14 @@ def _entry(value: Any, name: str) -> list[str]:
 
 
 class Usual:
-    """A default that is a table of its own: the docstring says what it is."""
+    """A stand-in for a default that is a table of its own; the docstring says what it is."""
 
     def __repr__(self) -> str:
         return "..."
 
 
 def _brief(signature: inspect.Signature) -> inspect.Signature:
-    """The same, with defaults that take no line of their own."""
+    """Return the signature with defaults that take no line of their own."""
     long = 80
     return signature.replace(
         parameters=[
@@ -303,7 +303,7 @@ def _brief(signature: inspect.Signature) -> inspect.Signature:
 
 
 def _plain(signature: str) -> str:
-    """A signature without the quotes and packages of its annotations."""
+    """Return a signature without the quotes and packages of its annotations."""
     signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature).replace("NOTHING", "{}")
     return re.sub(r"\b(ir|ibis\.expr\.types|ops|ibis)\.", "", signature)
 

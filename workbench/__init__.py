@@ -210,14 +210,14 @@ def __dir__() -> list[str]:
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """`%load_ext workbench` brings the cell magic `%%feature_set`."""
+    """Add the cell magic `%%feature_set`, on `%load_ext workbench`."""
     from workbench.commands.cell_magic import load  # noqa: PLC0415 only a notebook has IPython
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """`%unload_ext workbench` puts back what was there before."""
+    """Restore what was there before, on `%unload_ext workbench`."""
     from workbench.commands.cell_magic import unload  # noqa: PLC0415 only a notebook has IPython
 
     unload(shell)

@@ -55,7 +55,7 @@ class Status:
 
     @property
     def sign(self) -> str:
-        """A glyph that differs by word, for those who see no colour."""
+        """The status as a glyph that differs by word, for those who see no colour."""
         return SIGNS[self.word]
 
 
@@ -109,7 +109,7 @@ class Fact:
 
     @property
     def statuses(self) -> tuple[Status, ...]:
-        """What is wrong with it."""
+        """The statuses that are wrong with this fact."""
         if self.empty:
             return (
                 Status(
@@ -190,42 +190,42 @@ class Entry:
 
     @property
     def hash(self) -> str:
-        """Of the definition."""
+        """The hash of the definition."""
         return self.plan.hash
 
     @property
     def owner(self) -> str:
-        """Whoever the author named."""
+        """The owner that the author named."""
         return self.plan.owner
 
     @property
     def description(self) -> str:
-        """What the author said of it."""
+        """The author's description."""
         return self.plan.description
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """The author's."""
+        """The author's tags."""
         return self.plan.tags
 
     @property
     def keys(self) -> tuple[Column, ...]:
-        """What a fetch asks for, with types."""
+        """The columns that a fetch asks for, with types."""
         return self.plan.keys
 
     @property
     def uses(self) -> tuple[str, ...]:
-        """A join's group-bys."""
+        """The names of a join's group-bys."""
         return tuple(g.name for g in self.plan.group_bys) if self.plan.kind == "join" else ()
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The tables that its rows come from."""
+        """The tables that the rows come from."""
         return tuple(dict.fromkeys(g.source_name for g in self.plan.group_bys))
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """The topics that its events come from."""
+        """The topics that the events come from."""
         return tuple(dict.fromkeys(g.topic.name for g in self.plan.group_bys if g.topic))
 
     @cached_property
@@ -250,7 +250,7 @@ class Entry:
 
     @cached_property
     def difference(self) -> Difference | None:
-        """To the version that its name follows; none where there is none."""
+        """The difference to the version that the name follows; `None` where there is none."""
         return None if self.before is None else difference(self.before, self.plan)
 
     # --- how it stands
@@ -259,7 +259,7 @@ class Entry:
     def batch_end(self) -> datetime | None:
         """The time before which every event was uploaded, of the group-by that is furthest behind.
 
-        None where one has no upload.
+        `None` where a group-by has no upload.
         """
         ends = [s.batch_end for s in self.states]
         return (
@@ -270,7 +270,7 @@ class Entry:
 
     @property
     def batch_age(self) -> timedelta | None:
-        """How far that lies behind now."""
+        """How far `batch_end` lies behind now."""
         return None if self.batch_end is None else self.now - self.batch_end
 
     @property
@@ -285,17 +285,14 @@ class Entry:
 
     @property
     def newest(self) -> datetime | None:
-        """The newest event that came by a topic."""
+        """The time of the newest event that came by a topic."""
         return moment(
             max((p.newest for p in self.partitions if p.newest is not None), default=None)
         )
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        """When the newest fact of each of its group-bys happened.
-
-        Of those whose facts happen at a time.
-        """
+        """The newest fact of each of the group-bys whose facts happen at a time."""
         states = {s.rows: s for s in self.states}
         return tuple(
             self._fact(g, states[g.table])
@@ -322,10 +319,7 @@ class Entry:
 
     @property
     def fact_age(self) -> timedelta | None:
-        """How long ago the newest fact happened, of the group-by where that is longest ago.
-
-        None where it is not known of one.
-        """
+        """The age of the group-by whose newest fact is oldest; `None` if one's is unknown."""
         ages = [f.age for f in self.facts]
         return None if not ages or None in ages else max(a for a in ages if a is not None)
 
@@ -336,7 +330,7 @@ class Entry:
 
     @property
     def stopped(self) -> tuple[Partition, ...]:
-        """Partitions whose updater gave no sign of life for five minutes."""
+        """Partitions whose updater has given no sign of life for five minutes."""
         return tuple(
             p
             for p in self.partitions
@@ -347,14 +341,14 @@ class Entry:
 
     @cached_property
     def status(self) -> Status:
-        """How it stands; what is worst says it."""
+        """The status of the entry, which is the worst of all that is known."""
         if not (self.published or self.stored):
             return Status("retired", "served no more; its versions can be brought back by rollback")
         found = tuple(self._wrong())
         return min(found, key=lambda s: list(SIGNS).index(s.word)) if found else self._well()
 
     def _wrong(self) -> Iterator[Status]:
-        """What is known against it, by what it is known from; of one word, the first says it."""
+        """Yield what is known against the entry; of two statuses of one word, the first counts."""
         yield from self._of_topics()
         if refused := next((s.refused for s in self.states if s.refused), None):
             yield Status(
@@ -378,7 +372,7 @@ class Entry:
             yield Status("stale", f"nothing was uploaded or streamed for {age(self.now - oldest)}")
 
     def _of_topics(self) -> Iterator[Status]:
-        """What keeps topics from being applied, and which of their messages were not."""
+        """Yield what keeps topics from being applied, and which messages were not."""
         for topic, trouble in dict.fromkeys(
             [
                 *((p.topic, p.trouble) for p in self.troubled),
@@ -398,7 +392,7 @@ class Entry:
                 )
 
     def _found(self) -> Iterator[Status]:
-        """What a monitor's last pass found, as long as it is recent."""
+        """Yield what a monitor's last pass found, if it is recent."""
         if self.monitored is not None and self.now - self.monitored.at <= RECENT:
             for word in ("alert", "watch"):
                 if self.monitored.counts.get(word):
@@ -409,7 +403,7 @@ class Entry:
                     )
 
     def _well(self) -> Status:
-        """Where nothing is known against it: what of it is judged at all."""
+        """Return the status where nothing is known against it: whether it is judged at all."""
         if self.logs and self.fetches is None and not self.used_by:
             return Status("new", "not fetched in the last 7 d, as far as is logged")
         unread = [
@@ -460,7 +454,7 @@ class Entry:
 
     @property
     def use(self) -> str:
-        """Who uses it, in a few words."""
+        """Say who uses the entry, in a few words."""
         joins = (
             f"in {len(self.used_by)} join{'s' if len(self.used_by) > 1 else ''}"
             if self.used_by
@@ -518,15 +512,15 @@ def _window(cells: list[Cell]) -> str:
 
 
 def span(us: int) -> str:
-    """A window's length in the largest unit that divides it, as `14 d`."""
+    """Format a window's length in the largest unit that divides it, as `14 d`."""
     unit, name = next(((u, n) for u, n in UNITS if us % u == 0), (1, "us"))
     return f"{us // unit} {name}"
 
 
 def age(how: timedelta | None) -> str:
-    """How long ago, with one decimal: hours up to four days, `6.5 d` beyond.
+    """Format an age with one decimal: hours up to four days, `6.5 d` beyond.
 
-    A dash where it is not known.
+    A dash stands for an unknown age.
     """
     if how is None:
         return "—"
@@ -536,10 +530,10 @@ def age(how: timedelta | None) -> str:
 
 
 def seconds(how: timedelta | None) -> str:
-    """A lag, as `2.6 s`; a dash where it is not known."""
+    """Format a lag, as `2.6 s`; a dash where it is not known."""
     return "—" if how is None else f"{how.total_seconds():,.1f} s"
 
 
 def told(value: Any) -> str:
-    """A time as the catalog writes it."""
+    """Format a time as the catalog writes it."""
     return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else "—"

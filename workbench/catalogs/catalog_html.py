@@ -91,7 +91,7 @@ def html(
 
 
 def progress() -> list[Markup]:
-    """Where a live page says that it is at work, and what went wrong."""
+    """Draw the place where a live page shows that it is at work, and what went wrong."""
     return [
         tag("div", "", class_="progress", aria_hidden="true"),
         tag("div", "", data_part="status", class_="status", role="status"),
@@ -148,7 +148,7 @@ def shelves(
 
 
 def entry_html(entry: Entry) -> Markup:
-    """One entry alone."""
+    """Draw one entry alone."""
     return section(
         tag("div", detail_html(entry), class_="side alone"),
         label=f"{entry.kind} {entry.name}",
@@ -167,7 +167,7 @@ def _counts(catalog: Catalog) -> str:
 
 
 def matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:
-    """How many entries match, in words."""
+    """Say how many entries match."""
     said = f"{len(found)} of {catalog.total} match"
     return said if live or not query else f"{said} “{query}”"
 
@@ -179,7 +179,7 @@ def _refresh() -> Markup:
 
 
 def controls(catalog: Catalog, query: str, kind: str | None, owner: str | None) -> list[Markup]:
-    """The search field and the two choices."""
+    """Draw the search field and the two choices, of kind and owner."""
     search = tag(
         "input",
         type="search",
@@ -211,7 +211,7 @@ def _choice(name: str, chosen: str | None, values: Sequence[str]) -> Markup:
 def list_html(
     found: Sequence[Match], selected: str | None, query: str = "", *, live: bool = False
 ) -> Markup:
-    """The table of entries, at most a hundred; the words of the query are marked."""
+    """Draw the table of entries, at most a hundred, with the query's words marked."""
     rows = [_line(m, m.entry.name == selected, query.split(), live=live) for m in found[:LISTED]]
     more = (
         [
@@ -269,10 +269,7 @@ def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup
 
 
 def _below(match: Match, words: Sequence[str]) -> list[Markup | str]:
-    """What stands under a name: of a search, which features were found.
-
-    Else how many there are, and the keys.
-    """
+    """Draw what is below a name: a search's features, else the number of features and the keys."""
     entry, count = match.entry, len(match.entry.features)
     if match.features:
         return [
@@ -301,12 +298,12 @@ def _shared(match: Match) -> str:
 
 
 def _breakable(name: str) -> Markup:
-    """A name that a narrow column breaks after an underscore, and not within a word."""
+    """Let a name break after an underscore in a narrow column, and not within a word."""
     return join([text(part) for part in name.split("_")], "_<wbr>")
 
 
 def marked(value: str, words: Sequence[str]) -> Markup:
-    """A text in which the words are marked, in any case."""
+    """Mark words in a text, in any case."""
     if not words:
         return text(value)
     parts = re.split(
@@ -318,7 +315,7 @@ def marked(value: str, words: Sequence[str]) -> Markup:
 
 
 def status_html(status: Status) -> Markup:
-    """The glyph and the word; the sentence is its title, and in the detail."""
+    """Draw a status as its glyph and word; the sentence is its title, and in the detail."""
     return tag(
         "span",
         f"{status.sign} {status.word}",
@@ -331,7 +328,7 @@ def status_html(status: Status) -> Markup:
 
 
 def _folded(others: Sequence[Entry]) -> Markup:
-    """The details of the other entries, and how to see those that are too many."""
+    """Draw the details of the other entries, and how to see those that are too many."""
     shown = [
         tag(
             "details",

@@ -41,7 +41,7 @@ class Shelf:
 
 
 class Browsing:
-    """A catalog that can be looked through."""
+    """A catalog that a person searches and looks through."""
 
     kinds: Mapping[str, Mapping[str, type]] = {
         "search": {"query": str},
@@ -61,11 +61,11 @@ class Browsing:
         self._engine: Engine | None = None
 
     def page(self) -> Markup:
-        """The first view."""
+        """The first view of the page."""
         return page.html(self.catalog, self.shelf.query, live=True)
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
-        """The parts that a request changes; what is asked of the preview, it answers itself."""
+        """Return the parts that a request changes; the preview answers its own requests."""
         given, shelf = request.params, self.shelf
         if request.kind in KINDS:
             return self._explored(request, push)
@@ -113,7 +113,7 @@ class Browsing:
         )
 
     def _previewed(self) -> Reply:
-        """The chosen entry's definition, live, on a connection of its own."""
+        """Return the chosen entry's definition as a live preview, on its own connection."""
         entry = self._chosen()
         found = at_hand(entry, self.catalog.definitions, self.catalog.cells)
         if found is None:
@@ -178,7 +178,7 @@ class Browsing:
 
 
 def _keys(told: str) -> dict[str, str]:
-    """A form's fields; an empty one is not given."""
+    """Return a form's fields without the empty ones."""
     try:
         given = json.loads(told)
     except ValueError:

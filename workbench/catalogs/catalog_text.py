@@ -36,7 +36,7 @@ MOST = 8  # names listed
 
 
 def catalog_text(catalog: Catalog) -> str:
-    """One line an entry; of a search, how many features were found."""
+    """Write a line for each entry; of a search, also how many features it found."""
     from workbench.catalogs.catalog_view import (  # noqa: PLC0415 the view draws with this module
         matches,
     )
@@ -85,13 +85,13 @@ def catalog_text(catalog: Catalog) -> str:
 
 
 def counts(catalog: Catalog) -> str:
-    """How many there are, or how many of them were found."""
+    """Say how many entries there are, or how many of them were found."""
     named = f"{catalog.total} {'object' if catalog.total == 1 else 'objects'}"
     return f"{len(catalog.entries)} of {named} match {catalog.query!r}" if catalog.query else named
 
 
 def unread(catalog: Catalog) -> list[str]:
-    """What cannot be shown."""
+    """Say what cannot be shown."""
     return [
         f"  {name} was published by another version of feature-workbench, and is not shown: publish"
         " it again with this one"
@@ -100,7 +100,7 @@ def unread(catalog: Catalog) -> list[str]:
 
 
 def entry_text(entry: Entry) -> str:
-    """An entry: facts, features, versions."""
+    """Write an entry: facts, features, versions."""
     head = (
         f"{entry.name}  ({entry.kind}, {len(entry.features)} features, {entry.status.sign}"
         f" {entry.status.word}: {entry.status.why})"
@@ -124,7 +124,7 @@ def entry_text(entry: Entry) -> str:
 
 
 def facts(entry: Entry) -> list[tuple[str, str]]:
-    """What is known besides features and versions; what is empty is left out."""
+    """Return what is known besides features and versions, without what is empty."""
     rows = [
         f"{s.rows.rpartition('__')[0]}: about {s.count:,}, {size(s.size)}"
         for s in entry.states
@@ -181,12 +181,12 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
 
 
 def some(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """List the first names, and how many more there are."""
     return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
 
 
 def partitions(entry: Entry) -> str:
-    """How many there are, and how many of them are stopped or in trouble."""
+    """Say how many partitions there are, and how many of them are stopped or in trouble."""
     if not entry.partitions:
         return ""
     waiting = sum(p.lag or 0 for p in entry.partitions)
@@ -199,7 +199,7 @@ def partitions(entry: Entry) -> str:
 
 
 def retention(entry: Entry) -> str:
-    """How long events are kept; empty where nothing is stored."""
+    """Say how long events are kept; empty where nothing is stored."""
     kept = {s.retain for s in entry.states}
     if not kept:
         return ""
@@ -210,7 +210,7 @@ def retention(entry: Entry) -> str:
 
 
 def fetched(entry: Entry) -> str:
-    """What the served log has of it."""
+    """Say what the log of served answers has of the entry."""
     if entry.fetches is None:
         return (
             ""
@@ -236,14 +236,14 @@ def fetched(entry: Entry) -> str:
 
 
 def call(entry: Entry) -> str:
-    """How to fetch it; empty where that cannot be done."""
+    """Write the call that fetches the entry; empty where it cannot be fetched."""
     if not entry.published:
         return f"by {some(entry.used_by)}" if entry.used_by else ""
     return fetch_source(entry.name, {k.name: "..." for k in entry.keys})
 
 
 def state(entry: Entry, edition: Edition) -> str:
-    """Whether a version is served, or until when it was."""
+    """Say whether a version is served, or until when it was."""
     if edition.served:
         return "served" if entry.published else "stored"
     return f"retired {edition.until:%Y-%m-%d}" if edition.until else "retired"

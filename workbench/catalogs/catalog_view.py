@@ -90,7 +90,7 @@ class Catalog(Mapping[str, Entry]):
         )
 
     def to_pandas(self) -> pd.DataFrame:
-        """One row an entry; times and ages are null where nothing is known."""
+        """Return a row for each entry; times and ages are null where nothing is known."""
         import pandas as pd  # noqa: PLC0415 only here
 
         return pd.DataFrame([_row(e) for e in self.entries], columns=list(_COLUMNS))
@@ -308,19 +308,19 @@ def _entry(
 
 
 def _asked(failed: Failed, plan: Plan) -> bool:
-    """Whether a check is one that the group-by declares still."""
+    """Return whether the group-by still declares the check."""
     return failed.check in {c.name for c in plan.group_by(failed.group_by).checks}
 
 
 def _before(name: str, current: Mapping[str, Plan]) -> Plan | None:
-    """The plan of the version that a name follows."""
+    """Return the plan of the version that a name follows, or `None`."""
     base, number = stem(name)
     older = [(stem(n)[1], n) for n in current if stem(n)[0] == base and stem(n)[1] < number]
     return current[max(older)[1]] if older else None
 
 
 def alone(plan: Plan, name: str) -> Plan:
-    """A group-by of a join as a plan of its own."""
+    """Return a group-by of a join as a plan of its own."""
     group_by = plan.group_by(name)
     told = next(
         p["group_by"] for p in json.loads(plan.definition)["parts"] if p["group_by"]["name"] == name
@@ -344,7 +344,7 @@ def alone(plan: Plan, name: str) -> Plan:
 
 
 def _editions(found: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
-    """Of a published name, newest first."""
+    """Return the editions of a published name, newest first."""
     changes = [c for c in found.changes if c.name == versions[0].name]
     made: list[Edition] = []
     for i, v in enumerate(versions):

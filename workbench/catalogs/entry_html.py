@@ -18,7 +18,7 @@ BESIDE = ("about", "fetch", "differs")  # facts that have a place of their own
 
 
 def detail_html(entry: Entry) -> Markup:
-    """The detail of one entry; nothing in it needs script."""
+    """Draw the detail of one entry; nothing in it needs a script."""
     from workbench.catalogs.catalog_html import (  # noqa: PLC0415 the page is made of this
         status_html,
     )
@@ -70,7 +70,7 @@ def detail_html(entry: Entry) -> Markup:
 
 
 def features_html(entry: Entry) -> Markup:
-    """Name, type, window and expression of each feature."""
+    """Draw the name, type, window and expression of each feature."""
     rows = [
         row((tag("code", f.name), f.type, f.window, tag("code", f.text)))
         for f in entry.features[:SHOWN]
@@ -103,7 +103,7 @@ def features_html(entry: Entry) -> Markup:
 
 
 def versions_html(entry: Entry) -> Markup:
-    """Every definition under the name, newest first, and what each changed."""
+    """Draw every definition under the name, newest first, and what each changed."""
     return tag(
         "div",
         tag("h4", "Versions"),
@@ -113,7 +113,7 @@ def versions_html(entry: Entry) -> Markup:
 
 
 def _followed(entry: Entry) -> list[Markup]:
-    """What differs from the version that the name follows, a line a kind."""
+    """Draw what differs from the version that the name follows, a line for each kind."""
     found = entry.difference
     if entry.before is None or found is None:
         return []

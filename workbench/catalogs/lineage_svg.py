@@ -14,7 +14,7 @@ MOST = 6  # boxes in a layer; the others are counted in one
 
 
 def graph(entry: Entry) -> Graph:
-    """Of an entry: its tables and topics, its group-bys, and the joins that they go to."""
+    """Return an entry's tables and topics, its group-bys, and the joins that use them."""
     tables: dict[str, Box] = {}
     middle, edges = [], []
     streamed = {
@@ -68,7 +68,7 @@ def graph(entry: Entry) -> Graph:
 
 
 def _cut(whole: Graph) -> Graph:
-    """Layers of at most `MOST` boxes.
+    """Cut layers to `MOST` boxes.
 
     Edges to those that are left out go to the box that counts them.
     """
@@ -88,7 +88,7 @@ def _cut(whole: Graph) -> Graph:
 
 
 def sentence(entry: Entry) -> str:
-    """The same in words, which is the drawing's label."""
+    """Describe the graph in a sentence, which is the drawing's label."""
     feeds = " and ".join(
         [*(f"table {s}" for s in entry.sources), *(f"topic {t}" for t in entry.topics)]
     )

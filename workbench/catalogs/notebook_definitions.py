@@ -34,10 +34,7 @@ class AtHand:
 
 
 def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
-    """The definition of an entry: the one that is stored, else another one of its name.
-
-    None where nobody has any.
-    """
+    """Return the definition of an entry: the stored one, else another of its name, or `None`."""
     mine = [
         d
         for d in _every((*given, *_newest(cells)))
@@ -54,7 +51,7 @@ def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand
 
 
 def held(name: str, hash_: str) -> GroupBy | Join | None:
-    """The definition of a name and hash that the notebook's cells have; none where none has."""
+    """Return the definition of a name and hash in the notebook's cells, or `None`."""
     return next(
         (d for d in _every(_newest(notebook_names())) if d.name == name and _hash(d) == hash_), None
     )
@@ -96,7 +93,7 @@ def _hash(definition: GroupBy | Join) -> str | None:
 
 
 def _every(values: Iterable[Any]) -> Iterator[GroupBy | Join]:
-    """Definitions among values, and in modules that are among them; a join's group-bys too."""
+    """Yield definitions among values and in modules among them; a join's group-bys too."""
     for value in values:
         found = vars(value).values() if isinstance(value, ModuleType) else (value,)
         for one in list(found):
@@ -108,5 +105,5 @@ def _every(values: Iterable[Any]) -> Iterator[GroupBy | Join]:
 
 
 def _newest(cells: dict[str, Any]) -> list[Any]:
-    """What the notebook's cells have named, the newest first."""
+    """Return the values that the notebook's cells have named, the newest first."""
     return list(reversed(cells.copy().values()))

@@ -83,7 +83,7 @@ def served_html(
 
 
 def keys_html(entry: Entry, keys: Mapping[str, Any]) -> Markup:
-    """A field a key, and a context column that a derivation needs; a widget sends them."""
+    """Draw a field for each key and each context column of a derivation; a widget sends them."""
     fields = []
     for column in (*entry.keys, *entry.plan.context):
         value = "" if keys.get(column.name) is None else str(keys[column.name])
@@ -144,7 +144,7 @@ def _key(answer: Answer) -> str:
 
 
 def _value(answer: Answer, name: str, head: str, why: Reasons | None) -> Markup | str:
-    """The value; of a null, which kind; of what failed, why."""
+    """Draw a value; of a null, its kind; of a failure, its reason."""
     if name in answer.errors:
         return tag("span", answer.errors[name], class_="mark alert wrap")
     value = answer[name]

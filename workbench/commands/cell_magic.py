@@ -28,7 +28,7 @@ NAME = "feature_set"
 
 @magics_class
 class FeatureSets(Magics):
-    """What `%load_ext workbench` brings."""
+    """The magics that `%load_ext workbench` adds."""
 
     @magic_arguments()
     @argument("name", help="the variable that the group-by or join is bound to")
@@ -107,9 +107,9 @@ class FeatureSets(Magics):
         )
 
     def _given(self, options: Any) -> dict[str, Any]:
-        """The objects that the arguments name.
+        """Return the objects that the arguments name.
 
-        UsageError for what contradicts itself or is not there.
+        UsageError for arguments that contradict themselves, or name what does not exist.
         """
         if not options.name.isidentifier():
             message = f"%%{NAME} takes a variable's name, not {options.name!r}: %%{NAME} spend"
@@ -150,7 +150,7 @@ class FeatureSets(Magics):
         return self.shell
 
     def _defined(self, name: str, cell: str) -> GroupBy | Join:
-        """Run the cell, and bind what it defines.
+        """Run the cell, and bind the definition that it makes.
 
         Where it fails or defines nothing, the variable holds what it held.
         """
@@ -176,9 +176,9 @@ class FeatureSets(Magics):
         return value
 
     def _ran(self, cell: str, name: str) -> Any:
-        """The cell's last expression, where that is a definition; else what it bound to the name.
+        """Return the cell's last expression if it is a definition, else what it bound to the name.
 
-        Else its last expression.
+        If it bound nothing, the last expression is returned.
         """
         __tracebackhide__ = "__ipython_bottom__"
         shell = self._shell
@@ -216,14 +216,14 @@ BEFORE: WeakKeyDictionary[InteractiveShell, tuple[Any, Any]] = WeakKeyDictionary
 
 
 def load(shell: InteractiveShell) -> None:
-    """Bring the magic to a shell."""
+    """Add the magic to a shell."""
     manager = shell.magics_manager
     BEFORE[shell] = (manager.magics["cell"].get(NAME), manager.registry.get(FeatureSets.__name__))
     manager.register(FeatureSets(shell))
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Put back what was there before."""
+    """Restore what was there before."""
     manager = shell.magics_manager
     for table, key, was in zip(
         (manager.magics["cell"], manager.registry),

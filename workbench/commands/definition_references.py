@@ -61,7 +61,7 @@ def definition(reference: str, kinds: tuple[type, ...]) -> Any:
 
 
 def _only(place: Place, found: dict[str, Any], wanted: str) -> Any:
-    """The one definition that a module has."""
+    """Return the one definition that a module has."""
     if not found:
         message = (
             f"{place} defines no {wanted}: name a file or a module that has one, as"
@@ -79,7 +79,7 @@ def _only(place: Place, found: dict[str, Any], wanted: str) -> Any:
 
 
 def _placed(where: str, reference: str) -> Place:
-    """Where a file or module is. DefinitionError where there is none."""
+    """Return where a file or module is; DefinitionError where there is none."""
     path = Path(where)
     if where and path.is_file():
         return _of_file(path)
@@ -132,7 +132,7 @@ def _relative(path: Path) -> int:
 
 
 def _loaded(place: Place) -> ModuleType:
-    """The module, its file run; DefinitionError where there is none, or it fails."""
+    """Return the module, its file run; DefinitionError where there is none, or it fails."""
     try:
         with _reach(place.root):
             if place.file is not None and "." not in place.name:
@@ -158,7 +158,7 @@ def _loaded(place: Place) -> ModuleType:
 
 
 def _run(name: str, file: Path) -> ModuleType:
-    """A file that is of no package, by itself."""
+    """Run a file that belongs to no package as a module."""
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         message = f"{file} is no Python file: FILE:NAME is one, and a definition in it"
@@ -211,7 +211,7 @@ def _failed(place: Place, error: BaseException) -> DefinitionError:
 
 @contextmanager
 def _reach(root: Path) -> Iterator[None]:
-    """While the block runs, modules are found in this folder first."""
+    """Find modules in this folder first, while the block runs."""
     importlib.invalidate_caches()
     sys.path.insert(0, str(root))
     try:

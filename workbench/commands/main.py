@@ -25,7 +25,7 @@ CODES = (
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line, with every installed command.
+    """Return the parser of the command line, with every installed command.
 
     A command is a function that adds its arguments to a parser and returns what runs them; its
     docstring is its help.
@@ -50,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command, for its exit code, if it has one.
+    """Run one command, and return its exit code.
 
     Errors of definitions, data, engines and stores are one line on standard error and 2.
     """

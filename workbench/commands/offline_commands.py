@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def named(parser: ArgumentParser, what: str) -> None:
-    """Let a command take FILE:NAME or package.module:NAME."""
+    """Add an argument FILE:NAME or package.module:NAME to a command."""
     parser.add_argument(
         "definition",
         metavar="FILE:NAME",
@@ -34,7 +34,7 @@ def named(parser: ArgumentParser, what: str) -> None:
 
 
 def warehouse(parser: ArgumentParser) -> None:
-    """Let a command take --warehouse."""
+    """Add the option --warehouse to a command."""
     parser.add_argument(
         "--warehouse",
         metavar="URL",
@@ -46,7 +46,7 @@ def warehouse(parser: ArgumentParser) -> None:
 
 
 def connect(options: Namespace) -> BaseBackend | None:
-    """The connection that --warehouse names, if it is given."""
+    """Return the connection that --warehouse names, or `None` where it is not given."""
     return None if options.warehouse is None else _opened("--warehouse", options.warehouse)
 
 

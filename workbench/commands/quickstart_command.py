@@ -165,7 +165,7 @@ def _serve(
 
 
 def _watch(warehouse: Path, at: str, console: Console) -> None:
-    """The dashboard's first view, by the command that the package of monitoring adds."""
+    """Print the dashboard's first view, by the command that the monitoring package adds."""
     command = next((e for e in entry_points(group=GROUP) if e.name == "dashboard"), None)
     if command is None or find_spec("scipy") is None:
         console.print(
@@ -195,10 +195,7 @@ def _watch(warehouse: Path, at: str, console: Console) -> None:
 
 
 def _same(join: Join, store: Store, table: ir.Table) -> tuple[int, int]:
-    """How many rows have, value for value, what a fetch of their key at their time answers.
-
-    And how many rows there are.
-    """
+    """Count the rows whose values equal a fetch of their key at their time, and all rows."""
     rows = table.to_pyarrow().to_pylist()
     names = [f.name for f in join.outputs]
     return sum(
@@ -233,7 +230,7 @@ COLUMNS = {
 
 
 def _rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
-    """A few of the features, under words that fit a terminal."""
+    """Show a few of the features, under column names that fit a terminal."""
     shown = Table(box=None, pad_edge=False, header_style="dim")
     for column, head in columns.items():
         shown.add_column(
@@ -273,5 +270,5 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
 
 
 def _command() -> str:
-    """How to call this command again from here: by name where that is found, else by its file."""
+    """Write how to call this command again from here: by name where that is found, else by file."""
     return "workbench" if shutil.which("workbench") else shell(os.path.relpath(sys.argv[0]))

@@ -23,9 +23,9 @@ HOW = (
 
 
 def streamed(store: Store, name: str, user: str, servers: str | None, console: Console) -> None:
-    """Send a return to Kafka and fetch until it counts.
+    """Send a return to Kafka, and fetch until it counts.
 
-    Where there is no broker, say how to have one.
+    Where there is no broker, say how to get one.
     """
     if servers is None or find_spec("kafka") is None:
         console.print(
@@ -85,7 +85,7 @@ def _fetched(store: Store, name: str, user: str) -> Iterator[Any]:
 
 
 def _made(servers: str, topic: str) -> None:
-    """The topic, if the broker does not have it yet."""
+    """Create the topic, if the broker does not have it yet."""
     from kafka.admin import KafkaAdminClient, NewTopic  # noqa: PLC0415 an extra
     from kafka.errors import KafkaError, TopicAlreadyExistsError  # noqa: PLC0415 so are these
 

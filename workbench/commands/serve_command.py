@@ -129,7 +129,7 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
 
 def _serve(options: Namespace) -> int:
-    """Become a process that serves: one without Ibis, which a fetch does not need."""
+    """Replace this process by one that serves, without Ibis, which a fetch does not need."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
         told = {

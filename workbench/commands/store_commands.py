@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def placed(parser: ArgumentParser) -> None:
-    """The option that says which store."""
+    """Add the option that names the store."""
     parser.add_argument(
         "--store",
         metavar="URL",
@@ -40,7 +40,7 @@ def placed(parser: ArgumentParser) -> None:
 
 
 def opened(options: Namespace) -> Store:
-    """The store that the option names."""
+    """Open the store that the option names."""
     try:
         from workbench.online import Store  # noqa: PLC0415 the other commands need no Postgres
         from workbench.online.storage.store import place  # noqa: PLC0415 nor this
@@ -93,7 +93,7 @@ def _share(text: str) -> float:
 def served(
     parser: ArgumentParser, run: Callable[[Namespace, Store], Any]
 ) -> Callable[[Namespace], None]:
-    """A command on a store: what it gives is printed, and the store closed."""
+    """Make a command of a function of a store: what it returns is printed, and the store closed."""
     placed(parser)
 
     def ran(options: Namespace) -> None:
@@ -111,7 +111,7 @@ def _print(told: Any) -> None:
 
 
 def _needed(options: Namespace) -> Any:
-    """The warehouse, which what was published with SQL alone cannot name."""
+    """Return the warehouse, which a definition published with SQL alone cannot name."""
     if options.warehouse is None:
         message = (
             "--warehouse is missing: what is uploaded by name is read by SQL from there; a DuckDB"
@@ -259,7 +259,7 @@ def history(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
 
 def drawn(table: Table) -> str:
-    """A table as text of 120 columns."""
+    """Write a table as text of 120 columns."""
     console = Console(width=120, highlight=False, markup=False)
     with console.capture() as captured:
         console.print(table)

@@ -112,7 +112,7 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
 
 def _stream(options: Namespace) -> int:
-    """Become a process that streams: one without Ibis."""
+    """Replace this process by one that streams, without Ibis."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the updater is there to look anew

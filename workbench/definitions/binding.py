@@ -200,7 +200,7 @@ def _unresolved(error: Exception, table: ops.Relation, value: Deferred, what: st
 
 
 def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
-    """`value` (a name, a column, an expression or a deferred one) as a node over `table`.
+    """Return `value` (a name, a column, an expression or a deferred one) as a node over `table`.
 
     Columns of an earlier step of the same table become this step's, as in Ibis.
     """
@@ -227,7 +227,7 @@ def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
 
 
 def column(table: ops.Relation, value: Any, what: str) -> str:
-    """The name of one column of `table`, given as a name, a column or a deferred one."""
+    """Return the name of one column of `table`, given as a name, a column or a deferred one."""
     node = bind(table, value, what)
     if not isinstance(node, ops.Field):
         message = (

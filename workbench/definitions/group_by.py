@@ -50,7 +50,7 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 @frozen
 class Feature:
-    """One output column: its name, its type, and what makes it."""
+    """One output column: its name, its type, and the expression that computes it."""
 
     name: str
     dtype: dt.DataType
@@ -77,7 +77,7 @@ def _reduction(value: Any) -> Any:
 
 
 def _resolver(value: Any) -> Any:
-    """A deferred expression compares by its resolver, since == on it builds another one."""
+    """Return a deferred expression's resolver, since == on the expression builds another one."""
     # a deferred expression has no public attribute to compare
     return value._resolver if isinstance(value, Deferred) else value  # noqa: SLF001
 
@@ -114,7 +114,7 @@ class Aggregation:
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """One feature a window, in the order given.
+        """The features, one for each window, in the order given.
 
         DefinitionError while the reduction is deferred.
         """
@@ -163,7 +163,7 @@ def trailing(spans: Any, *reductions_: Any) -> tuple[Aggregation, ...]:
 
 
 def flat(values: Any) -> Iterable[Any]:
-    """What nested lists hold, in order; one thing alone may stand without a list."""
+    """Yield what nested lists hold, in order; one value alone may be given without a list."""
     for value in values if isinstance(values, list | tuple) else (values,):
         if isinstance(value, list | tuple):
             yield from flat(value)
@@ -175,7 +175,7 @@ def flat(values: Any) -> Iterable[Any]:
 
 
 def identifier(value: Any, _: Any = None) -> str:
-    """A name that can be a column's, a function's and a table's."""
+    """Return a name that can be a column's, a function's and a table's; else refuse it."""
     if isinstance(value, str) and is_inner(value):
         message = f"{shown(value)} is no name: names that start with {INNER} are the plan's own"
         raise DefinitionError(message)
@@ -206,7 +206,7 @@ def _group_source(value: Any, self: GroupBy) -> Source:
 
 
 def no_inner_names(owner: str, table: ops.Relation) -> None:
-    """Refuse columns that are named as the plan names its own."""
+    """Refuse columns that are named like the plan's own."""
     taken = [c for c in table.schema.names if is_inner(c)]
     if taken:
         message = (
@@ -254,7 +254,7 @@ def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
 
 
 def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
-    """Derivations bound to what their owner has as inputs; refused unless scalar (rule 16)."""
+    """Return derivations bound to their owner's inputs; refused unless scalar (rule 16)."""
     if isinstance(values, tuple) and all(isinstance(v, Feature) for v in values):
         values = {f.name: f.node.to_expr() for f in values}  # what evolve() hands on
     if not isinstance(values, Mapping):
@@ -303,9 +303,9 @@ def _one_of(known: tuple[Any, ...]) -> Any:
 
 
 def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable[str] = ()) -> None:
-    """Names are compared without case, since DuckDB and Spark do not tell `Price` from `price`.
+    """Refuse names that are equal but for case, since DuckDB and Spark do not distinguish case.
 
-    But for the left's own, which are asked of the engine.
+    The left's own names are exempt; the engine checks those.
     """
     seen = {name.casefold(): (name, "the left") for name in lefts}
     for name, maker in names:
@@ -319,7 +319,7 @@ def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable
 
 
 def _whole(self: GroupBy, _: Any, __: Any) -> None:
-    """Checks that look at several fields; run on the last one."""
+    """Validate what concerns several fields, after the last one is set."""
     if isinstance(self.source, EntitySource):
         _entity(self)
     elif self.taken:
@@ -370,7 +370,7 @@ def _entity(self: GroupBy) -> None:
 
 
 def tags_(value: Any) -> tuple[str, ...]:
-    """Tags, or one tag alone."""
+    """Return tags as a tuple; one tag alone may be given without a list."""
     return (value,) if isinstance(value, str) else tuple(value)
 
 
@@ -451,7 +451,7 @@ class GroupBy(Meaningful):
 
     @property
     def inputs(self) -> dict[str, dt.DataType]:
-        """What a derivation may use, by name and type."""
+        """The columns that a derivation may use, by name and type."""
         return {f.name: f.dtype for f in self.computed}
 
     @property
@@ -466,7 +466,7 @@ class GroupBy(Meaningful):
 
     @property
     def windows(self) -> tuple[Window | None, ...]:
-        """The distinct windows, in order of first use; None is all time."""
+        """The distinct windows, in order of first use; `None` is all time."""
         return tuple(dict.fromkeys(f.window for a in self.aggregations for f in a.features))
 
     def __meaning__(self) -> dict[str, Any]:
@@ -515,7 +515,7 @@ class GroupBy(Meaningful):
 
 @frozen
 class Serving:
-    """What of a source says how it is served, and changes no offline value."""
+    """The part of a source that says how it is served, and changes no offline value."""
 
     topic: Topic | None = field(metadata={"meaning": "serving"})
     id: str | None = field(metadata={"meaning": "serving"})

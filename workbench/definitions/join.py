@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def tables(definition: GroupBy | Join) -> frozenset[str]:
-    """The names of the tables that a definition reads."""
+    """Return the names of the tables that a definition reads."""
     read = (
         [definition.source.table]
         if isinstance(definition, GroupBy)
@@ -51,7 +51,7 @@ def _group_by(value: Any) -> GroupBy:
 
 
 def _mapping(value: Mapping[str, Any], self: JoinPart) -> tuple[tuple[str, str], ...]:
-    """(left column, key) for every key of the group-by, in its order.
+    """Return (left column, key) for every key of the group-by, in its order.
 
     Unmapped keys keep their name.
     """
@@ -131,12 +131,12 @@ class JoinPart(Meaningful):
 
     @property
     def head(self) -> str:
-        """What its columns start with (rule 18)."""
+        """The prefix of its columns' names (rule 18)."""
         return "_".join(filter(None, (self.prefix, self.group_by.name)))
 
 
 def expect_join(value: Any, verb: str) -> None:
-    """Refuse what is no Join where one is to be computed or shown."""
+    """Refuse a value that is no Join where one is to be computed or shown."""
     if not isinstance(value, Join):
         message = (
             f"{verb} takes a Join, not {type(value).__name__}: join the group-by to rows at a time,"
@@ -181,9 +181,9 @@ def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
 def _same_kind(
     owner: str, left: tuple[str, str], a: dt.DataType, right: tuple[str, str], b: dt.DataType
 ) -> None:
-    """Keys compare typed (rule 8).
+    """Refuse keys of types that do not compare (rule 8).
 
-    Numbers of any width are the same numbers, texts of any length the same texts.
+    Numbers compare whatever their width, texts whatever their length.
     """
     if comparable(a, b):
         return
@@ -253,7 +253,7 @@ class Join(Meaningful):
 
     @property
     def outputs(self) -> tuple[Feature, ...]:
-        """Every feature under its name in the result, in column order.
+        """The features, each under its name in the result, in column order.
 
         The left's columns are not among them.
         """
@@ -270,7 +270,7 @@ class Join(Meaningful):
         )
 
     def __meaning__(self) -> dict[str, Any]:
-        """The parts its values depend on."""
+        """Return the parts that its values depend on."""
         derived = {f.name: f.node for f in self.derivations}
         columns = {name: str(dtype) for name, dtype in self.left.table.schema.items()}
         return {

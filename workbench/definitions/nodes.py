@@ -18,7 +18,7 @@ def name_values(values: Mapping[str, ir.Value]) -> list[ir.Value]:
 
 
 def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | None]) -> ops.Value:
-    """The expression with values replaced where `replacement` gives one.
+    """Return the expression with values replaced where `replacement` gives one.
 
     Relations under it are left alone.
     """
@@ -63,7 +63,7 @@ def rebuild(
 
 
 def _changed(node: ops.Value, walk: Callable[[Any], Any]) -> ops.Value:
-    """The value with what `walk` makes of its arguments; itself where that changes none."""
+    """Return the value with its arguments walked, or itself where that changes none."""
     arguments = dict(zip(node.__argnames__, node.__args__, strict=True))
     changed = {k: walk(v) for k, v in arguments.items()}
     return (
@@ -94,17 +94,14 @@ def _resolved(node: ops.Value) -> ops.Value | None:
 
 
 def base(table: ops.Relation) -> ops.Relation:
-    """The table under projections and filters."""
+    """Return the table under projections and filters."""
     while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
         table = table.parent
     return table
 
 
 def as_it_stands(table: ops.Relation, name: str) -> str | None:
-    """The column of the table under projections and filters that a column is, unchanged.
-
-    None where it is computed.
-    """
+    """Return the stored column that a column is unchanged, or `None` where it is computed."""
     while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
         if isinstance(table, ops.Project):
             value = table.values[name]
@@ -116,7 +113,7 @@ def as_it_stands(table: ops.Relation, name: str) -> str | None:
 
 
 def inline_rows(table: ops.Relation) -> tuple[Any, ...]:
-    """Which rows a row-wise table has: its base table, and the filters over it in order."""
+    """Return what decides a row-wise table's rows: its base table, and its filters in order."""
     filters: list[Any] = []
     while isinstance(table, ops.Project | ops.Filter | ops.DropColumns):
         if isinstance(table, ops.Filter):

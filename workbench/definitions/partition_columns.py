@@ -33,7 +33,7 @@ SMALLEST = 4  # bytes of an integer that holds 20240101
 def partition_of(
     table: ops.Relation, value: Any, slack: Any
 ) -> tuple[str | None, timedelta | None]:
-    """What an author says of a partition, checked: the column's name and the slack."""
+    """Return an author's partition column and slack, checked."""
     if value is None:
         if slack is not None:
             message = (
@@ -82,9 +82,9 @@ class Partition:
     slack: int
 
     def within(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
-        """No row of the stretch that is not too far from its partition fails these.
+        """Return conditions that rows of the stretch pass, if they lie in their partition or near.
 
-        None for all of the past.
+        There are no conditions for a stretch that is all of the past.
         """
         if stretch.reach is None or self.column not in table.columns:
             return []

@@ -18,7 +18,7 @@ Where = Optional[ops.Value[dt.Boolean]]  # noqa: UP045 ibis parses Optional
 
 
 def whole(value: object, what: str, least: int = 1, most: int | None = None) -> int:
-    """A whole number in [least, most]."""
+    """Return a whole number in [least, most], or refuse it."""
     if (
         isinstance(value, bool)
         or not isinstance(value, int)
@@ -32,7 +32,7 @@ def whole(value: object, what: str, least: int = 1, most: int | None = None) -> 
 
 
 def column(value: Any, what: str, rest: str = "") -> ops.Value:
-    """A column's node; a literal or anything else is refused. `rest` is how an example goes on."""
+    """Return a column's node, or refuse anything else; `rest` completes the error's example."""
     if not isinstance(value, ir.Column):
         shown = repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
         message = f"{what} takes a column first, as in {what}(t.price{rest}), not {shown}"
@@ -41,7 +41,7 @@ def column(value: Any, what: str, rest: str = "") -> ops.Value:
 
 
 def condition(value: Any, what: str) -> ops.Value | None:
-    """A condition's node; a window in its place would be taken for true."""
+    """Return a condition's node; a window in its place is refused, since it would count as true."""
     if value is None:
         return None
     if not isinstance(value, ir.BooleanValue):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class KList(ops.Reduction):
-    """A list of at most `k` values, in an order that its class names."""
+    """A list of at most `k` values, in an order that the subclass names."""
 
     arg: ops.Column[dt.Any]
     k: int
@@ -43,19 +43,19 @@ class KList(ops.Reduction):
 
 
 class FirstK(KList):
-    """Oldest first."""
+    """The oldest values, oldest first."""
 
 
 class LastK(KList):
-    """Newest first."""
+    """The newest values, newest first."""
 
 
 class TopK(KList):
-    """Largest first."""
+    """The largest values, largest first."""
 
 
 class BottomK(KList):
-    """Smallest first."""
+    """The smallest values, smallest first."""
 
 
 class Moment(ops.Reduction):
@@ -67,15 +67,15 @@ class Moment(ops.Reduction):
 
 
 class Skew(Moment):
-    """The third; null under 3 values or where all are equal."""
+    """The third moment, skewness; null under 3 values or where all are equal."""
 
 
 class Kurtosis(Moment):
-    """The fourth, less 3; null under 4 values or where all are equal."""
+    """The fourth moment less 3, excess kurtosis; null under 4 values or where all are equal."""
 
 
 class Histogram(ops.Reduction):
-    """How often each value occurs, of all values or of the `k` most frequent."""
+    """The number of times that each value occurs, of all values or of the `k` most frequent."""
 
     arg: ops.Column[dt.Any]
     k: Optional[int] = None  # noqa: UP045 ibis parses Optional
@@ -83,7 +83,7 @@ class Histogram(ops.Reduction):
 
     @attribute
     def dtype(self) -> dt.DataType:
-        """The input's type to a count."""
+        """A map from the input's type to a count."""
         return dt.Map(self.arg.dtype, dt.int64)
 
 
@@ -101,7 +101,7 @@ class Each(ops.Value):
 
     @property
     def container(self) -> Callable[[dt.DataType], dt.DataType]:
-        """What a reduction of the elements yields: itself, a list by position, or a map by key."""
+        """The type of a reduction of the elements: its own, a list by position, or a map by key."""
         if self.arg.dtype.is_map():
             return lambda value: dt.Map(self.arg.dtype.key_type, value)
         return dt.Array if self.by_position else lambda value: value
@@ -216,7 +216,7 @@ def _floats(_: Any) -> dt.DataType:
 
 
 def _total(op: Any) -> dt.DataType:
-    """Integers stay 64-bit integers, decimals keep their scale (semantics rule 11)."""
+    """Return the type of a total: 64-bit integers, or decimals of their scale (rule 11)."""
     dtype = op.arg.dtype
     return (
         dt.Decimal(38, dtype.scale) if dtype.is_decimal() and dtype.scale is not None else op.dtype
@@ -228,7 +228,7 @@ def _how(name: str) -> Callable[[Any], str]:
 
 
 def _percent(op: Any) -> str | None:
-    """p50 for the quantile 0.5; none where the percentage is no whole number."""
+    """Return `p50` for the quantile 0.5; `None` where the percentage is no whole number."""
     return _percentage(float(op.quantile.value))
 
 
@@ -239,7 +239,7 @@ def _percentage(quantile: float) -> str | None:
 
 
 def _approximate(op: Any) -> str | None:
-    """approx_p50 for the quantile 0.5."""
+    """Return `approx_p50` for the quantile 0.5."""
     percentage = _percentage(op.quantile)
     return percentage and f"approx_{percentage}"
 
@@ -309,7 +309,7 @@ INSTEAD: dict[type[ops.Reduction], str] = {
 
 
 def kind(op: ops.Reduction) -> Kind:
-    """What is known of a reduction, or a refusal that says what to write instead."""
+    """Return the facts of a reduction, or refuse it and say what to write instead."""
     try:
         return KINDS[type(op)]
     except KeyError:
@@ -442,7 +442,7 @@ def suffix(op: ops.Reduction) -> str | None:
 
 
 def result_type(op: ops.Reduction) -> dt.DataType:
-    """The type of the feature, containers of `each` included (semantics rules 11 and 15)."""
+    """Return the type of the feature, containers of `each` included (semantics rules 11 and 15)."""
     dtype = kind(op).dtype(op)
     inner = op.find(Each, filter=ops.Value)
     return inner[0].container(dtype) if inner else dtype

@@ -25,16 +25,16 @@ MOST = 65_536  # values of a histogram
 
 
 class Estimate(ops.Reduction):
-    """What a sketch of the window's values tells."""
+    """A reduction that a sketch of the window's values estimates."""
 
     @property
     def written(self) -> str:
-        """The function that makes it."""
+        """The name of the function that makes it."""
         return WRITTEN[type(self)][0]
 
     @property
     def bound(self) -> float:
-        """How far off it may be: what of, its class says."""
+        """The largest error that is still right; the subclass says what it is an error of."""
         return self.sketch.error
 
     @property
@@ -44,7 +44,7 @@ class Estimate(ops.Reduction):
 
 
 class ApproxUniqueCount(Estimate):
-    """How many different values; the bound is the standard error, relative to the count."""
+    """The number of different values; the bound is the standard error, relative to the count."""
 
     arg: ops.Column[dt.Any]
     lg_k: int = LG_K
@@ -53,7 +53,7 @@ class ApproxUniqueCount(Estimate):
 
     @property
     def sketch(self) -> Uniques:
-        """By their hashes."""
+        """The sketch, of the values' hashes."""
         from workbench.backends.sketches import (  # noqa: PLC0415 definitions need no sketches
             Uniques,
         )
@@ -72,7 +72,7 @@ class ApproxPercentile(Estimate):
 
     @property
     def sketch(self) -> Percentiles:
-        """By ever sparser samples of them in order."""
+        """The sketch, of ever sparser samples of the values in order."""
         from workbench.backends.sketches import Percentiles  # noqa: PLC0415 as above
 
         return Percentiles(self.k)
@@ -106,7 +106,7 @@ class ApproxHistogram(Estimate):
 
     @property
     def sketch(self) -> Frequent:
-        """By counts of some of them."""
+        """The sketch, of counts of some of the values."""
         from workbench.backends.sketches import Frequent  # noqa: PLC0415 as above
 
         return Frequent(self.k)
@@ -203,7 +203,7 @@ def _share(q: Any) -> float:
 
 
 def _plain(node: ops.Value, what: str) -> ops.Value:
-    """The node, if sketches take such values."""
+    """Return the node, if sketches take such values; else refuse it."""
     dtype = node.dtype
     if dtype.is_nested():
         message = (
@@ -262,9 +262,9 @@ def own(node: ops.Value) -> ops.Value:
 
 
 def bound(op: ops.Reduction) -> float | None:
-    """How far off a reduction may be and still be right, in the words of its class.
+    """Return the largest error of a reduction that is still right, as its class defines it.
 
-    None where rule 11 says it.
+    `None` where rule 11 says it.
     """
     return op.bound if isinstance(op, Estimate) else None
 

@@ -246,7 +246,7 @@ def _verb(node: ops.Relation) -> str:
 
 
 def _values(table: ops.Relation) -> Iterable[tuple[str, ops.Value]]:
-    """What a row-wise table computes, with what to call it."""
+    """Yield the values that a row-wise table computes, each with its name."""
     for node in table.find((ops.Project, ops.Filter)):
         yield from (
             node.values.items()

@@ -55,7 +55,7 @@ def _fields(value: Any) -> tuple[str, ...]:
 
 @frozen(init=False)
 class Topic:
-    """A Kafka topic and what its messages are.
+    """A Kafka topic and the format of its messages.
 
     Servers and credentials come from configuration, never from here.
 
@@ -155,7 +155,7 @@ class Topic:
             raise DefinitionError(message)
 
     def _wrong(self) -> str | None:
-        """The sentence that refuses it, if any."""
+        """Return the sentence that refuses the topic, if any."""
         if not isinstance(self.name, str) or not self.name:
             return f"a topic takes a name, not {self.name!r}: for example Topic('events.purchases')"
         if self.format not in FORMATS:
@@ -198,7 +198,7 @@ class Topic:
         )
 
     def _unopened(self) -> str | None:
-        """What is wrong with how a message is opened, if anything."""
+        """Return what is wrong with how a message is opened, if anything."""
         if self.envelope not in (None, "debezium"):
             return (
                 f"topic {self.name} has envelope={self.envelope!r}, which is unknown: say"
@@ -225,7 +225,7 @@ class Topic:
 
     @property
     def plan(self) -> TopicPlan:
-        """As a published plan has it."""
+        """The topic as a published plan has it."""
         insensitive = self.names == "insensitive"
         names = () if isinstance(self.names, str) else self.names
         return TopicPlan(
@@ -271,7 +271,7 @@ class Topic:
 
 
 def carried(topic: Any, table: ops.Relation) -> Topic:
-    """A topic, or its name, for a source's table.
+    """Return the topic, which may be given by name, for a source's table.
 
     DefinitionError where its messages cannot carry the table's columns.
     """

@@ -59,7 +59,7 @@ class Window:
 
     @property
     def hop(self) -> timedelta:
-        """What a sawtooth tail is rounded down to (semantics rule 3)."""
+        """The unit that a sawtooth window's start is rounded down to (semantics rule 3)."""
         return next((hop for least, hop in HOPS if self.length >= least), SHORTEST_HOP)
 
 
@@ -102,7 +102,7 @@ def minutes(*lengths: int) -> tuple[Window, ...]:
 
 
 def windows(value: Window | timedelta | Sequence[Window | timedelta]) -> tuple[Window, ...]:
-    """Whatever an author may write for windows, as a tuple of them."""
+    """Return whatever an author may write for windows, as a tuple of windows."""
     if isinstance(value, Window | timedelta):
         value = (value,)
     if not isinstance(value, tuple | list):
@@ -120,7 +120,7 @@ def _shown(value: object) -> str:
 
 
 def _named(length: object) -> Window:
-    """A window of a plain `timedelta`, in the coarsest unit that divides it."""
+    """Return a window of a plain `timedelta`, in the coarsest unit that divides it."""
     if not isinstance(length, timedelta):
         message = f"{_shown(length)} is no window: write days(7), hours(24) or minutes(30)"
         raise DefinitionError(message)

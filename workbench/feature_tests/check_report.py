@@ -91,7 +91,7 @@ class Checked:
 
     @property
     def message(self) -> str:
-        """All of it as text, the first mismatches drawn."""
+        """The whole report as text, with the first mismatches drawn."""
         lines = [f"{self.group_by}: {self.verdict}"]
         for m in self.mismatches[:SHOWN]:
             lines += ["", *self._told(m)]
@@ -129,9 +129,9 @@ class Checked:
             yield from _drawn(moment)
 
     def moment(self, m: Mismatch) -> Moment | None:
-        """The events behind a value, as DuckDB counts them.
+        """Return the events behind a value, as DuckDB counts them.
 
-        None for what has no events, or cannot be drawn.
+        `None` for what has no events, or cannot be drawn.
         """
         assert self.example is not None  # noqa: S101 a mismatch is of one
         con = ibis.duckdb.connect()
@@ -220,7 +220,7 @@ def _tick(name: str, *, good: bool) -> Markup:
 
 
 def _grouped(m: Mismatch) -> list[tuple[str, list[str]]]:
-    """The wrong values, each once, with the paths that gave it."""
+    """Return the wrong values, each once, with the paths that gave it."""
     found: dict[str, list[str]] = {}
     for name, value, same in m.given:
         if not same:
@@ -229,12 +229,12 @@ def _grouped(m: Mismatch) -> list[tuple[str, list[str]]]:
 
 
 def _by(m: Mismatch, names: Sequence[str]) -> str:
-    """Which paths, where it is not all of them."""
+    """Name the paths, where they are not all paths."""
     return "by every path" if len(names) == len(m.given) else f"by {', '.join(names)}"
 
 
 def _exact(value: Any) -> str:
-    """Every digit, since two values that look alike may be what this is about."""
+    """Write every digit, since two values that look alike may differ."""
     if isinstance(value, Exception):
         return f"an error: {value}"
     return "null" if value is None else repr(value)
@@ -270,7 +270,7 @@ def _drawn(moment: Moment) -> Iterator[str]:
 
 
 def mismatches(example: Example, found: Sequence[tuple[Path, Rows]]) -> list[Mismatch]:
-    """The expected values that some path gives otherwise (rule 11)."""
+    """Return the expected values that some path gives otherwise (rule 11)."""
     scaled: list[dict[str, float]] = []
     wrong = []
     for i, case in enumerate(example.cases):
@@ -289,7 +289,7 @@ def mismatches(example: Example, found: Sequence[tuple[Path, Rows]]) -> list[Mis
 
 
 def _scales(example: Example) -> list[dict[str, float]]:
-    """For each case, what the errors of its float features are relative to."""
+    """Return, for each case, what the errors of its float features are relative to."""
     con = ibis.duckdb.connect()
     try:
         return _scaled(example, engine_of(con))

@@ -87,7 +87,7 @@ def check(
 
 
 def _shown(checked: Checked) -> None:
-    """The drawing, in a notebook: what is raised there can be text only."""
+    """Display the drawing in a notebook, since an exception can show text only."""
     if running_kernel() is not None:
         from IPython.display import HTML, display  # noqa: PLC0415 only a notebook has it
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Case:
-    """A key, an instant in microseconds, and what some features are expected to be there."""
+    """A key, an instant in microseconds, and the expected values of some features."""
 
     key: tuple[Any, ...]
     at: int
@@ -36,7 +36,7 @@ class Case:
 
 @frozen
 class Example:
-    """A group-by, events of its base table, and the cases to hold it to."""
+    """A group-by, events of its base table, and the cases to check it by."""
 
     group_by: GroupBy
     events: pa.Table
@@ -44,12 +44,12 @@ class Example:
 
     @property
     def values(self) -> int:
-        """How many values are expected."""
+        """The number of expected values."""
         return sum(len(c.expected) for c in self.cases)
 
 
 def example(group_by: Any, events: Any, key: Any, at: Any, expect: Any) -> Example:
-    """What `check` is given, read and refused where it names what is not there."""
+    """Parse the arguments of `check`, and refuse what names something that does not exist."""
     if not isinstance(group_by, GroupBy):
         message = (
             f"check takes a GroupBy, not {type(group_by).__name__}: of a join, check its parts'"
@@ -61,7 +61,7 @@ def example(group_by: Any, events: Any, key: Any, at: Any, expect: Any) -> Examp
 
 
 def _events(group_by: GroupBy, events: Any) -> pa.Table:
-    """The events as a table of the base table's columns; what an event leaves out is null."""
+    """Return the events in the base table's columns; what an event leaves out is null."""
     table = base(group_by.source.table)
     if isinstance(events, Mapping) or not isinstance(events, Sequence):
         message = (
@@ -89,7 +89,7 @@ def _events(group_by: GroupBy, events: Any) -> pa.Table:
 
 
 def _cases(group_by: GroupBy, rows: pa.Table, key: Any, at: Any, expect: Any) -> tuple[Case, ...]:
-    """One case for each of the lists that `key`, `at` and `expect` may be."""
+    """Return a case for each element of the lists that `key`, `at` and `expect` may be."""
     given = {"key": key, "at": at, "expect": expect}
     lists = {name: list(v) for name, v in given.items() if isinstance(v, list | tuple)}
     lengths = {name: len(v) for name, v in lists.items()}
@@ -124,7 +124,7 @@ def _instant(at: Any) -> int:
 
 
 def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
-    """The key that is asked for: the one given, else the only one of the events."""
+    """Return the key to check: the one given, else the only one of the events."""
     schema = group_by.source.table.schema
     if isinstance(key, Mapping):
         for name in (*key, *group_by.keys):
@@ -166,7 +166,7 @@ def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
 
 
 def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
-    """The expected values in the types of their features."""
+    """Return the expected values in the types of their features."""
     if not isinstance(expect, Mapping) or not expect:
         message = (
             f"expect={expect!r:.60} expects nothing: name features and their values,"
@@ -196,7 +196,7 @@ WRITTEN = {
 
 
 def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
-    """Of a column that the source makes of its table's own, that events have the table's."""
+    """Explain that events need the base table's column, of which the source computes its own."""
     made = group_by.source.table.schema.get(name, dtype)
     if made == dtype:
         return ""
@@ -224,7 +224,7 @@ def value(given: Any, dtype: dt.DataType, what: str) -> Any:
 
 
 def _plain(given: Any, dtype: dt.DataType) -> Any:
-    """As Arrow takes it; TypeError for what it would make a value of another kind of."""
+    """Return a value as Arrow takes it; TypeError where Arrow would change its kind."""
     if dtype.is_timestamp():
         return _moment(given, dtype)
     if dtype.is_boolean() != isinstance(given, bool) or (

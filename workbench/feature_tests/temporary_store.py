@@ -49,7 +49,7 @@ Rows = list[dict[str, Any]]
 
 
 def store() -> Store:
-    """The store of this process; made at its first check, and gone with the process."""
+    """Return the store of this process, created at its first check and dropped at its end."""
     with ALONE:
         mine = os.getpid()
         if mine not in OPEN:
@@ -58,7 +58,7 @@ def store() -> Store:
 
 
 def prepare() -> None:
-    """Make the store, where it can be made: whoever needs it is told why where it cannot."""
+    """Create the store, where that is possible; whoever needs it gets the error where it is not."""
     with suppress(DefinitionError):
         store()
 
@@ -89,7 +89,7 @@ def _made(name: str) -> Store:
 
 
 def _left(con: psycopg.Connection[Any]) -> list[str]:
-    """Databases of processes that are no more, and of an earlier one of our own number."""
+    """Return databases of processes that have ended, and of an earlier process with our number."""
     names = [
         name
         for (name,) in con.execute(
@@ -126,7 +126,7 @@ def _dropped(process: int, url: str, name: str) -> None:
 
 
 def address() -> dict[str, Any]:
-    """Where its server is, as Ibis's Postgres takes it."""
+    """Return where the server is, as Ibis's Postgres takes it."""
     told = conninfo_to_dict(store().url)
     return {
         "host": told["host"],
@@ -167,7 +167,7 @@ def served(example: Example) -> list[tuple[str, Callable[[Example], Rows]]]:
 def _answered(
     example: Example, *, plan: Plan, group_by: GroupBy, streamed: bool, again: bool
 ) -> Rows:
-    """What is fetched for each case; nothing of it stays in the store."""
+    """Return what is fetched for each case; the store keeps nothing of it."""
     with ALONE:
         mine = store()
         registry.prepare(mine, plan)
@@ -217,7 +217,7 @@ def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
 
 
 def _uploaded(mine: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> None:
-    """By the uploader."""
+    """Upload events as the uploader does."""
     con = ibis.duckdb.connect()
     con.create_table(ROWS, events)
     history = of_definition(
@@ -228,7 +228,7 @@ def _uploaded(mine: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> N
 
 
 def _told(plan: GroupByPlan, events: pa.Table) -> pa.Table:
-    """Events as messages of the group-by's topic tell them."""
+    """Return events as messages of the group-by's topic carry them."""
     assert plan.topic is not None  # noqa: S101 it is streamed
     return as_told(plan.topic, plan.source, events)
 

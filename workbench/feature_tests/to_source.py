@@ -37,7 +37,7 @@ def pinned(preview: Preview, *, name: str | None = None) -> str:
 
 
 def written(moment: Moment | None, feature: str, engine: Engine, name: str | None = None) -> str:
-    """The same of what stands behind a value, with its events read from an engine."""
+    """Return a test of a value as source, with its events read from an engine."""
     if (
         moment is None
         or not moment.timed
@@ -64,9 +64,9 @@ def written(moment: Moment | None, feature: str, engine: Engine, name: str | Non
 
 
 def _rows(moment: Moment, group_by: GroupBy, engine: Engine) -> list[dict[str, Any]]:
-    """The key's rows of the base table in the window, and the nearest on either side of it.
+    """Return the key's rows of the base table in the window, and the nearest on either side.
 
-    The columns that the group-by reads.
+    They have the columns that the group-by reads.
     """
     events = Events(group_by, engine)
     mine = reduce(
@@ -123,7 +123,7 @@ def _columns(group_by: GroupBy) -> list[str]:
 
 
 def _written(value: Any) -> str:
-    """A value as source that `check` reads back: times and decimals as text."""
+    """Write a value as source that `check` reads back: times and decimals as text."""
     match value:
         case datetime():
             return repr(value.isoformat(sep=" "))

@@ -134,7 +134,7 @@ def _offline(group_by: GroupBy, con: BaseBackend) -> Iterator[Path]:
 
 
 def _adds_up(group_by: GroupBy) -> bool:
-    """Whether it counts, and adds exact numbers, and no more: what running totals give."""
+    """Return whether the group-by only counts and adds exact numbers, as running totals do."""
     found = [op for f in group_by.computed for op in reductions(f.node)]
     exact = (op for op in found if not isinstance(op, ops.Count | ops.CountStar))
     return all(
@@ -199,7 +199,7 @@ def joined(
 
 
 def over(group_by: GroupBy, table: ir.Table) -> GroupBy:
-    """The same definition over another base table of the same columns."""
+    """Return the definition over another base table of the same columns."""
     old, new = base(group_by.source.table), unbind(relation(table, "a check"))
     rows = group_by.source.table.replace({old: new}).to_expr()
     if isinstance(group_by.source, EntitySource):
@@ -256,7 +256,7 @@ def _postgres() -> BaseBackend:
 
 
 def _lacking() -> list[str]:
-    """What a store needs and is not installed."""
+    """Return what a store needs and is not installed."""
     return [name for name in ("psycopg", "psycopg_pool", "sqlalchemy") if find_spec(name) is None]
 
 

@@ -104,12 +104,12 @@ def guards(
 
 
 def _us(now: datetime) -> int:
-    """Microseconds since 1970; a naive time is UTC."""
+    """Return microseconds since 1970; a naive time is UTC."""
     return ((now if now.tzinfo else now.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
 
 
 def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen:
-    """What the guards find in a group-by's source alone, and its keys; `now` in microseconds."""
+    """Return the findings of a group-by's source alone, and its keys; `now` in microseconds."""
     told = (
         tuple(found(Events(group_by, engine, now), EVENTS))
         if isinstance(group_by.source, EventSource)
@@ -139,13 +139,13 @@ def of_group_by(join: Join, engine: Engine, *, now: datetime | None = None) -> I
 
 
 def _narrow(join: Join, whole: ir.Table) -> ir.Table:
-    """Row, keys and time in microseconds of every left row."""
+    """Return row number, keys and time in microseconds of every left row."""
     keys = dict.fromkeys(left for part in join.parts for left, _ in part.keys)
     return whole.select(ROW, *(c for c in keys), **{US: micros(whole[join.left.time])})
 
 
 def _joined(finding: Finding, parts: list[JoinPart]) -> Finding:
-    """A source's finding, its features under the names that the join gives them."""
+    """Return a source's finding with its features under the names that the join gives them."""
     return evolve(
         finding, features=tuple(f"{p.head}_{name}" for p in parts for name in finding.features)
     )

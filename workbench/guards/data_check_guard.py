@@ -20,7 +20,7 @@ ALL = 2**62  # an end after every event, in microseconds
 
 
 def of_checks(group_by: GroupBy, engine: Engine, now: int | None = None) -> Iterator[Finding]:
-    """What the checks of a source come to for all its events before `now`, by one scan.
+    """Yield the findings of a source's checks for all its events before `now`, by one scan.
 
     Nothing where none is declared.
     """

@@ -11,7 +11,7 @@ MOST_ROWS = 1_000  # numbers of left rows that a finding names
 
 @frozen
 class Finding:
-    """One guard's answer.
+    """The answer of one guard.
 
     `kind` is a guard's name, `of` the group-by or left that it looked at. `rows` are numbers of
     left rows, from 1 in order of time: the first 1,000 of the `count` that it concerns. `features`
@@ -28,18 +28,18 @@ class Finding:
 
     @property
     def name(self) -> str:
-        """What it is called where one is asked for: its guard and what that looked at."""
+        """The finding's name for requests: its guard and what that looked at."""
         return f"{self.kind}:{self.of}"
 
 
 def span(us: int) -> str:
-    """A length of time in its largest unit, as `5.48 d`."""
+    """Format a length of time in its largest unit, as `5.48 d`."""
     unit, name = next(((u, n) for u, n in SPANS if abs(us) >= u), SPANS[-1])
     return f"{us / unit:.2f}".rstrip("0").rstrip(".") + f" {name}"
 
 
 def some(n: int, of: int, word: str) -> str:
-    """So many of a whole, in words.
+    """Say how many of a whole, in words.
 
     >>> some(200, 200, "rows"), some(21, 200, "rows")
     ('all 200 rows', '21 of 200 rows')
@@ -48,7 +48,7 @@ def some(n: int, of: int, word: str) -> str:
 
 
 def listed(names: list[str], most: int = 3) -> str:
-    """Names between backticks, the first few of many.
+    """List names between backticks, the first few of many.
 
     >>> listed(["a", "b", "c", "d", "e"])
     '`a`, `b`, `c` and 2 more'

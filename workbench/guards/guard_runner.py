@@ -24,27 +24,27 @@ Answer = dict[str, Any]
 
 
 class Subject(Protocol):
-    """What guards look at: a table on an engine, and what to call it."""
+    """The subject of guards: a table on an engine, and its name."""
 
     @property
     def engine(self) -> Engine:
-        """Where its table is."""
+        """The engine that has its table."""
         ...
 
     @property
     def name(self) -> str:
-        """The group-by's or the left's."""
+        """The name of the group-by or the left."""
         ...
 
     @property
     def table(self) -> ir.Table:
-        """What is aggregated."""
+        """The table that is aggregated."""
         ...
 
 
 @frozen
 class Guard:
-    """A question and what its answer means.
+    """A guard: a query, and what its answer means.
 
     `ask` gives aggregates of the subject's table by name, or a question of its own, a small table;
     None where there is nothing to ask. `judge` sees the answer, of a table its rows under `rows`,
@@ -59,12 +59,12 @@ class Guard:
 
 
 def counted(condition: Any) -> ir.IntegerScalar:
-    """Of how many rows it is true: 0 of none."""
+    """Count the rows for which a condition is true: 0 of none."""
     return condition.ifelse(1, None).count()
 
 
 def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
-    """What the guards say of a subject, in the order of their table; passes are among it."""
+    """Yield the findings of guards on a subject, in the order of their table; passes included."""
     asked: dict[str, tuple[Guard, Mapping[str, ir.Scalar]]] = {}
     answers: dict[str, Answer | Finding] = {}
     for guard in guards:
@@ -139,15 +139,15 @@ def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding
 
 
 def _numbers(subject: Subject, which: ir.BooleanValue) -> tuple[int, ...]:
-    """The numbers, from 1, of the first left rows of which it is true."""
+    """Return the numbers, from 1, of the first left rows for which a condition is true."""
     rows = subject.table.filter(which).select(ROW).order_by(ROW).limit(MOST_ROWS)
     return tuple(int(r) + 1 for (r,) in subject.engine.rows(rows))
 
 
 def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
-    """What the action gives.
+    """Return what the action gives, or a note where it fails.
 
-    A note where it fails, for a guard that cannot look must neither pass nor end a preview.
+    A guard that cannot look must neither pass nor end a preview.
     """
     try:
         return action()
@@ -156,7 +156,7 @@ def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
 
 
 def unable(kind: str, of: str, error: Exception) -> Finding:
-    """The note of a guard that could not look."""
+    """Return the note of a guard that could not look."""
     lines = str(error).strip().splitlines()
     return Finding(
         kind,

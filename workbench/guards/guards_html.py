@@ -23,12 +23,12 @@ COUNTED = {WARNING: ("warning", "warnings"), NOTE: ("note", "notes"), PASS: ("pa
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """The gravest first, else as they were found."""
+    """Order findings, the gravest first, else as they were found."""
     return sorted(findings, key=lambda f: LEVELS.index(f.level))
 
 
 def _counts(findings: Sequence[Finding]) -> list[tuple[str, str]]:
-    """For each level that there is, the level and `2 warnings`."""
+    """Return each level that has findings, with its count in words, `2 warnings`."""
     numbers = ((level, sum(f.level == level for f in findings)) for level in LEVELS)
     return [(level, f"{n} {COUNTED[level][n != 1]}") for level, n in numbers if n]
 
@@ -38,9 +38,9 @@ def _word(finding: Finding) -> str:
 
 
 def guards_html(findings: Iterable[Finding], *, live: bool = True) -> Markup:
-    """The strip as HTML, open while there is a warning.
+    """Draw the strip as HTML, open while there is a warning.
 
-    Where it is live, a button for each finding whose rows are known.
+    Where it is live, each finding whose rows are known has a button.
     """
     told = ordered(findings)
     counts = (
@@ -101,12 +101,12 @@ def _line(finding: Finding, *, live: bool) -> Markup:
 
 
 def _said(sentence: str) -> Markup:
-    """A sentence, its names between backticks as code."""
+    """Draw a sentence, its names between backticks as code."""
     return join(tag("code", part) if i % 2 else part for i, part in enumerate(sentence.split("`")))
 
 
 def guards_text(findings: Iterable[Finding]) -> str:
-    """The strip for a terminal."""
+    """Write the strip for a terminal."""
     told = ordered(findings)
     shown = [f for f in told if f.level != PASS]
     wide = max((len(_word(f)) for f in shown), default=0)

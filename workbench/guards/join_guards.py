@@ -45,7 +45,7 @@ class Matched:
 
     @cached_property
     def table(self) -> ir.Table:
-        """One row a left row."""
+        """A table with one row for each left row."""
         left = self.left.mutate(**{AT: instant(self.left[US], self.group_by)})
         keys = self.keys.table
         return left.left_join(
@@ -60,7 +60,7 @@ class Matched:
         )
 
     def features(self, chosen: Any = None) -> tuple[str, ...]:
-        """The join's columns that this part gives, or some of them."""
+        """Return the join's columns that this part gives, or some of them."""
         return tuple(
             f"{self.part.head}_{f.name}"
             for f in (self.group_by.outputs if chosen is None else chosen)
@@ -68,7 +68,7 @@ class Matched:
 
     @cached_property
     def span(self) -> tuple[int | None, bool]:
-        """The first time in the source, and whether all its times, of several, are midnights."""
+        """The source's first time, and whether all of its several times are midnights."""
         keys = self.keys.table
         ((first, off, rows),) = self.engine.rows(
             keys.agg(first=keys[FIRST].min(), off=keys[OFF].max(), rows=keys[N].sum())
@@ -82,11 +82,11 @@ class Matched:
 
     @property
     def windowed(self) -> list[Feature]:
-        """Its features with a window."""
+        """The part's features with a window."""
         return [f for f in self.group_by.computed if f.window]
 
     def tail(self, feature: Feature) -> Any:
-        """Where a feature's window begins for each left row."""
+        """Return where a feature's window begins for each left row."""
         # it has one
         return EventRows(self.group_by, self.engine).tail(self.table[AT], feature.window)  # type: ignore[arg-type]
 
@@ -99,7 +99,7 @@ def _before(s: Matched, feature: Feature) -> Any:
 
 
 def _lengths(s: Matched) -> list[Feature]:
-    """One feature a window, the longest first."""
+    """Return one feature of each window, the longest first."""
     # each has one
     return sorted({f.window: f for f in s.windowed}.values(), key=lambda f: f.window, reverse=True)  # type: ignore[arg-type,return-value]
 
@@ -176,7 +176,7 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
 
 
 def _short(s: Matched, a: Answer) -> dict[int, Feature]:
-    """One feature of each window that reaches back too far, by its number, the longest first."""
+    """Return a feature of each window that reaches back too far, by number, the longest first."""
     return {i: f for i, f in enumerate(_lengths(s)) if a[f"short {i}"]}
 
 
@@ -217,7 +217,7 @@ def _judge_future(s: Matched, a: Answer) -> Finding | None:
 
 
 def _within(s: Matched) -> Any:
-    """Whether a left row's time is in the middle of a day."""
+    """Return whether a left row's time is in the middle of a day."""
     return s.table[AT] % in_us(DAY) != 0
 
 

@@ -42,12 +42,12 @@ class Known:
 
     @property
     def name(self) -> str:
-        """The group-by's."""
+        """The name of the group-by."""
         return self.group_by.name
 
 
 def known(group_by: GroupBy, engine: Engine) -> Known:
-    """The keys of a source, kept in a temporary table: read once, asked often.
+    """Return the keys of a source in a temporary table: read once, queried often.
 
     `OFF` is 1 where a key has a time that is no midnight.
     """

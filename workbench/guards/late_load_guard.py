@@ -66,7 +66,10 @@ def _ask_load(s: Matched) -> ir.Table | None:
 
 
 def _within(s: Matched, late: ir.Table, left: ir.Table) -> list[Any]:
-    """Events too old for every window do not matter; where one window is all time, none is."""
+    """Return conditions that leave out events too old for every window.
+
+    There are none where one window is all time.
+    """
     if len(s.windowed) < len(s.group_by.computed):
         return []
     longest = max(f.window for f in s.windowed if f.window)
@@ -74,7 +77,7 @@ def _within(s: Matched, late: ir.Table, left: ir.Table) -> list[Any]:
 
 
 def _sampled(s: Matched) -> ir.Table:
-    """The left rows, or every so many of them, that a range join of them is soon done; kept."""
+    """Return the left rows, or only every nth, so that a range join of them is quick; kept."""
     ((rows,),) = s.engine.rows(s.left.agg(n=s.left.count()))
     step = max(-(-int(rows) // SAMPLE), 1)
     left = s.left.mutate(**{AT: instant(s.left[US], s.group_by)})

@@ -71,7 +71,7 @@ class Left:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Every column that the join adds."""
+        """The columns that the join adds."""
         return tuple(f.name for f in self.join.outputs)
 
     @cached_property
@@ -95,7 +95,7 @@ class Left:
 
     @property
     def paged(self) -> bool:
-        """Whether a page has enough rows to tell."""
+        """Whether a page has enough rows to judge by."""
         return self.page is not None and len(self.page.rows) >= LEAST
 
     @cached_property
@@ -157,7 +157,7 @@ def _judge_nulls(s: Left, a: Answer) -> Finding | None:
 
 
 def _ask_rows(s: Left) -> ir.Table:
-    """The rows whose keys and time are those of another, one row a group."""
+    """Return the rows that share keys and time with another, one row for each group."""
     named = s.table.filter([s.table[k].notnull() for k in s.keys])
     groups = named.group_by(*s.keys, US).agg(**{N: named.count()})
     several = groups.filter(groups[N] > 1)
@@ -199,7 +199,7 @@ def _judge_label(s: Left, _: Answer) -> Finding | None:
 
 
 def _derived(s: Left) -> Finding | None:
-    """Derivations that take a column of the left that is called as labels are."""
+    """Find derivations that use a column of the left that is named as labels are."""
     for d in s.join.derivations:
         used = [
             f.name for f in d.node.find(ops.Field) if f.name in s.asked and LABEL.fullmatch(f.name)
@@ -278,7 +278,7 @@ def _determined(s: Left) -> Finding | None:
 
 
 def _correlation(pairs: Sequence[tuple[Any, Any]]) -> float:
-    """Pearson's, of numbers and truth values; 0 where there is none."""
+    """Return Pearson's correlation of numbers and booleans; 0 where there is none."""
     if not all(isinstance(v, int | float) for pair in pairs for v in pair):
         return 0.0
     xs, ys = ([float(v) for v in side] for side in zip(*pairs, strict=True))

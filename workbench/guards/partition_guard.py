@@ -49,7 +49,7 @@ EXAMPLE = 40  # characters of a text that is shown
 
 
 def _digits(time: ir.TimestampValue) -> ir.StringValue:
-    """The UTC day of a time as eight digits."""
+    """Return the UTC day of a time as eight digits."""
     number = (
         time.year().cast("int64") * 10_000
         + time.month().cast("int64") * 100
@@ -59,7 +59,7 @@ def _digits(time: ir.TimestampValue) -> ir.StringValue:
 
 
 def _asked_of_texts(s: Events, column: str) -> dict[str, Any]:
-    """Compared as digits: a cast of a text that is no day would end the scan on some engines."""
+    """Compare days as digits, since casting a text that is no day ends some engines' scan."""
     text = s.table[column].cast("string").strip().re_replace(r"^[A-Za-z_]+=", "")
     digits, day = text.re_replace("[^0-9]", ""), _digits(s.value(s.time))
     as_day, as_month = text.re_search(WRITTEN_DAY), text.re_search(WRITTEN_MONTH)

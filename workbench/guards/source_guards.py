@@ -52,7 +52,7 @@ class Events:
 
     @cached_property
     def base(self) -> ir.Table:
-        """The base table, of which the source's filters left these rows."""
+        """The base table's rows that the source's filters leave."""
         first, *filters = inline_rows(self.group_by.source.table)
         table = rebound(first, self.engine).to_expr()
         return (
@@ -61,13 +61,13 @@ class Events:
 
     @cached_property
     def table(self) -> ir.Table:
-        """The same, with the source's time, keys and id, and the time in microseconds."""
+        """The rows with the source's time, keys and id besides, and the time in microseconds."""
         made = self.base.mutate(**{name: self._computed(c) for c, name in self._named.items()})
         return made.mutate(**{US: micros(made[self._named[self.time]])})
 
     @property
     def time(self) -> str:
-        """The column of the event time."""
+        """The name of the event time's column."""
         return self.group_by.events.time
 
     @property
@@ -90,9 +90,9 @@ class Events:
         }
 
     def value(self, column: str) -> ir.Column:
-        """The source's time, one of its keys or its id.
+        """Return the source's time, one of its keys or its id.
 
-        A column, also where the source has a literal there.
+        It is a column, also where the source has a literal there.
         """
         return self.table[self._named[column]]
 
@@ -101,7 +101,7 @@ class Events:
 
     @cached_property
     def own(self) -> frozenset[str]:
-        """The base columns that the event time and the keys are made of."""
+        """The base columns that the event time and the keys are computed from."""
         table = self.group_by.source.table
         nodes = [ops.Field(table, c) for c in (self.time, *self.group_by.keys)]
         return frozenset(n for node in nodes for n in _base_columns(node))
@@ -121,7 +121,7 @@ class Events:
     def named(
         self, pattern: re.Pattern[str], kind: Callable[[DataType], bool] = DataType.is_timestamp
     ) -> list[str]:
-        """Base columns of such a name and kind, but for what the time and the keys are made of."""
+        """Return base columns of such a name and kind, without those of the time and the keys."""
         return [
             c
             for c, t in self.base.schema().items()
@@ -129,7 +129,7 @@ class Events:
         ]
 
     def clock(self, column: str) -> ir.IntegerValue:
-        """A base column of times or dates in microseconds."""
+        """Return a base column of times or dates in microseconds."""
         value = self.table[column]
         return micros(value if value.type().is_timestamp() else value.cast("timestamp"))
 
@@ -289,7 +289,7 @@ def _judge_nulls(s: Events, a: Answer) -> Finding | None:
 
 
 def _ask_rows(s: Events) -> ir.Table | None:
-    """Ids that are on several rows; asked only where an id is declared."""
+    """Count the ids that are on several rows; asked only where an id is declared."""
     if s.group_by.events.id is None:
         return None
     ids = s.table.select(id=s.value(s.group_by.events.id))

@@ -71,7 +71,7 @@ def _snake(name: str) -> str:
 
 
 def expression(node: Any) -> str:
-    """An Ibis node as its author would write it, columns without their table.
+    """Write an Ibis node as its author would, columns without their table.
 
     >>> import ibis
     >>> t = ibis.table({"a": "int64", "b": "int64"}, name="t")
@@ -207,7 +207,7 @@ HEADS = ("feature", "type", "window", "from")
 
 
 def text(definition: Any) -> str:
-    """A definition on one screen, for a terminal."""
+    """Write a definition on one screen, for a terminal."""
     facts = [(k, v) for k, v in _facts(definition)]
     wide = max(len(k) for k, _ in facts)
     head = f"{definition.name}  ({type(definition).__name__}, {len(definition.outputs)} features)"
@@ -229,7 +229,7 @@ CELL, LAST = (
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> list[str]:
-    """Rows of text in columns as wide as their widest cell.
+    """Align rows of text in columns as wide as their widest cell.
 
     `right` names the columns that are numbers.
     """
@@ -247,7 +247,7 @@ def table(
 
 
 def html(definition: Any) -> Markup:
-    """The same facts for a notebook, in the host's colours."""
+    """Draw a definition for a notebook, in the host's colours."""
     facts = join(part for k, v in _facts(definition) for part in (tag("dt", k), tag("dd", v)))
     body = (row((tag("code", n), d, w, tag("code", e))) for n, d, w, e in _rows(definition.outputs))
     grid = tag(

@@ -13,7 +13,7 @@ LETTERS, TOLD = 19, 24  # that a box's name holds, and what is told of it
 
 @frozen
 class Box:
-    """One thing and what is told of it; `shape` is `table`, `topic`, `mine` or `object`."""
+    """A box of the graph and its text; `shape` is `table`, `topic`, `mine` or `object`."""
 
     id: str
     name: str
@@ -30,7 +30,7 @@ class Graph:
 
 
 def drawing(found: Graph, said: str) -> Markup:
-    """The graph as SVG, with a sentence as its label; boxes of a layer stand in its middle."""
+    """Draw the graph as SVG, with a sentence as its label; boxes of a layer are centred."""
     layers = [layer for layer in found.layers if layer]
     height = max(map(len, layers)) * STEP - STEP + HIGH + 4
     width = len(layers) * WIDE + (len(layers) - 1) * GAP + 4
@@ -93,7 +93,7 @@ def _box(box: Box, at: tuple[float, float]) -> Markup:
 
 
 def short(name: str, most: int) -> str:
-    """A name in a box: its end is kept, where versions stand.
+    """Shorten a name for a box: its end is kept, where versions are.
 
     >>> short("quickstart_training_set_v1", 16)
     '…training_set_v1'

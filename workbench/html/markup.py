@@ -31,17 +31,17 @@ class Markup(str):
 
 
 def text(value: Any) -> Markup:
-    """A value as HTML text, with nothing hidden in it but line ends."""
+    """Return a value as HTML text, in which only line ends are invisible."""
     return value if isinstance(value, Markup) else Markup(escape(lines(str(value)), quote=False))
 
 
 def join(parts: Any, between: str = "") -> Markup:
-    """Several pieces as one."""
+    """Join several pieces to one."""
     return Markup(between.join(text(p) for p in parts))
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
-    """One element; `class_` and `aria_label` become `class` and `aria-label`, None is left out.
+    """Write one element; `class_` is `class`, `aria_label` `aria-label`; `None` is left out.
 
     >>> tag("b", "a < b", class_="x")
     '<b class="x">a &lt; b</b>'
@@ -85,7 +85,7 @@ def attribute(name: str, value: Any) -> str:
 def row(
     cells: Any, cell: str = "td", classes: dict[int, str] | None = None, **attributes: Any
 ) -> Markup:
-    """A table row; `classes` names the class of some cells by position.
+    """Write a table row; `classes` names the class of some cells by position.
 
     A head that says nothing is no head.
     """
@@ -105,20 +105,20 @@ def row(
 
 
 def scrolled(*children: Any, **attributes: Any) -> Markup:
-    """What may be wider than its output, in a region that scrolls and can be reached by keys."""
+    """Put what may be wider than its output into a region that scrolls and that keys reach."""
     return tag("div", *children, class_="scroll", tabindex="0", **attributes)
 
 
 @cache
 def _rules() -> tuple[tuple[str, tuple[frozenset[str], ...]], ...]:
-    """The stylesheet's rules, each with the classes that each of its selectors is of."""
+    """Return the stylesheet's rules, each with the classes of each of its selectors."""
     css = files("workbench").joinpath("html", "style.css").read_text("utf-8")
     lines = (line.strip() for line in css.splitlines() if line and not line.startswith("/*"))
     return tuple((rule, _selected(rule)) for rule in _split("".join(lines)))
 
 
 def _split(css: str) -> Iterator[str]:
-    """Rule by rule; what is within a condition stays together."""
+    """Yield the stylesheet rule by rule; what is within a condition stays together."""
     start = depth = 0
     for i, letter in enumerate(css):
         depth += (letter == "{") - (letter == "}")
@@ -141,9 +141,9 @@ def _selected(rule: str) -> tuple[frozenset[str], ...]:
 
 
 def stylesheet(content: str | None = None) -> Markup:
-    """The tokens and components of every output, scoped to `.fw`.
+    """Return the tokens and components of every output, scoped to `.fw`.
 
-    Of those that a content uses, where it does not change.
+    With a content that does not change, only those that it uses.
     """
     used = (
         None
@@ -162,7 +162,7 @@ def stylesheet(content: str | None = None) -> Markup:
 
 
 def section(*children: Any, label: str, static: bool = False, **attributes: Any) -> Markup:
-    """A whole output: stylesheet and content; JupyterLab's shortcuts are kept off its keys.
+    """Draw a whole output: stylesheet and content; JupyterLab's shortcuts ignore its keys.
 
     One that is `static` gives way to the live one that is displayed after it, for as long as that
     is there.

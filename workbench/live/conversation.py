@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Conversation:
-    """One page's requests to its subject.
+    """The requests of one page to its subject.
 
     `receive` returns at once; replies go to `send` from a worker thread.
 
@@ -78,12 +78,12 @@ class Conversation:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being answered."""
+        """Return whether a request is being answered."""
         with self._lock:
             return bool(self._running)
 
     def close(self) -> None:
-        """Answer nothing any more, and cancel what runs."""
+        """Stop answering, and cancel what runs."""
         with self._lock:
             running = list(self._running)
             self._waiting.clear()

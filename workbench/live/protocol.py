@@ -24,7 +24,7 @@ HELLO = "hello"  # a page is there, and asks whether anybody is
 
 
 class RefusedError(ValueError):
-    """A request that is not answered, with the sentence that says why."""
+    """An error for a request that is not answered, with the sentence that says why."""
 
 
 @frozen
@@ -42,9 +42,9 @@ class Request:
 
 @frozen
 class Reply:
-    """New content of some parts of the page, by name; a sentence to be read out.
+    """A reply: new content of parts of the page, by name, and a sentence to be read aloud.
 
-    And where the focus goes.
+    It also says where the focus goes.
     """
 
     parts: Mapping[str, Markup] = field(factory=dict)
@@ -53,7 +53,7 @@ class Reply:
 
 
 class Subject(Protocol):
-    """What a page is of.
+    """The subject of a page.
 
     `answer` runs in a worker thread, one request of a slot at a time; it may raise RefusedError.
     """
@@ -61,11 +61,11 @@ class Subject(Protocol):
     kinds: Mapping[str, Mapping[str, type]]
 
     def page(self) -> Markup:
-        """The whole page as it is by now."""
+        """Return the whole page as it is now."""
         ...
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
-        """The parts that a request changes; `push` shows some before the whole is done."""
+        """Return the parts that a request changes; `push` shows some before the whole is done."""
         ...
 
     def stop(self, slot: str) -> None:
@@ -73,7 +73,7 @@ class Subject(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of what it holds; it is asked nothing more."""
+        """Release what it holds; no request follows."""
         ...
 
 
@@ -127,7 +127,7 @@ def _size(content: dict[str, Any]) -> int:
 
 
 def _parameter(kind: str, name: str, value: Any, known: Mapping[str, type]) -> Any:
-    """The value, if the request has such a parameter of such a type. True is no number."""
+    """Return the value, if the request has such a parameter of such a type. True is no number."""
     if name not in known:
         message = (
             f"{kind} has no parameter {name!r:.40}: it has {', '.join(sorted(known)) or 'none'}"

@@ -34,7 +34,7 @@ def alive() -> bool:
 
 
 def watched() -> bool:
-    """Whether a person looks, whose page asks for what takes long.
+    """Return whether a person is watching, whose page requests what takes long.
 
     `jupyter execute`, nbconvert, papermill and Voila let no cell ask for input; marimo says whether
     a notebook is edited. What nobody asks for is then computed before it is shown, since later
@@ -49,7 +49,7 @@ def watched() -> bool:
 
 
 def _marimo_mode() -> str | None:
-    """How marimo runs this notebook; None where it does not."""
+    """Return how marimo runs this notebook; `None` where it does not."""
     mode = sys.modules["marimo"].app_meta().mode
     return None if mode is None else str(mode)
 
@@ -110,7 +110,7 @@ class Still:
 
 
 def marimo_output(static: Callable[[], str], subject: Begin) -> Any:
-    """What marimo shows for a page: the widget, which is marimo's own kind, or the static page."""
+    """Return what marimo shows for a page: the live widget, or the static page."""
     return _live_widget(subject, lambda _text, _static: None) if _lively() else Still(static())
 
 
@@ -130,7 +130,7 @@ def unless_asked(widget: LiveWidget, do: Callable[[], object]) -> None:
 
 
 def _live_widget(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
-    """The widget of a subject, with room for it."""
+    """Return the widget of a subject, after making room for it."""
     from workbench.live.widget import LiveWidget  # noqa: PLC0415 an extra
 
     _make_room()

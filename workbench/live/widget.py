@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LiveWidget(anywidget.AnyWidget):
-    """Shows `page` and takes its requests to a subject.
+    """A widget that shows `page` and passes its requests to a subject.
 
     The page is synced once; what changes in it is sent as messages, which notebooks do not store.
     """

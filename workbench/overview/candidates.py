@@ -44,7 +44,7 @@ class TimeCandidate:
 
 @frozen
 class KeyCandidate:
-    """A column that may say whose, whether each value comes once, and why it may."""
+    """A column that may be a key, whether each value comes once, and why it may."""
 
     name: str
     unique: bool
@@ -123,7 +123,7 @@ def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
 
 
 def _extremes_us(column: ColumnFacts) -> tuple[int, int] | None:
-    """The first and the last instant, in microseconds since 1970, of what is known to be in UTC."""
+    """Return the extremes, in microseconds since 1970, of a column known to be in UTC."""
     unit = _epoch(column) if column.kind == "whole" else None
     if unit is not None:
         return (column.least * 1_000_000 // UNITS[unit], column.most * 1_000_000 // UNITS[unit])
@@ -211,7 +211,7 @@ def _time(column: ColumnFacts, reading: Reading | None) -> TimeCandidate | None:
 
 
 def _epoch(column: ColumnFacts) -> str | None:
-    """The unit in which all values are between 1990 and 2100.
+    """Return the unit in which all values are between 1990 and 2100, or `None`.
 
     A column of one value or a handful is no clock's.
     """
@@ -298,9 +298,9 @@ def amounts(columns: Sequence[ColumnFacts], readings: Sequence[Reading]) -> list
 
 
 def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]:
-    """Numbers to add up, the likeliest first: those with a fraction.
+    """Return numbers to add up, the likeliest first: those with a fraction.
 
-    Those that are named as a key where there are no others.
+    Those that are named as a key count only where there are no others.
     """
     found = [
         c

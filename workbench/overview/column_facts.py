@@ -53,7 +53,7 @@ COUNTED = ORDERED | {"flag", "bytes"}
 
 @frozen
 class ColumnFacts:
-    """A column over the rows that were looked at.
+    """The facts of a column over the rows that were looked at.
 
     `least` and `most` are of the values that are finite: times are microseconds since 1970, dates
     days; texts are cut at 200 characters. None is what was not asked, or has no values.
@@ -77,7 +77,7 @@ class ColumnFacts:
 
     @property
     def known(self) -> int:
-        """How many values there are that a feature counts in."""
+        """The number of values that a feature counts in."""
         return self.rows - self.nulls - self.unusual
 
     @property
@@ -87,12 +87,12 @@ class ColumnFacts:
 
 
 def kind_of(dtype: dt.DataType) -> str:
-    """What kind of column a type makes."""
+    """Return the kind of column that a type makes."""
     return next((kind for kind, test in KINDS.items() if test(dtype)), OTHER)
 
 
 def wanting(dtype: dt.DataType) -> str:
-    """What a feature cannot have of a column of a type, and what to do; empty where it can."""
+    """Say what a feature cannot have of a column of a type, and what to do; empty where it can."""
     if dtype.is_null():
         return "all null and without a type: cast it to the type that its values will have"
     if dtype.is_interval():
@@ -140,9 +140,9 @@ def _questions(column: ir.Column, engine: Engine) -> dict[str, ir.Value]:
 
 
 def measured(column: ir.Column, kind: str, engine: Engine) -> ir.Column:
-    """A column's values without those that are no feature's.
+    """Return a column's values without those that no feature has.
 
-    Times as microseconds, dates as days, since 1970.
+    Times are microseconds, dates days, since 1970.
     """
     fine = cleaned(column, engine)
     if kind == "instant":
@@ -153,7 +153,7 @@ def measured(column: ir.Column, kind: str, engine: Engine) -> ir.Column:
 
 
 def extreme(fine: ir.Column, engine: Engine, *, largest: bool) -> ir.Value:
-    """The least or the largest, of texts as much as is shown."""
+    """Return the least or the largest value; of texts, as much as is shown."""
     found = engine.extremum(fine, None, largest=largest)
     if fine.type().is_string():
         return found.left(LONGEST_TEXT)
@@ -166,7 +166,7 @@ def facts(
     stored: Mapping[str, str],
     told: Mapping[str, Any],
 ) -> list[ColumnFacts]:
-    """What the aggregates said of each column."""
+    """Return the facts of each column from the aggregates' results."""
     return [
         _facts(i, name, schema[name], stored.get(name, str(schema[name])), told)
         for i, name in enumerate(names)
@@ -197,7 +197,7 @@ def _facts(
 
 
 def share(n: int, of: int) -> str:
-    """A share in per cent, none as 0 and some never as 0 or as all.
+    """Format a share in per cent; some is never shown as 0 or as all.
 
     >>> share(0, 9), share(1, 100_000), share(99_999, 100_000), share(1, 4)
     ('0', '<0.1%', '>99.9%', '25%')

@@ -27,7 +27,7 @@ LONGEST_VALUE = 60  # characters of a common text
 
 
 def edges(column: ColumnFacts) -> list[Any]:
-    """Where the bins of a column begin, in the type that it is measured in.
+    """Return where the bins of a column begin, in the type that it is measured in.
 
     None where its values do not differ.
     """
@@ -50,7 +50,7 @@ def edges(column: ColumnFacts) -> list[Any]:
 def bin_counts(
     table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine
 ) -> dict[str, ir.Value]:
-    """For each bin but the first of each column, how many values are at or above its beginning."""
+    """Return, for each bin but a column's first, how many values are at or above its beginning."""
     asked = {}
     for i, column in enumerate(columns):
         starts = edges(column)
@@ -84,7 +84,7 @@ def _integer_type(value: int) -> str:
 
 
 def binned(columns: Sequence[ColumnFacts], told: Mapping[str, Any]) -> list[ColumnFacts]:
-    """The columns with their bins."""
+    """Return the columns with their bins."""
     made = []
     for i, column in enumerate(columns):
         starts = edges(column)
@@ -124,7 +124,7 @@ def commonest(table: ir.Table, columns: Sequence[ColumnFacts]) -> ir.Table | Non
 def with_commonest(
     columns: Sequence[ColumnFacts], told: Sequence[tuple[Any, ...]]
 ) -> list[ColumnFacts]:
-    """The columns with their commonest values; a flag has both of its own."""
+    """Return the columns with their commonest values; a flag has both of its own."""
     found: dict[int, list[tuple[Any, int]]] = {}
     for i, value, n in told:
         found.setdefault(int(i), []).append((value, int(n)))

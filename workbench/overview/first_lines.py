@@ -28,7 +28,7 @@ ACCURACY = '"temporal"'  # said, since publish refuses to guess it (rule 4)
 
 @frozen
 class FirstLines:
-    """What the lines make, and the lines."""
+    """Lines of Python, and what they define."""
 
     said: str
     code: str
@@ -79,7 +79,7 @@ def first_lines(
 def snapshot_of(
     columns: Sequence[ColumnFacts], times: Sequence[TimeCandidate]
 ) -> TimeCandidate | None:
-    """The day that may say which snapshot a row is of."""
+    """Return the day that may say which snapshot a row is of."""
     return next(
         (t for t in times if any(c.name == t.name and c.kind == "date" for c in columns)), None
     )
@@ -196,7 +196,7 @@ def _written(start: Sequence[str], given: dict[str, str]) -> str:
 
 
 def _nameable(name: str) -> bool:
-    """Whether a feature may have the name."""
+    """Return whether a feature may have the name."""
     try:
         check_feature(name)
     except DefinitionError:
@@ -222,7 +222,7 @@ def _named(name: str, op: str, taken: set[str]) -> str:
 
 
 def _definition(title: str) -> str:
-    """A name for a group-by of a table of this title."""
+    """Name a group-by after a table of this title."""
     stem = re.sub(
         r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz)?$", "", title, flags=re.IGNORECASE
     )

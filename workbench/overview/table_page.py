@@ -28,7 +28,7 @@ NUMERIC = dict.fromkeys((4, 5), "num")
 
 
 def html(preview: TablePreview) -> Markup:
-    """The whole output."""
+    """Draw the whole output."""
     head = tag(
         "header",
         tag("h3", preview.title),

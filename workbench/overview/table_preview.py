@@ -82,7 +82,7 @@ class TablePreview:
 
     @property
     def size(self) -> str:
-        """How many rows and columns, and whether those are all."""
+        """The number of rows and columns, and whether those are all."""
         columns = f"{len(self.columns):,} column{'' if len(self.columns) == 1 else 's'}"
         if self.sampled:
             return (
@@ -99,7 +99,7 @@ class TablePreview:
 
 
 def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> TablePreview:
-    """A table, a DataFrame, an Arrow table or the path of a file, as `preview` shows it.
+    """Preview a table, a DataFrame, an Arrow table or the path of a file.
 
     Runs a few statements, whose size is bounded.
     """
@@ -179,7 +179,7 @@ def _state_key(
 
 
 def _table_of(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
-    """The table, the lines that make one of what was given, its variable, and what to call it."""
+    """Return the table, the lines that open it, its variable, and its title."""
     if isinstance(what, str | Path):
         return _read(what, on)
     name = variable_of(what)
@@ -190,7 +190,7 @@ def _table_of(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], s
 
 
 def relation_of(what: Any) -> Any:
-    """The node of a DataFrame or an Arrow table; DefinitionError that says why where it is none."""
+    """Return the node of a DataFrame or an Arrow table; DefinitionError says why it is none."""
     columns = (
         list(getattr(what, "columns", ["?"]))
         if hasattr(what, "iloc")
@@ -326,7 +326,7 @@ def _leading_on(
     name: str,
     state: KeyCandidate | None,
 ) -> tuple[list[FirstLines], list[str]]:
-    """The lines to go on with, and what the table lacks for them."""
+    """Return the lines to go on with, and what the table lacks for them."""
     lacks = []
     if not keys:
         lacks.append(

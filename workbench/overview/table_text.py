@@ -21,7 +21,7 @@ WIDEST_TYPE = 28
 
 
 def text(preview: TablePreview) -> str:
-    """What each column holds, its first rows, and where to begin."""
+    """Write what each column holds, the table's first rows, and where to begin."""
     rows = [
         [
             c.name,
@@ -76,30 +76,30 @@ def _candidates(preview: TablePreview) -> list[str]:
 
 
 def cut(type_: str) -> str:
-    """A type's name, as much as a cell shows: an enum's has all its values."""
+    """Cut a type's name to what a cell shows: an enum's name has all its values."""
     return type_ if len(type_) <= WIDEST_TYPE else type_[: WIDEST_TYPE - 1] + "…"
 
 
 def nulls(column: ColumnFacts) -> str:
-    """The share of nulls, and how many are neither null nor finite."""
+    """Write the share of nulls, and how many values are neither null nor finite."""
     said = share(column.nulls, column.rows)
     return f"{said} + {column.unusual:,} not finite" if column.unusual else said
 
 
 def distinct(column: ColumnFacts) -> str:
-    """How many values there are."""
+    """Write how many different values there are."""
     if column.distinct is None:
         return "not counted"
     return f"{column.distinct:,} (unique)" if column.unique else f"{column.distinct:,}"
 
 
 def extreme(column: ColumnFacts, value: Any) -> str:
-    """The least or the largest value."""
+    """Write the least or the largest value."""
     return "" if value is None else value_of(column, value)
 
 
 def value_of(column: ColumnFacts, value: Any) -> str:
-    """A value of a column, times in UTC."""
+    """Write a value of a column, times in UTC."""
     if value is None:
         return "…" if column.wanting else "null"
     match column.kind:
@@ -118,12 +118,12 @@ def value_of(column: ColumnFacts, value: Any) -> str:
 
 
 def _instant(at: np.datetime64) -> str:
-    """A time, whichever year it is in."""
+    """Write a time, whichever year it is in."""
     return str(at).replace("T", " ").removesuffix(".000000")
 
 
 def shape(column: ColumnFacts) -> str:
-    """A line of bars, or the commonest values with their shares."""
+    """Draw a line of bars, or write the commonest values with their shares."""
     if column.bins:
         most = max(n for *_, n in column.bins) or 1
         return "".join(

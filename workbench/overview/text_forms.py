@@ -85,7 +85,10 @@ def _numbers(said: str, forms: str, then: str, against: str) -> TextForm:
 def _turned(
     said: str, first: str, second: str, mark: str, months: int, signs: tuple[str, str] = ("", "")
 ) -> TextForm:
-    """A day with its year at its end, and a clock if any; `months` is where the month stands."""
+    """Return the form of a day that ends with its year; `months` is where the month is.
+
+    A clock may follow the day.
+    """
     line = (
         f'.pipe(lambda t: t.substr(6, 4) + "-" + t.substr({months}, 2) + "-" +'
         f" t.substr({3 - months}, 2) + t.substr(10, 16)){TO_TIME}"
@@ -201,7 +204,7 @@ class Reading:
 
     @property
     def doubt(self) -> str:
-        """Why no line is offered; empty where one is."""
+        """The reason why no line is offered; empty where one is."""
         if not self.form.then:
             return NO_LINE
         if self.against:
@@ -218,14 +221,14 @@ class Reading:
 
     @property
     def then(self) -> str:
-        """The Ibis that reads the column, to be appended to it; texts of no form are null."""
+        """The Ibis that reads the column, appended to it; texts of no form become null."""
         if not self.form.is_time or self.rows == self.known:
             return self.form.then
         return f'.pipe(lambda t: t.re_search(r"{self.form.start}").ifelse(t, None)){self.form.then}'
 
 
 def sampled(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> dict[str, TextForm]:
-    """The form of each text that seems to have one, by its first rows."""
+    """Return the form of each text column that seems to have one, by its first rows."""
     texts = [c for c in columns if c.kind == "text" and c.known]
     if not texts:
         return {}
@@ -239,9 +242,9 @@ def sampled(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> 
 
 
 def form_of(values: Sequence[str]) -> TextForm | None:
-    """The form that most of some texts are of, the one that fewest speak against.
+    """Return the form that most of some texts have, and that fewest contradict.
 
-    None where less than half are of any.
+    None where less than half have any.
     """
     counted = [
         (
@@ -330,7 +333,7 @@ def _counts(table: ir.Table, forms: Mapping[str, TextForm], engine: Engine) -> d
 def readings(
     columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], told: Mapping[str, Any]
 ) -> list[Reading]:
-    """What the texts are read as, where half of them are."""
+    """Return what the texts are read as, where half of them can be read."""
     known = {c.name: c.known for c in columns}
     made = []
     for i, (name, form) in enumerate(forms.items()):
@@ -355,9 +358,9 @@ def readings(
 
 @frozen
 class Hint:
-    """What a column of text holds, in words, and the line that reads it in its place.
+    """A column of text in words, and the line that reads it in its place.
 
-    Empty where none is sure to.
+    The line is empty where no reading is sure.
     """
 
     name: str
@@ -366,7 +369,7 @@ class Hint:
 
 
 def hint(reading: Reading, table: str, opened: Sequence[str]) -> Hint:
-    """A reading as it is told; `opened` are lines that make the table, where it was none."""
+    """Return a reading as a hint; `opened` are the lines that open the table, if any."""
     said = f"{share(reading.rows, reading.known)} of its texts are {reading.form.said}"
     if not reading.sure:
         return Hint(reading.name, f"{said}; {reading.doubt}", "")
@@ -376,13 +379,13 @@ def hint(reading: Reading, table: str, opened: Sequence[str]) -> Hint:
 
 
 def line_of(reading: Reading, table: str) -> str:
-    """The line that reads a column in its place."""
+    """Return the line that reads a column in its place."""
     made = member(reading.name, table) + reading.then
     return f"{table} = {table}.mutate({snippets.arguments({reading.name: made})})"
 
 
 def as_numbers(columns: Sequence[ColumnFacts], numbers: Sequence[Reading]) -> list[ColumnFacts]:
-    """The columns, of which those that are read as numbers are numbers."""
+    """Return the columns, with those that are read as numbers as numbers."""
     rows = {r.name: r.rows for r in numbers}
     return [
         (
