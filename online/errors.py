@@ -8,7 +8,8 @@ class StoreError(RuntimeError):
 
     `kind` says what to do: `asked` (the request is wrong), `unknown` (nothing is published under
     the name), `away` (the store cannot be reached, or is being changed: retry), `busy` (there are
-    too many requests: retry), `broken` (what is published cannot be computed).
+    too many requests: retry), `broken` (no retry helps: the server, the configuration or what is
+    published needs mending).
     """
 
     def __init__(self, message: str, kind: str = "asked") -> None:

@@ -37,7 +37,7 @@ def notebook_names() -> dict[str, Any]:
         return shell.user_ns
     if not getattr(sys.modules.get("marimo"), "running_in_notebook", lambda: False)():
         return {}
-    # the standard library hands out frames by no other name
+    # SLF001: the standard library has no public function that does this
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
     while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in PACKAGES:
         frame = frame.f_back

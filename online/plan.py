@@ -65,7 +65,7 @@ class Feature:
     by: str | None = None
     sketch: dict[str, Any] | None = None
     context: tuple[str, ...] = ()
-    never_null: bool = False  # over no event: what must be made null where a key is
+    never_null: bool = False  # not null even over no events, so that a null key must mask it
     text: str = ""  # the expression as its author wrote it
 
 

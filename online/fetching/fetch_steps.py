@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from workbench.online.fetching.served_log import ServedLog
     from workbench.online.plan import Feature, GroupByPlan, PartPlan
 
-LONGEST = 100  # characters of a name that others are likened to
+LONGEST = 100  # characters of an unknown name that are compared with known names
 TRIES = 3  # of plans, while a name is published anew; of a statement, while the server is away
 STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
 Keys = Mapping[str, Any]

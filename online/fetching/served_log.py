@@ -74,9 +74,9 @@ NAME = "feature-workbench served log"
 
 
 def share_of(plan: Plan, asked: Mapping[str, Any]) -> float:
-    """A key's place in [0, 1): it is sampled where that is below the share.
+    """A key's place in [0, 1), which is sampled if it is below the share.
 
-    It does not depend on the process or the time.
+    It depends neither on the process nor on the time.
     """
     told = json.dumps([_told(c, asked.get(c.name)) for c in plan.keys])
     return int.from_bytes(blake2b(told.encode(), digest_size=8).digest()) % STEPS / STEPS

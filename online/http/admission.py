@@ -74,9 +74,9 @@ def busy(path: str, sentence: str) -> Response:
 class Access:
     """Who may ask: the tokens for the data and the metrics, and this host's allowed names.
 
-    `metrics` takes the data's token where it has none of its own. `hosts` are the names that a
-    request may use, None for any. They are checked where only this machine may ask, so that a page
-    of another site, under a name that leads here, cannot read answers.
+    The metrics accept both tokens, or the data's alone where they have none of their own. `hosts`
+    are the names that a request may use, None for any. They are checked where only this machine may
+    ask, so that a page of another site, under a name that leads here, cannot read answers.
     """
 
     token: str | None = None
@@ -188,7 +188,7 @@ class Guard:
             )
         tokens = self._tokens[path if path == METRICS else ""]
         given = _digest(headers.get("authorization", "").encode("latin-1"))
-        # all of them, in equal time
+        # C419: a list, so that every token is compared, in equal time
         if tokens and not any([hmac.compare_digest(t, given) for t in tokens]):  # noqa: C419
             return refusal(
                 path,

@@ -1,4 +1,4 @@
-"""What the uploads of some days take away together.
+"""What the uploads of a week take away together.
 
 Each may stay under the share that may go while all of them together leave nothing.
 """

@@ -1,6 +1,6 @@
 """Totals per key that keep forgotten events for features over all time (rules 19 and 21).
 
-They also hold by what such events' messages are recognised.
+They also hold what is needed to recognise messages of such events.
 
 An upload folds events of the table that lie before the horizon into the totals. A key has two
 totals: of events that a message brought too, which never go, and of events that only the table has,
@@ -210,8 +210,8 @@ def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
 def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
     """SQL of whether an old row stays a row.
 
-    It stays if the table lacks it, if it is the newest of its key, or if a feature shows it. For
-    messages these tests are made apart too, since their rows never go.
+    It stays if the table lacks it, if it is the newest of its key, or if a feature shows it.
+    Events that came by messages are tested among themselves too, since their totals never go.
     """
     key, of_stream = keys(plan, "e."), ", e.in_stream" if stored_ else ""
     tests = [f'e."time" = max(e."time") over (partition by {key})']
@@ -340,7 +340,8 @@ def told(plan: GroupByPlan, alias: str) -> str:
 def arriving(plan: GroupByPlan, names: str, number: str, same: str) -> str:
     """SQL that numbers staged messages without an id; `number` is SQL of the place among rows.
 
-    Those in excess of no equal event, rows and folded ones taken together, are marked `counted`.
+    A message is `counted` if its number is at most the number of equal events that are there, rows
+    and folded ones together.
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     waiting = (

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 DAY = 86_400_000_000  # microseconds
 LATE = 3  # times the usual time between facts, after which the newest is worth a look
-DAYS = 400  # that have facts, of which the time between them is
-USUAL = 0.95  # of these times are not longer than what is usual
+DAYS = 400  # newest days with facts, between which times are measured
+USUAL = 0.95  # the share of these times that are at most the usual time
 AMONG = 'in_table and "time" < %(end)s'  # the rows that the table has
 
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
-LAGS = 6 * HOUR  # of marks that a lag is of
-COUNTED = 7 * DAY  # of the served log that is counted
+LAGS = 6 * HOUR  # of the marks that a lag is computed from
+COUNTED = 7 * DAY  # of the served log whose answers are counted
 WHOLE = "set transaction isolation level repeatable read, read only"  # all of it as of one instant
 PLANS = """select p.name, p.version, p.hash, p.made, n.since, (p.plan->>'format')::int, p.plan::text
     from workbench.plans p
@@ -53,7 +53,7 @@ FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' 
     min(share), count(*) filter (where errors <> '{}'), max(served)
     from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s
         group by name"""
-# What each check came to when it was last asked, where it does not hold.
+# The newest outcome of each check, where the check does not hold.
 FAILED = """select group_by, name, blocks, failing, rows, detail
     from (select distinct on (group_by, name) * from workbench.checks
     order by group_by, name, id desc) c

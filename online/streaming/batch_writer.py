@@ -36,8 +36,7 @@ STREAMED = f"update workbench.states set streamed = {NOW} where rows = %s"
 # an upload may hold the lock for long, and an updater that is to stop does not wait for it
 BRIEFLY = "set local lock_timeout = '5s'"
 RARE = 0.1  # a share of messages
-# What a row itself can be the cause of: data (22), integrity (23), a size that some limit forbids
-# (54).
+# Classes of errors that a row can cause: data (22), integrity (23), exceeded limits (54).
 OWN_FAULTS = ("22", "23", "54")
 
 

@@ -81,8 +81,8 @@ def _finish_joins(coordinator: Any) -> None:
     """Let a poll continue the join that an earlier poll began, as Kafka's own client does.
 
     kafka-python 3.0 asks only whether a reason to join is left. Where the reason was new
-    partitions, the join's own beginning takes it away, so that the answer of one that outlasts
-    its poll is never looked at: a member without partitions reads nothing ever after. And an
+    partitions, the join's own beginning takes it away. So the answer to a join that outlasts its
+    poll is never looked at, and a member without partitions reads nothing from then on. And an
     answer that comes while nobody polls is thrown away for a new join, for which the others of the
     group join anew too, and so on: a member may read nothing for a long time.
     """

@@ -55,7 +55,7 @@ class Streaming:
     # seconds between looks at what is published, and at how far the topics are
     refresh: float = 5.0
     upkeep: float = 600.0
-    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)  # so may these
+    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may have a password too
 
     def __post_init__(self) -> None:
         """Raise StoreError for settings that cannot work."""
