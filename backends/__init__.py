@@ -25,7 +25,6 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module("workbench.backends.engine"), name)
 
 
-if (
-    __name__ == "backends"
-):  # imported by its folder's name in a checkout: the one package, by its other name
+# A checkout may import the package by its folder's name: both names are one package.
+if __name__ == "backends":
     sys.modules[__name__] = import_module("workbench.backends")

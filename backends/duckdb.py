@@ -54,10 +54,8 @@ SETTINGS = {
 # In JupyterLab DuckDB draws a black bar over whatever runs for two seconds, beside the views' own
 # progress, and leaves it there.
 QUIET = "SET enable_progress_bar_print = false"
-WHOLE, WIDE = (
-    ("UINT128", "BIGNUM"),
-    dt.Decimal(38, 0),
-)  # whole numbers of more than 64 bits that Ibis does not know, and what they are
+# Whole numbers of more than 64 bits that Ibis does not know, and the type that they are read as.
+WHOLE, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -237,7 +235,7 @@ class DuckDB(Engine):
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Replaces the table by a new one of equal columns; deleted rows would keep memory."""
         held = self.quoted(name)
-        # quoted identifiers
+        # the identifiers are quoted
         self.execute(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT * FROM {held} LIMIT 0")  # noqa: S608
         if isinstance(rows, ir.Table):
             self.run("the query", lambda: self.insert(name, rows), rows)
@@ -247,10 +245,10 @@ class DuckDB(Engine):
     def append(self, table: str, rows: pa.Table) -> None:
         """Appends by a view of the rows; Ibis inserts into no temporary tables."""
         self.connected.con.register(ARRIVING, rows)
+        # the identifiers are quoted
         self.run(
             "an insert",
             lambda: self.execute(
-                # quoted identifiers
                 f"INSERT INTO {self.quoted(table)} SELECT * FROM {self.quoted(ARRIVING)}"  # noqa: S608
             ),
         )
@@ -292,8 +290,8 @@ class DuckDB(Engine):
             for c, t in rows.schema().items()
         )
         place = str(folder).replace("'", "''")
+        # names and the path are quoted
         self.execute(
-            # quoted
             f"COPY (SELECT {typed} FROM ({self.query(rows)})) TO '{place}' (FORMAT parquet,"  # noqa: S608
             f" PARTITION_BY {self.quoted(by)})"
         )

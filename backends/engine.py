@@ -69,13 +69,8 @@ SAID: dict[str, tuple[type[ops.Node], ...]] = {
 }
 
 Range = tuple[date, date]  # days [start, end)
-OURS = (
-    "builtins",
-    "backends",
-    "workbench",
-    "online",
-    "monitoring",
-)  # packages whose errors are no driver's
+# Packages whose errors are no driver's.
+OURS = ("builtins", "backends", "workbench", "online", "monitoring")
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -87,9 +82,8 @@ class Engine:
 
     name = "portable"
     title = "Ibis"
-    plans: tuple[str, ...] = (
-        "pairs",
-    )  # the ways it has of answering AsOf questions, pairs being workbench's own
+    # the plans by which it answers AsOf queries, of which pairs are workbench's own
+    plans: tuple[str, ...] = ("pairs",)
     lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
     placeholder = "?"
     folds = False  # whether columns whose names differ by case alone are one to it
@@ -100,19 +94,16 @@ class Engine:
     # whether it answers about few rows at once, so that a refusal may count what it is about
     prompt = True
     recipe: Recipe | None = None  # to which what is kept is added, while one is made
-    statements: dict[ops.Node, str] | None = (
-        None  # SQL by expression, on an engine that is asked the same again
-    )
-    numbers: dict[ops.Node, int] | None = None  # of events, on such an engine
-    stretches: dict[Any, tuple[int, int]] | None = (
-        None  # of time in which a source was looked through, on such an engine
-    )
+    # an engine that repeats queries remembers, by expression, their SQL, the numbers of events,
+    # and the spans of time in which a source was looked through
+    statements: dict[ops.Node, str] | None = None
+    numbers: dict[ops.Node, int] | None = None
+    stretches: dict[Any, tuple[int, int]] | None = None
 
     def __init__(self, con: BaseBackend | None = None, *, alone: bool = False) -> None:
-        self.con, self.alone = (
-            con,
-            alone,
-        )  # alone: the connection is nobody else's, so that it may be closed, and what runs on it cancelled
+        # alone: the connection is nobody else's, so that it may be closed, and what runs on it
+        # cancelled
+        self.con, self.alone = con, alone
 
     def lacking(self, reduction: str) -> bool:
         """Returns whether no plan of this engine gives a reduction.
@@ -236,8 +227,8 @@ class Engine:
         """
         return column if dtype.is_unknown() or column.type() == dtype else cast(column, dtype)
 
+    # engines that fill texts up override it
     def padded(
-        # engines that fill texts up override it
         self,
         name: str,  # noqa: ARG002
         catalog: str | None = None,  # noqa: ARG002
@@ -526,9 +517,8 @@ class Engine:
 
     def query(self, expr: ir.Table) -> str:
         """Returns the SQL of an expression that is to run next, with its in-memory tables ready."""
-        known = (
-            {} if self.statements is None else self.statements
-        )  # which hold on to the in-memory tables that they name
+        # statements hold on to the in-memory tables that they name
+        known = {} if self.statements is None else self.statements
         if expr.op() not in known:
             # what Ibis does before it runs one itself
             self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001
@@ -548,8 +538,8 @@ class Engine:
         self._refuse_writing()
         yield
 
-    @contextmanager
     # engines with several writers override it
+    @contextmanager
     def held(self, table: str) -> Iterator[None]:  # noqa: ARG002
         """While the block runs, no other session fills `table`; EngineError if one does."""
         yield
@@ -576,13 +566,13 @@ class Engine:
 
     def delete_times(self, table: str, time: str, ranges: Sequence[Range]) -> None:
         """Deletes the rows whose `time` is in one of these ranges, UTC."""
-        # quoted identifiers
+        # the identifiers are quoted
         self.execute(f"DELETE FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}")  # noqa: S608
 
     def count_times(self, table: str, time: str, ranges: Sequence[Range]) -> int:
         """Returns the number of rows whose `time` is in one of these ranges, UTC."""
+        # the identifiers are quoted
         ((rows,),) = self.execute(
-            # quoted identifiers
             f"SELECT count(*) FROM {self.quoted(table)} WHERE {self._within_any(time, ranges)}"  # noqa: S608
         )
         return int(rows)

@@ -12,9 +12,8 @@ NOISE = re.compile(
 )
 SPARK = re.compile(r"\[[A-Z][A-Z0-9_.]+\][^\n]*")  # Spark's own class of an error, and its sentence
 JAVA = re.compile(r"^:?\s*([a-z]\w*\.)+[A-Z]\w*(Exception|Error): ")
-STAGE = re.compile(
-    r"Lost task \S+ in stage \S+ \(TID \d+\) \([^)\n]*\): "
-)  # what a task failed of comes after it
+# The reason of a task's failure comes after this.
+STAGE = re.compile(r"Lost task \S+ in stage \S+ \(TID \d+\) \([^)\n]*\): ")
 FRAMES = re.compile(r"^(java|javax|org|scala|py4j)\.")  # packages of Java's errors, not of Python's
 WORKER = re.compile(r"^\w+(\.\w+)*(Error|Exception): .+$", re.MULTILINE)  # of Python in an executor
 

@@ -123,9 +123,8 @@ class Handouts:
         return any(table.name in self.names for table in expr.op().find(ops.DatabaseTable))
 
     def _table(self, asked: ir.Table) -> pa.Table:
-        rows = self.engine.fetch(asked).select(
-            asked.columns
-        )  # Spark leaves an offset's own column there
+        # Spark leaves the column that it makes for an offset in the rows
+        rows = self.engine.fetch(asked).select(asked.columns)
         return rows.cast(_arrow_schema(asked))
 
     def _batches(self, asked: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:

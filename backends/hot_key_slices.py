@@ -27,10 +27,8 @@ if TYPE_CHECKING:
 FOLDED = ("min", "max", "any", "all", "bit_and", "bit_or", "bit_xor", "first", "last")
 LISTED = ("first_k", "top_k", "bottom_k", "last_k")
 SUMMED = ("count", "sum", "average")
-PAST, APART = (
-    -(2**62),
-    2**32,
-)  # when the first slice's events are, and how far those of the next one are from them
+# The time of the first slice's events, and the distance to those of the next one.
+PAST, APART = -(2**62), 2**32
 WORD, AFTER = 2**63 - 1, 2**62
 EXACT = pa.decimal128(38, 0)
 
@@ -209,9 +207,8 @@ def handed_on(
         time: pa.array(np.arange(n) + PAST + APART * first[keys[-1]][0].as_py())
     }
     made |= {c: pa.array([*v, *[None] * (n - len(v))], events[c].type) for c, v in values.items()}
-    alike = pa.array(
-        np.zeros(n, np.int64)
-    )  # keys, and an order that no other event of the time asks for
+    # keys, and order columns, which decide nothing since no other event has this time
+    alike = pa.array(np.zeros(n, np.int64))
     return pa.table(
         {
             c: made[c] if c in made else first[c].combine_chunks().take(alike)

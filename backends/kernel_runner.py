@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from workbench.backends.engine import Engine
 
 CODE, ROW = "_fw_code", "_fw_row"
-HELD = (
-    100_000_000  # values of events that the kernel holds at once; it takes some 40 bytes for each
-)
+# Values of events that the kernel holds at once; it takes some 40 bytes for each.
+HELD = 100_000_000
 
 
 def answer(engine: Engine, question: AsOf) -> ir.Table:

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 
 # the property of an Iceberg snapshot that says which run made it
 TOKEN = "workbench-run"  # noqa: S105
-DEFINITION = (  # the property of a table that says which definition its rows are of
-    "workbench.definition"
-)
+# the property of a table that says which definition its rows are of
+DEFINITION = "workbench.definition"
 FILE_ROWS = 5_000_000
 TIMES_AS = "spark.sql.parquet.outputTimestampType"
 MARKED = "spark.databricks.delta.commitInfo.userMetadata"  # of every commit of a session
@@ -216,9 +215,8 @@ def within(session: Any, place: Place, time: str, ranges: Any) -> Column:
         & (column < f.expr(f"{kind} '{end} 00:00:00'"))
         for start, end in ranges
     ]
-    while (
-        len(sides) > 1
-    ):  # as a tree, not nested by range: Spark refuses what is hundreds of conditions deep
+    # as a tree, not nested by range: Spark refuses conditions that are hundreds deep
+    while len(sides) > 1:
         sides = [a | b for a, b in zip(sides[::2], sides[1::2], strict=False)] + (
             [sides[-1]] if len(sides) % 2 else []
         )

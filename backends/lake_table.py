@@ -114,17 +114,15 @@ class Notes:
         if before is None:
             self._make(mark, text)
             return
-        coded = base64.b64encode(
-            text.encode()
-        ).decode()  # no session's rules of quotes and backslashes matter to it
+        # no session's rules of quotes and backslashes matter to base64
+        coded = base64.b64encode(text.encode()).decode()
+        # the texts are our own
         changed = self.session.sql(
-            # our own texts
             f"UPDATE {self.place.sql} SET mark = '{mark}', held = CAST(unbase64('{coded}') AS"  # noqa: S608
             f" STRING) WHERE mark = '{before}'"
         ).collect()
-        if not (
-            changed[0][0] if changed else self._read()[0] == mark
-        ):  # Delta says how many rows it changed, Iceberg nothing
+        # Delta says how many rows it changed, Iceberg nothing
+        if not (changed[0][0] if changed else self._read()[0] == mark):
             message = (
                 f"another run fills the same table since, by its ledger {self.place.sql}, and this"
                 " one stopped: wait for that one, and run this again"
@@ -209,7 +207,7 @@ class Lake:
         Spark computes what it caches of them again when their table changes.
         """
         session, place = self.engine.session, self.main
-        # quoted names
+        # the names are quoted
         frame = session.sql(f"SELECT * FROM {place.sql} VERSION AS OF {self._version(place)}")  # noqa: S608
         made = self.notes.of(self.definition(place))
         if made["unfinished"]:
@@ -336,9 +334,8 @@ class Lake:
             check_one_to_one(self.name, [entry], days[entry.day])
         check_one_to_one(self.name, entries, days.total())
         definition, held = entries[0].definition, self.definition(target)
-        if (
-            held != definition
-        ):  # of another one it has no finished day, or this would be built beside it
+        # a table of another definition has no finished day, or this one would be built beside it
+        if held != definition:
             self.notes.held["made"].pop(definition, None)
         if held is None:
             self.notes.held["at"].pop(target.table, None)

@@ -159,9 +159,8 @@ class Dataset:
 
     def check_ours(self, name: str, *, rebuild: bool) -> None:
         """Refuses a folder, or a table, that no backfill of the definition `name` wrote."""
-        del (
-            rebuild
-        )  # files are never edited in place: a day whose files are gone is computed again anyway
+        # files are never edited in place: a day whose files are gone is computed again anyway
+        del rebuild
         known, found = (self.main / MANIFEST).is_file(), self.document(self.main)["join"]
         if found not in (None, name):
             message = (
@@ -182,9 +181,8 @@ class Dataset:
             )
             raise EngineError(message)
         if not known:
-            _replace(
-                self.main / MANIFEST, document([], {}, {})
-            )  # from here on it is ours, however this run ends
+            # from here on it is ours, however this run ends
+            _replace(self.main / MANIFEST, document([], {}, {}))
 
     # --- what is written
 

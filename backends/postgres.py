@@ -36,19 +36,23 @@ TEMPORARY = (
     "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r',"
     " 'v', 'm', 'p') and not relname like 'ibis%'"
 )
-# Each column's name, the type under its domains, whether that is an enum, and whether it is a list
-# of such
+# Each column's name, the type under its domains, whether that is an enum, and whether the column is
+# a list of it.
 BASE_TYPES = """
     WITH RECURSIVE named AS (
-        SELECT a.attname, coalesce(e.oid, t.oid) AS oid, a.atttypmod AS modifier, e.oid IS NOT NULL AS listed
-        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
+        SELECT a.attname, coalesce(e.oid, t.oid) AS oid, a.atttypmod AS modifier,
+            e.oid IS NOT NULL AS listed
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+            LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
         WHERE a.attrelid = {}::regclass AND a.attnum > 0 AND NOT a.attisdropped
     ), based AS (
         SELECT * FROM named
         UNION ALL
-        SELECT b.attname, t.typbasetype, t.typtypmod, b.listed FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
+        SELECT b.attname, t.typbasetype, t.typtypmod, b.listed
+        FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
     )
-    SELECT b.attname, format_type(b.oid, b.modifier), t.typtype, b.listed FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'
+    SELECT b.attname, format_type(b.oid, b.modifier), t.typtype, b.listed
+    FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'
 """
 # What values depend on in a session, as Postgres tells a client of it by itself, and what it must
 # be asked for.
@@ -121,9 +125,8 @@ def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
     name, _, modifier = text.rsplit(".", maxsplit=1)[-1].partition("(")
     if kind == "e" or name in TEXTS:
         found: dt.DataType = dt.string
-    elif (
-        name == "numeric" and ",-" in modifier
-    ):  # numeric(5,-2) has up to 7 digits, all of them before the point
+    elif name == "numeric" and ",-" in modifier:
+        # numeric(5,-2) has up to 7 digits, all of them before the point
         digits, below = modifier.rstrip(")").split(",-")
         found = dt.Decimal(int(digits) + int(below), 0)
     else:
@@ -338,7 +341,7 @@ class Postgres(Engine):
             if isinstance(node, ops.DatabaseTable)
             else f"({self.query(table)}) as looked"
         )
-        # quoted identifiers
+        # the identifiers are quoted
         asked = f"select {', '.join(map(self.quoted, table.columns))} from {place} limit 0"  # noqa: S608
         with closing(
             self.run("a question of types", lambda: self.connected.raw_sql(asked))
@@ -347,8 +350,8 @@ class Postgres(Engine):
             kinds = [f"({i}, {found.ftype(i)}::oid, {found.fmod(i)})" for i in columns]
         if not kinds:
             return {}
+        # the values are numbers
         named = (
-            # numbers
             f"select format_type(o, m) from (values {', '.join(kinds)}) as v(i, o, m) order by i"  # noqa: S608
         )
         with closing(
@@ -434,8 +437,8 @@ class Postgres(Engine):
             f"{self.quoted(c)}{'::jsonb' if dtype.is_map() or dtype.is_json() else ''}"
             for c, dtype in rows.schema().items()
         )
+        # the identifiers are quoted
         self.execute(
-            # quoted identifiers
             f"INSERT INTO {self.quoted(table)} ({into}) SELECT {cast} FROM ({self.query(rows)}) AS"  # noqa: S608
             " rows"
         )

@@ -45,16 +45,16 @@ def _gathering(value: dt.DataType, made: dt.DataType) -> Any:
 def _typing(given: dt.DataType, made: dt.DataType) -> Any:
     @ibis.udf.scalar.builtin(name="to_jsonb", signature=((given,), made))
     def typed(value: Any) -> Any:
-        raise NotImplementedError  # as above
+        raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
     return typed
 
 
+# Ibis reads the types of a map from the annotation, which is no type to mypy
 @ibis.udf.scalar.builtin
-# Ibis reads the type
 def jsonb_extract_path_text(container: dt.Map(dt.string, dt.string), key: str) -> str:  # type: ignore[valid-type]
     """The text of one value of an object; null where it is null or missing."""
-    raise NotImplementedError  # as above
+    raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
 @ibis.udf.scalar.builtin

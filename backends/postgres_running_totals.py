@@ -116,7 +116,10 @@ def _tail(at: ir.IntegerValue, span: Span) -> ir.IntegerValue:
 
 def _total(ask: Ask, how: str) -> str:
     """Returns the column of a lane's running count or sum, which its windows share."""
-    return f"_fw_{how}_{'_'.join((*(c for c in ask.inputs.values()), 'where' if 'where' in ask.inputs else ''))}"
+    return (
+        f"_fw_{how}_"
+        f"{'_'.join((*(c for c in ask.inputs.values()), 'where' if 'where' in ask.inputs else ''))}"
+    )
 
 
 def _terms(ask: Ask, events: ir.Table) -> dict[str, ir.Value]:

@@ -43,9 +43,8 @@ if TYPE_CHECKING:
 # Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and
 # dates of times are read in.
 SETTINGS = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
-PADDED = (  # the type that a column was declared of, in the metadata of Spark's schema
-    "__CHAR_VARCHAR_TYPE_STRING"
-)
+# The declared type of a column, in the metadata of Spark's schema.
+PADDED = "__CHAR_VARCHAR_TYPE_STRING"
 
 
 @ibis.udf.scalar.builtin
@@ -451,8 +450,8 @@ class Spark(Engine):
     def show(self, view: str, files: Sequence[Path]) -> None:
         """Makes a view that names every file, so that files of an unfinished step are not seen."""
         columns = ", ".join(map(self.quoted, self.session.read.parquet(str(files[0])).columns))
+        # the identifiers are quoted
         self.session.sql(
-            # quoted identifiers
             f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM"  # noqa: S608
             f" parquet.{self.quoted(_pattern(files))}"
         )

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from workbench.backends.lake_formats import Format
 
 OWN_CATALOG = "spark_catalog"
-DELTAS = (  # its own catalog; platforms have others, and the extension built in
-    "org.apache.spark.sql.delta."
-)
+# Delta's own catalog; platforms have others, and the extension built in.
+DELTAS = "org.apache.spark.sql.delta."
 EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 PARTS = re.compile(r"(`(?:[^`]|``)+`|[^`.]+)(?:\.|$)")
 

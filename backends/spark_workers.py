@@ -54,9 +54,8 @@ def workers_of(session: SparkSession) -> Workers:
     known = KNOWN.get(session)
     if known is None:
         known = _probed(session)
-        if (
-            known.lack is None
-        ):  # what is lacking may be mended, and what failed may have been a lost executor
+        # what is lacking may be mended, and what failed may have been a lost executor
+        if known.lack is None:
             KNOWN[session] = known
     return known
 
@@ -80,7 +79,7 @@ def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
             loader = types.ModuleType(name)
             exec(source, loader.__dict__)  # noqa: S102 our own file
             sys.modules[name] = loader
-        # as written above
+        # `rest` was pickled above, by our own driver
         return getattr(loader.tasks(sent), task)(rows, *pickle.loads(rest))  # noqa: S301
 
     return run

@@ -210,9 +210,8 @@ class Ledger:
             if target not in con.list_tables():
                 self.engine.create(target, rows.schema())
             self.engine.delete_times(target, time, ranges)
-            self.engine.insert(
-                target, rows.select(*con.table(target).columns)
-            )  # insert goes by position
+            # insert goes by position
+            self.engine.insert(target, rows.select(*con.table(target).columns))
             check_one_to_one(self.main, entries, self.engine.count_times(target, time, ranges))
             self._note(target, entries)
 
@@ -227,8 +226,8 @@ class Ledger:
             for some in (ranges[i : i + NOTED] for i in range(0, len(ranges), NOTED)):
                 self.engine.delete_times(target, time, some)
                 days = " OR ".join(["(day >= ? AND day < ?)"] * len(some))
+                # the name and the conditions are constants
                 self._execute(
-                    # constants
                     f"DELETE FROM {LEDGER} WHERE table_name = ? AND ({days})",  # noqa: S608
                     target,
                     *chain.from_iterable(some),
@@ -242,8 +241,8 @@ class Ledger:
     def _note(self, target: str, entries: Sequence[Entry]) -> None:
         for some in (entries[i : i + NOTED] for i in range(0, len(entries), NOTED)):
             days = ", ".join("?" * len(some))
+            # the name and the placeholders are constants
             self._execute(
-                # constants
                 f"DELETE FROM {LEDGER} WHERE table_name = ? AND day IN ({days})",  # noqa: S608
                 target,
                 *(e.day for e in some),
@@ -253,8 +252,8 @@ class Ledger:
                 for e in some
             ]
             places = ", ".join(["(?, ?, ?, ?, ?, ?)"] * len(some))
+            # the names and the placeholders are constants
             self._execute(
-                # constants
                 f"INSERT INTO {LEDGER} ({', '.join(SCHEMA)}) VALUES {places}",  # noqa: S608
                 *chain.from_iterable(values),
             )
@@ -265,8 +264,8 @@ class Ledger:
             self.engine.connected.drop_table(self.main, force=True)
             self.engine.rename(built, self.main)
             self.forget(self.main)
+            # the name is a constant
             self._execute(
-                # a constant
                 f"UPDATE {LEDGER} SET table_name = ? WHERE table_name = ?",  # noqa: S608
                 self.main,
                 built,

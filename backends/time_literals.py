@@ -41,9 +41,8 @@ LEAST, LARGEST = "least", "largest"
 
 NUMBERS = count()
 KNOWN: WeakValueDictionary[int, Extremes] = WeakValueDictionary()
-MARKED: ContextVar[bool] = ContextVar(
-    "MARKED", default=False
-)  # whether what is compiled is to be filled in later
+# Whether SQL is compiled with marks that are filled in later.
+MARKED: ContextVar[bool] = ContextVar("MARKED", default=False)
 MARK = re.compile(r"'_fw_edge:(\d+):(\w+):(-?\d+):(\d+):(\d):(\w+)'")
 
 
@@ -96,7 +95,10 @@ class Edge(ops.Value):
     def mark(self) -> str:
         """The mark that stands for its value in SQL that is written once."""
         form = self.form
-        return f"_fw_edge:{self.of.number}:{self.side}:{self.shift}:{form.per}:{int(form.up)}:{form.written}"
+        return (
+            f"_fw_edge:{self.of.number}:{self.side}:{self.shift}"
+            f":{form.per}:{int(form.up)}:{form.written}"
+        )
 
     @property
     def text(self) -> str | None:

@@ -74,7 +74,6 @@ def __getattr__(name: str) -> Any:
         raise
 
 
-if (
-    __name__ == "monitoring"
-):  # imported by its folder's name in a checkout: the one package, by its other name
+# A checkout may import the package by its folder's name: both names are one package.
+if __name__ == "monitoring":
     sys.modules[__name__] = import_module("workbench.monitoring")

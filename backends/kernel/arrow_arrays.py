@@ -57,7 +57,7 @@ def ordinals(column: pa.Array) -> Longs:
         bits = (_plain(column, np.float64) + 0.0).view(np.int64)
         return np.where(bits < 0, bits ^ np.iinfo(np.int64).max, bits)
     if pa.types.is_temporal(kind):
-        # bits
+        # 64 is a width in bits
         return _plain(pc.cast(column, pa.int64() if kind.bit_width == 64 else pa.int32()), np.int64)  # noqa: PLR2004
     if pa.types.is_decimal(kind):
         low, high = words(column)
@@ -178,7 +178,7 @@ def alike(x: Numbers, y: Numbers) -> tuple[Numbers, Numbers]:
             Numbers(*decomposed(n.mantissas.astype(float)), n.scale) if n.wide else n
             for n in (x, y)
         )  # type: ignore[return-value]  # two
-    # two
+    # the tuple has two items, which a generator does not say
     return tuple(Numbers(n.mantissas.astype(object), n.shifts, 0, n.scale) for n in (x, y))  # type: ignore[return-value]
 
 

@@ -74,8 +74,8 @@ def carried(total: Longs) -> tuple[Longs, int]:
     return out, -1
 
 
-@compiled
 # compiled functions take no keywords
+@compiled
 def rounded(digits: Longs, exponent: int, rest: bool) -> float:  # noqa: FBT001
     """Returns the double nearest to `digits * 2**exponent`, ties to even.
 

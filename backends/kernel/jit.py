@@ -29,6 +29,7 @@ def compiled(function: F) -> F:
     """
     try:
         made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # neither the sources' folder nor the user's can be written: it is compiled anew in each process
+    except RuntimeError:
+        # Neither the sources' folder nor the user's can be written: each process compiles anew.
         made = numba.njit(nogil=True, error_model="numpy")(function)
     return cast("F", made)

@@ -194,9 +194,9 @@ def _next(counts: Levels, at: int) -> int:
             at += 1
 
 
+# compiled functions take no keywords
 @compiled
 def _emit(
-    # compiled functions take no keywords
     counts: Levels,
     start: int,
     end: int,
@@ -224,9 +224,9 @@ def _emit(
             _more(counts, at)
 
 
+# compiled functions take no keywords
 @compiled
 def tally(
-    # compiled functions take no keywords
     ids: Longs,
     counts: Levels,
     low: Longs,

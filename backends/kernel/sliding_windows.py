@@ -61,8 +61,8 @@ def distinct(ids: Longs, low: Longs, high: Longs) -> Longs:
     return out
 
 
-@compiled
 # compiled functions take no keywords
+@compiled
 def bits(values: Longs, low: Longs, high: Longs, every: bool) -> Longs:  # noqa: FBT001
     """Returns the bits that all values have (`every`), or any of them.
 

@@ -25,11 +25,8 @@ if TYPE_CHECKING:
     from workbench.backends.kernel.jit import Doubles, Longs
 
 BLOCK = 256  # values that a sketch is updated with about as fast as it is merged
-NATIVE = (
-    pa.types.is_floating,
-    pa.types.is_string,
-    pa.types.is_large_string,
-)  # what sketches hash as it comes
+# Types whose values sketches hash as they come.
+NATIVE = (pa.types.is_floating, pa.types.is_string, pa.types.is_large_string)
 
 
 class Kind(Protocol):
@@ -217,9 +214,10 @@ def _percentiles(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Returns a row for each left row, a column for each quantile; 0 over no rows."""
     low, high = lane.range(ask.span)
     kind, quantiles = Percentiles(ask.options["k"]), ask.options["quantiles"]
+    # a copy: the library takes no read-only array
     values = np.array(
         lane.values(ask.inputs["arg"], np.arange(len(lane.rows))).cast(pa.float64(), safe=False)
-    )  # a copy: the library takes no array that is only for reading
+    )
     out, large = np.zeros((len(low), len(quantiles))), high - low > kind.k
     out[~large] = _held(lane, values, low[~large], high[~large], quantiles)
     out[large] = np.asarray(
