@@ -17,12 +17,8 @@ if TYPE_CHECKING:
 
 STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
 LEVELS = ("ok", "watch", "alert")
-CODES = {
-    "ok": 0,
-    "watch": 1,
-    "alert": 2,
-    "not judged": 3,
-}  # exit codes of commands, as monitoring plugins have them
+# Exit codes of commands, as monitoring plugins have them.
+CODES = {"ok": 0, "watch": 1, "alert": 2, "not judged": 3}
 MOST = 1e100  # of a figure
 FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
 
@@ -45,7 +41,7 @@ class Subject:
 
 def _number(value: Any) -> float | None:
     """Returns a number that JSON can hold and that compares: None for NaN, others within +-MOST."""
-    # NaN
+    # NaN is not equal to itself
     return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124
 
 
@@ -182,9 +178,8 @@ class Finding:
     kept: tuple[Seen, ...] = field(default=(), repr=False)
     held: str = field(default="ok", repr=False)
     base: Seen | None = field(default=None, repr=False)
-    moot: bool = field(
-        default=False, repr=False
-    )  # it is not judged, and there may be nothing to judge
+    # whether it is not judged because there may be nothing to judge
+    moot: bool = field(default=False, repr=False)
 
 
 @frozen
@@ -312,9 +307,8 @@ def _found(
             )
         )
     keeps = rule.missing == "keep" and not rule.rises
-    if (
-        keeps
-    ):  # what was not told takes no other's place, so that what stood before it is still known
+    # a figure without value takes no other's place, so that the one before it is still known
+    if keeps:
         chain = [*(c for c in chain[:-1] if c.value is not None), chain[-1]]
     over = max(len(chain) - rule.for_[1] - (keeps and chain[-1].value is None), 0)
     if over:

@@ -16,11 +16,9 @@ KEPT = timedelta(days=30)  # ago at which an upload was refused
 ROWS = 30  # that a tile needs
 NOISE = 0.25  # what the noise of a PSI must not be above
 CHANCE = 1e-3  # differences of rates that chance gives more often are none
-LATE, WATCHED, LACKING = (
-    0.01,
-    0.1,
-    0.005,
-)  # shares: of values that later events may change, of that share to watch, of values that may be null online alone
+# Shares: of values that later events may change, of that share from which it is a watch, and of
+# values that may be null online alone.
+LATE, WATCHED, LACKING = 0.01, 0.1, 0.005
 
 
 def _beyond(share: float) -> float:

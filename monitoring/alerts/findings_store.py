@@ -67,9 +67,8 @@ def written(store: Store, name: str, findings: Findings) -> None:
         )
         con.execute(table.delete().where(table.c.name == name, table.c.evaluated == findings.at))
         if rows:
-            con.execute(
-                insert(table).on_conflict_do_nothing(), rows
-            )  # by a pass of the same time beside this one
+            # another pass of this time may have written them meanwhile
+            con.execute(insert(table).on_conflict_do_nothing(), rows)
 
 
 def untold(store: Store, name: str, findings: Findings) -> tuple[Finding, ...]:

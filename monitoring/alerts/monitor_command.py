@@ -123,17 +123,16 @@ def _monitor(options: Namespace) -> int:
         raise DefinitionError(message)
     now, store = moment(options.now) or datetime.now(UTC), opened(options)
     try:
-        from workbench.monitoring.alerts.default_rules import RULES  # noqa: PLC0415 nor these
-        from workbench.monitoring.alerts.monitor_pass import (  # noqa: PLC0415 nor these
+        # The other commands need no store, and so none of these.
+        from workbench.monitoring.alerts.default_rules import RULES  # noqa: PLC0415 see above
+        from workbench.monitoring.alerts.monitor_pass import (  # noqa: PLC0415 see above
             SOURCES,
             fresh,
             monitored,
         )
-        from workbench.monitoring.alerts.prometheus import exported  # noqa: PLC0415 nor this
-        from workbench.monitoring.alerts.watched_figures import by_tiles  # noqa: PLC0415 nor this
-
-        # the other commands need no store
-        from workbench.monitoring.lag.lag_figures import (  # noqa: PLC0415
+        from workbench.monitoring.alerts.prometheus import exported  # noqa: PLC0415 see above
+        from workbench.monitoring.alerts.watched_figures import by_tiles  # noqa: PLC0415 see above
+        from workbench.monitoring.lag.lag_figures import (  # noqa: PLC0415 see above
             Expected,
         )
 
@@ -184,7 +183,8 @@ def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Sour
         raise DefinitionError(message)
     if options.definition is None:
         return {} if options.store_only else dict.fromkeys(("consistency", "drift"), _unasked)
-    from workbench.monitoring.dashboards.span_measurements import Measured  # noqa: PLC0415 as above
+    # Only a pass with a definition measures answers.
+    from workbench.monitoring.dashboards.span_measurements import Measured  # noqa: PLC0415 as said
 
     found = definition(options.definition, (GroupBy, Join))
     if found.name != options.name:

@@ -85,9 +85,8 @@ class Comparison:
         self.con = ibis.duckdb.connect()
         self.local = engine_of(self.con)
         self.outputs = join.outputs
-        self.names = [
-            name for _, _, name in told.plan.outputs
-        ]  # as they are served; of a group-by alone, without its own
+        # as they are served: those of a group-by alone come without its name
+        self.names = [name for _, _, name in told.plan.outputs]
         self.scored = rows.filter(pc.equal(rows["state"], "scored"))
         self.offline = recomputed(join, told, self.scored, engine)
         self.tolerance = Tolerance(join, {}, {})
@@ -353,9 +352,8 @@ class Comparison:
             }
             try:
                 now = self.fetcher.fetch(plan.name, keys, at=row["at"], context=context)
-            except (
-                StoreError
-            ):  # the name is served no more, or not of that time: then nothing is known
+            except StoreError:
+                # the name is served no more, or not of that time: then nothing is known
                 return False
             return self.tolerance.same(
                 case.row, case.feature, case.offline, now.get(names[case.feature.name]), now

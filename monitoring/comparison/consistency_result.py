@@ -116,9 +116,8 @@ class Consistency:
     verdicts: tuple[Verdict, ...]
     question: Question | None = field(default=None, repr=False)
     cases: tuple[Case, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
-    scored: pa.Table | None = field(
-        default=None, repr=False
-    )  # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
+    # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
+    scored: pa.Table | None = field(default=None, repr=False)
 
     def explained_by(self, causes: Sequence[Cause]) -> tuple[str, ...]:
         """Returns the causes of `rows` by other hypotheses than the usual ones, in their order."""

@@ -251,9 +251,8 @@ def _ours(side: Side, ours: ir.Table, both: ir.Table) -> ir.Table:
     theirs = side.warehouse.rename(**{f"w_{c}": c for c in side.warehouse.columns})
     text = "identity" if side.plan.id else "timeless"
     known = left.join(theirs, [left[text] == theirs[f"w_{text}"]])
-    if (
-        not side.plan.id
-    ):  # an event of the warehouse that the store held at its own time is another one
+    # without ids, an event of the warehouse that the store held at its own time is another one
+    if not side.plan.id:
         then = _then(side)
         known = known.anti_join(
             then, [known[ROW] == then["_row"], known["w_identity"] == then["_identity"]]

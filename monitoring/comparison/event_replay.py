@@ -123,9 +123,8 @@ class Replay:
     left: ir.Table
     sides: Mapping[int, Side]
     events: Mapping[int, ir.Table]
-    states: Mapping[
-        int, Mapping[bool, ir.Table]
-    ]  # of entities' parts: from all snapshots, and from those that were uploaded then
+    # of entities' parts: from all snapshots, and from those that were uploaded then
+    states: Mapping[int, Mapping[bool, ir.Table]]
     kinds: Mapping[int, frozenset[str]]  # by row, those of its events
     present: Mapping[int, frozenset[str]]  # by part, those of its events
     parts: dict[tuple[int, Variant], ir.Table] = field(factory=dict)

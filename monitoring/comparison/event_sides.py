@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan, PartPlan
     from workbench.online.storage.store import Store
 
-SKEW = in_us(
-    DAY
-)  # how far the times may be apart by which two sides tell of one event, to be found
+# The most that the times of one event may differ between the two sides, for it to be found.
+SKEW = in_us(DAY)
 EVER = 2**62
 STATE = {
     "written": pa.int64(),

@@ -48,12 +48,10 @@ class Question:
 
     replay: Replay
     tolerance: Tolerance
-    changed: Callable[
-        [Case], bool
-    ]  # whether an upload changed an entity's rows since, and the store now gives the warehouse's value
-    kept: Callable[
-        [Case], str
-    ]  # how much is known of what the store held for a case: `all`, `some` or `nothing`
+    # whether an upload changed an entity's rows since, and the store now gives the offline value
+    changed: Callable[[Case], bool]
+    # how much is known of what the store held for a case: `all`, `some` or `nothing`
+    kept: Callable[[Case], str]
 
     def given(self, case: Case, variant: Variant) -> bool:
         """Returns whether a variant gives what was served."""

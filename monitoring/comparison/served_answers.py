@@ -46,10 +46,9 @@ class Answered:
 
     plan: Plan
     rows: pa.Table
-    since: tuple[
-        int | None, ...
-    ]  # by part: when the rows that it is asked of now began to be kept; none where there are none
-    horizons: tuple[int | None, ...]  # by part: before when they were forgotten
+    # by part: when the rows that it is fetched from now began to be kept; None where there are none
+    since: tuple[int | None, ...]
+    horizons: tuple[int | None, ...]  # by part: the time before which they were forgotten
 
 
 def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None) -> Answered:

@@ -14,12 +14,8 @@ if TYPE_CHECKING:
 
     from workbench.monitoring.lag.store_marks import Landed
 
-ALERT, WATCH, UNJUDGED, OK = STATUSES = (
-    "alert",
-    "watch",
-    "not judged",
-    "ok",
-)  # worst first: what was not judged is not ok
+# Worst first: what was not judged is not ok.
+ALERT, WATCH, UNJUDGED, OK = STATUSES = ("alert", "watch", "not judged", "ok")
 
 
 @frozen
@@ -153,10 +149,9 @@ class Board:
     stale: str = ""
     missing: tuple[str, ...] = ()
     thresholds: Thresholds = field(factory=Thresholds)
-    frozen: int | None = None  # when the reference was
-    uploads: Mapping[str, tuple[Landed, ...]] = field(
-        factory=dict
-    )  # by group-by, as far as they were there
+    frozen: int | None = None  # when the reference was frozen
+    # by group-by, those that landed in the span
+    uploads: Mapping[str, tuple[Landed, ...]] = field(factory=dict)
     first: int = 0  # of the span, in microseconds
 
     @property

@@ -294,9 +294,8 @@ def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
     every = [f for f in stood if f.subject.object in _inputs(line, plan)]
     mine = [f for f in every if f.rule in STANDING]
     if not mine:
-        unread = [
-            f for f in every if f.rule == "unread"
-        ]  # what nobody reads says nothing against the values, and nothing for them
+        # a topic that no updater reads says nothing against the values, and nothing for them
+        unread = [f for f in every if f.rule == "unread"]
         return (
             evolve(line, status=UNJUDGED, reasons=(*line.reasons, unread[0].sentence))
             if unread and line.status == OK

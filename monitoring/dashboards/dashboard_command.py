@@ -87,7 +87,7 @@ def _run(options: Namespace) -> int:
             " 'feature-workbench[serve]'\n"
         )
         return 2
-    # the command line is made without it
+    # the command line is built without the dashboard
     from workbench.monitoring.dashboards.dashboard_view import (  # noqa: PLC0415
         dashboard as shown,
     )

@@ -38,10 +38,8 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'nonce-{nonce}'; connect-src 'self';"
     " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-PAGES, OWN = (
-    64,
-    16,
-)  # that are kept, of all and of one session; the one that is used least recently goes first
+# Pages that are kept, of all sessions and of one; the least recently used one goes first.
+PAGES, OWN = 64, 16
 SESSIONS = 1_000  # that are remembered without a page
 LEFT = 3_600.0  # seconds after which a page that asks nothing may be given up
 CLIENTS = 200  # connections at once
@@ -49,15 +47,24 @@ CLIENTS = 200  # connections at once
 # list.
 MODEL = """
 const heard = {}, kernel = { connectionStatus: "connected" }, newest = new Map();
-// Without a connection a request is sent again until it is answered, or another one of its slot has taken its place.
-const post = (content) => fetch("ask", { method: "POST", headers: { "content-type": "application/json", "x-page": PAGE }, body: JSON.stringify(content) }).then(
-  (r) => { kernel.connectionStatus = "connected"; if (!r.ok) throw new Error(r.statusText); return r.json(); },
-  () => { kernel.connectionStatus = "connecting"; setTimeout(() => newest.get(content.slot) === content.id && post(content), 1000); return []; },
+// Without a connection a request is sent again until it is answered, or another one of its slot \
+has taken its place.
+const post = (content) => fetch("ask", { method: "POST", \
+headers: { "content-type": "application/json", "x-page": PAGE }, \
+body: JSON.stringify(content) }).then(
+  (r) => { kernel.connectionStatus = "connected"; \
+if (!r.ok) throw new Error(r.statusText); return r.json(); },
+  () => { kernel.connectionStatus = "connecting"; \
+setTimeout(() => newest.get(content.slot) === content.id && post(content), 1000); return []; },
 ).then((all) => all.forEach((one) => tell("msg:custom", one))).catch(() => tell("comm:close"));
 const tell = (name, content) => (heard[name] || []).forEach((f) => f(content));
 const model = {
-  get: (name) => name === "ended" ? "the server was started anew and does not know this page: reload it" : document.getElementById("page").content.firstElementChild.outerHTML, set: () => {}, save_changes: () => {},
-  on: (name, f) => { (heard[name] ||= []).push(f); }, off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
+  get: (name) => name === "ended" ? \
+"the server was started anew and does not know this page: reload it" : \
+document.getElementById("page").content.firstElementChild.outerHTML, \
+set: () => {}, save_changes: () => {},
+  on: (name, f) => { (heard[name] ||= []).push(f); }, \
+off: (name, f) => { heard[name] = (heard[name] || []).filter((g) => g !== f); },
   send: (content) => { newest.set(content.slot, content.id); post(content); },
   widget_manager: { kernel },
 };

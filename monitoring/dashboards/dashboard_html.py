@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNJUDGED: ("◌", "muted")}
 TOLD = 3  # findings above the table; the others are in it
 LISTED = 600  # lines of one table
-MANY, FINE, COARSE = (
-    100,
-    168,
-    12,
-)  # lines from which sparklines have fewer points, so that a page stays small
+# Lines of a table above which sparklines have fewer points, so that a page stays small; and their
+# points below it and above it.
+MANY, FINE, COARSE = 100, 168, 12
 FOLDED = 24  # features whose details a static page carries, the worst first
 EMPTY = {
     "tiles": (
@@ -570,7 +568,8 @@ def _differs(board: Board, line: Line) -> list[Markup]:
                         "",
                         class_="sw",
                         style=(
-                            f"background:{dashboard_svg.CAUSES[min(i, len(dashboard_svg.CAUSES) - 1)]}"
+                            "background:"
+                            f"{dashboard_svg.CAUSES[min(i, len(dashboard_svg.CAUSES) - 1)]}"
                         ),
                     ),
                     f"{c} ",

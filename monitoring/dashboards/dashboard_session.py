@@ -50,7 +50,7 @@ class Watching:
         """Returns the first view."""
         return page.html(self.board, self.shown, live=True)
 
-    # Subject
+    # `push` is an argument of every Subject's answer; this one pushes nothing
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002
         """Returns the parts of the page that a request changes."""
         given = request.params

@@ -74,7 +74,8 @@ DOCUMENT = (
 )
 BODY = (
     "<style>:root{color-scheme:light"
-    " dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;background:Canvas;color:CanvasText}</style>"
+    " dark}body{margin:0;padding:12px;font-family:system-ui,sans-serif;"
+    "background:Canvas;color:CanvasText}</style>"
 )
 
 
@@ -246,7 +247,10 @@ def _row(line: Line) -> dict[str, Any]:
 
 def document(name: str, *content: Any) -> str:
     """Returns a page of its own, in the reader's light or dark colours."""
-    return f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}<body>{tag('main', *content)}</body></html>\n"
+    return (
+        f"{DOCUMENT}{tag('title', f'Monitoring of {name}')}{BODY}"
+        f"<body>{tag('main', *content)}</body></html>\n"
+    )
 
 
 def dashboard(
@@ -301,10 +305,8 @@ def dashboard(
     others = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
     held: list[Reference] = []
     at = moment(microseconds(now)) if isinstance(now, str) else now
-    usual, lock = (
-        tuple(RULES if rules is None else rules),
-        threading.Lock(),
-    )  # a connection of the warehouse answers one at a time, and several pages may ask
+    # a connection of the warehouse answers one query at a time, and several pages may send them
+    usual, lock = tuple(RULES if rules is None else rules), threading.Lock()
 
     def once(measured: Measured) -> Reference | None:
         if table is None and not isinstance(served, Join) and not measured.against.relative:

@@ -58,7 +58,8 @@ def lag_lanes(marks: Marks, group_by: str, cells: int = 48) -> tuple[LagLane, ..
         for slot in marks.slots:
             if (slot.group_by, slot.topic, slot.partition) == place and (
                 slot.lags.largest or WAITED
-            ) < WAITED:  # longer ones are among those that waited
+            ) < WAITED:
+                # longer ones are among those that waited
                 cell = _cell(slot.visible, marks.since, size, cells)
                 lags[cell] = max(lags[cell] or 0.0, slot.lags.largest or 0.0)
         for start, end in waits:
@@ -89,8 +90,8 @@ def words(drawn: Sequence[LagLane]) -> str:
         return "nothing waited"
     last = worst.lags[-1]
     return (
-        f"{worst.name} worst"
-        f" {spelled(worst.worst, 's')}{', caught up' if last is not None and last < min(worst.worst, SHADES[0]) else ''}"
+        f"{worst.name} worst {spelled(worst.worst, 's')}"
+        f"{', caught up' if last is not None and last < min(worst.worst, SHADES[0]) else ''}"
     )
 
 

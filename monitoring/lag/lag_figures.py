@@ -24,13 +24,8 @@ if TYPE_CHECKING:
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
 IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
-FAST, SLOW = (
-    (HOUR, timedelta(minutes=5)),
-    (
-        DAY,
-        timedelta(hours=2),
-    ),
-)  # windows of burn rates, in whole slots: both must burn
+# Windows of burn rates, in whole slots: both of a pair must burn.
+FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))
 MISSED = 3  # canaries in a row that were not seen
 FEW, ALL = 20, 2.0  # events of which only all tell something; what no share reaches
 
@@ -115,9 +110,8 @@ def _lane(p: Partition, now: datetime, *, flies: bool) -> Lane:
         moment, (p.seen, p.appended, p.behind, p.written, p.newest)
     )
     silence = None if seen is None else max(now - seen, timedelta())
-    since = max(
-        (t for t in (appended, behind) if t is not None), default=None
-    )  # what waits was appended after both
+    # what waits was appended after both
+    since = max((t for t in (appended, behind) if t is not None), default=None)
     lag = (
         timedelta()
         if p.lag == 0

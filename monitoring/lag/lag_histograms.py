@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 SECOND = 1_000_000
-ERROR = (
-    2 ** (1 / (2 * SHARES)) - 1
-)  # of a percentile between 1 ms and 12.4 days: half a bucket, 9.05 %
+# The error of a percentile between 1 ms and 12.4 days: half a bucket, 9.05 %.
+ERROR = 2 ** (1 / (2 * SHARES)) - 1
 
 
 @frozen

@@ -26,38 +26,53 @@ if TYPE_CHECKING:
 SLOT = timedelta(minutes=5)
 _US = 300_000_000
 WAITED = 60  # seconds from which on a batch is told of its own
-NOW_ASKED = (
-    60_000_000  # microseconds; a request as of an older time says nothing of how fresh things are
-)
-SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.messages)::int8, coalesce(sum(b.late), 0)::int8, min(b.oldest), max(b.newest), max(b.visible),
-        jsonb_build_object('negative', coalesce(sum((b.lags->>'negative')::int8), 0), 'max', max((b.lags->>'max')::int8)),
-        jsonb_build_object('negative', coalesce(sum((b.delays->>'negative')::int8), 0), 'max', max((b.delays->>'max')::int8))
+# Microseconds; a request as of an older time says nothing of how fresh things are.
+NOW_ASKED = 60_000_000
+SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.messages)::int8,
+        coalesce(sum(b.late), 0)::int8, min(b.oldest), max(b.newest), max(b.visible),
+        jsonb_build_object('negative', coalesce(sum((b.lags->>'negative')::int8), 0),
+            'max', max((b.lags->>'max')::int8)),
+        jsonb_build_object('negative', coalesce(sum((b.delays->>'negative')::int8), 0),
+            'max', max((b.delays->>'max')::int8))
     from workbench.batches b join workbench.states s on s.rows = b.rows
-    where s.group_by = any(%s) and b.visible >= %s and b.visible < %s group by 1, 2, 3, 4 order by 1, 2, 3, 4"""  # noqa: S608 a constant
-COUNTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, k.kind, c.bucket, sum(c.n::int8)::int8
+    where s.group_by = any(%s) and b.visible >= %s and b.visible < %s
+    group by 1, 2, 3, 4 order by 1, 2, 3, 4"""  # noqa: S608 a constant
+COUNTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, k.kind, c.bucket,
+        sum(c.n::int8)::int8
     from workbench.batches b join workbench.states s on s.rows = b.rows
-    cross join lateral (values ('lags', b.lags), ('delays', b.delays)) as k (kind, told) cross join lateral jsonb_each_text(k.told->'counts') as c (bucket, n)
-    where s.group_by = any(%s) and b.visible >= %s and b.visible < %s group by 1, 2, 3, 4, 5, 6"""  # noqa: S608 a constant
-WAITS = """select s.group_by, b.topic, b.partition, b.oldest, b.visible from workbench.batches b join workbench.states s on s.rows = b.rows
-    where s.group_by = any(%s) and b.visible >= %s and b.visible < %s and b.visible - b.oldest >= %s order by b.visible - b.oldest desc limit 10000"""
+    cross join lateral (values ('lags', b.lags), ('delays', b.delays)) as k (kind, told)
+    cross join lateral jsonb_each_text(k.told->'counts') as c (bucket, n)
+    where s.group_by = any(%s) and b.visible >= %s and b.visible < %s
+    group by 1, 2, 3, 4, 5, 6"""  # noqa: S608 a constant
+WAITS = """select s.group_by, b.topic, b.partition, b.oldest, b.visible
+    from workbench.batches b join workbench.states s on s.rows = b.rows
+    where s.group_by = any(%s) and b.visible >= %s and b.visible < %s
+        and b.visible - b.oldest >= %s order by b.visible - b.oldest desc limit 10000"""
 ENDS = "select group_by, batch_end, uploaded from workbench.states where group_by = any(%s)"
 UPLOADS = (
     "select group_by, batch_end, began, ended, staged from workbench.uploads where group_by ="
     " any(%s) and ended >= %s and ended < %s order by id"
 )
-# As of a time before all uploads, what was uploaded for times up to it, as `ENDS` has it.
+# As of a time before all uploads these are the facts uploaded for times up to it, as in `ENDS`.
 FACTS = """select distinct on (group_by) group_by, facts, staged from workbench.uploads
-    where group_by = any(%s) and hash = any(%s) and (ended < %s or batch_end <= %s) order by group_by, ended < %s desc, id desc"""
+    where group_by = any(%s) and hash = any(%s) and (ended < %s or batch_end <= %s)
+    order by group_by, ended < %s desc, id desc"""
 CANARIES = (
     "select topic, sent, seen, every from workbench.canaries where topic = any(%s) and sent >= %s"
     " and sent < %s order by id"
 )
-# One row a name, part, kind of age and bucket: the log itself stays where it is.
-AGES = f"""with r as (select s.name, p.key as part, w.kind, (extract(epoch from s.served) * 1000000)::int8 - w.at as age
+# One row for each name, part, kind of age and bucket: the log itself stays in the database.
+AGES = f"""with r as (select s.name, p.key as part, w.kind,
+            (extract(epoch from s.served) * 1000000)::int8 - w.at as age
         from workbench.served s cross join lateral jsonb_each(s.parts) as p
-        cross join lateral (values ('newest', (p.value->>'newest')::int8), ('written', (p.value->>'written')::int8)) as w (kind, at)
-        where s.name = any(%s) and s.served >= %s and s.served < %s and s.at >= %s and w.at is not null and abs((extract(epoch from s.served) * 1000000)::int8 - s.at) <= {NOW_ASKED})
-    select name, part, kind, least(greatest(floor(4 * log(2, greatest(age, 1000)::numeric / 1000)), 0), 119)::int4, count(*), count(*) filter (where age < 0), max(age) from r group by 1, 2, 3, 4"""  # noqa: S608 a constant
+        cross join lateral (values ('newest', (p.value->>'newest')::int8),
+            ('written', (p.value->>'written')::int8)) as w (kind, at)
+        where s.name = any(%s) and s.served >= %s and s.served < %s and s.at >= %s
+            and w.at is not null
+            and abs((extract(epoch from s.served) * 1000000)::int8 - s.at) <= {NOW_ASKED})
+    select name, part, kind,
+        least(greatest(floor(4 * log(2, greatest(age, 1000)::numeric / 1000)), 0), 119)::int4,
+        count(*), count(*) filter (where age < 0), max(age) from r group by 1, 2, 3, 4"""  # noqa: S608 a constant
 
 
 @frozen
@@ -151,14 +166,12 @@ class Marks:
     partitions: tuple[Partition, ...]
     slots: tuple[Slot, ...]
     waited: tuple[Waited, ...]
-    ends: Mapping[
-        str, tuple[datetime | None, datetime | None]
-    ]  # by group-by: the end of the upload that is served, and when it was there
+    # by group-by: the end of the upload that is served, and when it landed
+    ends: Mapping[str, tuple[datetime | None, datetime | None]]
     uploads: tuple[Landed, ...]
     canaries: tuple[Flown, ...]
-    ages: Mapping[
-        tuple[str, str, str], Histogram
-    ]  # by name, part and "newest" or "written": of what was served
+    # of what was served, by name, part and "newest" or "written"
+    ages: Mapping[tuple[str, str, str], Histogram]
     facts: Mapping[str, Facts] = field(factory=dict)  # by group-by: of its last upload
     topics: tuple[TopicHealth, ...] = ()  # what became of the messages of the last day
 
@@ -174,9 +187,8 @@ class Marks:
         """
         uploaded = self.facts[group_by].newest if group_by in self.facts else None
         read = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
-        applied = [
-            s.newest for s in self.slots if s.group_by == group_by
-        ]  # where a partition's newest is of after now
+        # these count where a partition's newest fact lies after the marks' end
+        applied = [s.newest for s in self.slots if s.group_by == group_by]
         return max(
             (t for t in (uploaded, *read, *applied) if t is not None and t <= self.until),
             default=None,

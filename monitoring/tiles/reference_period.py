@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 ENOUGH = 1_000  # answers that are frozen; the bins of fewer are computed again
-READERS = (
-    errors.InsufficientPrivilege,
-    errors.ReadOnlySqlTransaction,
-)  # what the server says to who may not write
+# The server's errors for a role that may not write.
+READERS = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 NULL, NAN, POSINF, NEGINF = -2, -3, -4, -5
 APART = (NULL, NAN, POSINF, NEGINF)
 SQUARED = 1e150  # doubles from here on have no square
-AT_ONCE = (
-    25  # columns of a statement of groups; more make plans that take engines longer than the rows
-)
+# Columns of a statement of groups; planning more takes engines longer than reading the rows.
+AT_ONCE = 25
 WIDE = 100  # columns of one wide statement
 FIGURES = ("n", "present", "low", "high", "mean", "variance")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -115,9 +114,8 @@ def counted(
     for first in range(0, len(left), AT_ONCE):
         some = left[first : first + AT_ONCE]
         try:
-            found |= _grouped(
-                engine, some, edges, tile, safe=tallies
-            )  # what is left by the wide one has no square
+            # a column that the wide statement left over may have values without a square
+            found |= _grouped(engine, some, edges, tile, safe=tallies)
         except EngineError:  # moments of what has no square
             found |= _grouped(engine, some, edges, tile, safe=True)
     return {(name, None if time is None else start): one for (name, start), one in found.items()}
@@ -394,9 +392,8 @@ def _of_row(edges: Edges, row: Mapping[str, Any], i: int) -> Counted | None:
     pieces = [
         Piece(-negated, count) for negated, count in (row[f"tally_{i}"] or {}).items() if count
     ]
-    if any(
-        p.begin >= SQUARED or p.begin < -SQUARED for p in pieces
-    ):  # NaN lies below all, as its negative is above all
+    # NaN lies below all, as its negative is above all
+    if any(p.begin >= SQUARED or p.begin < -SQUARED for p in pieces):
         return None
     mean, variance = row.get(f"mean_{i}"), row.get(f"variance_{i}")
     low, high = (None if v is None else v + 0.0 for v in (row[f"low_{i}"], row[f"high_{i}"]))

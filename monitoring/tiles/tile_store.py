@@ -22,14 +22,17 @@ PUT_EDGES = "insert into workbench.edges values (%s, %s, %s::text::json) on conf
 PUT_TILE = """insert into workbench.tiles values (%s, %s, %s, %s, %s, %s, %s::text::json)
 on conflict (object, source, feature, edges, length, start) do update set tile = excluded.tile"""
 PUT_FROZEN = """insert into workbench.frozen values (%s, %s, %s, %s::text::json, %s::text::json)
-on conflict (object) do update set name = excluded.name, at = excluded.at, edges = excluded.edges, skipped = excluded.skipped"""
+on conflict (object) do update set name = excluded.name, at = excluded.at,
+edges = excluded.edges, skipped = excluded.skipped"""
 GET_FROZEN = "select name, at, edges::text, skipped::text from workbench.frozen where object = %s"
 GET_EDGES = (
     "select edges::text from workbench.edges where id in (select edges from workbench.tiles where"
     " object = %s and source = %s)"
 )
-GET_TILES = """select tile::text from workbench.tiles where object = %s and source = %s and feature = any(%s) and edges = any(%s)
-and start >= coalesce(%s::timestamptz, '-infinity') and start < coalesce(%s::timestamptz, 'infinity') order by feature, start, length"""
+GET_TILES = """select tile::text from workbench.tiles where object = %s and source = %s
+and feature = any(%s) and edges = any(%s)
+and start >= coalesce(%s::timestamptz, '-infinity')
+and start < coalesce(%s::timestamptz, 'infinity') order by feature, start, length"""
 
 
 @frozen
