@@ -20,7 +20,7 @@ class LacksError(TypeError):
 
     @property
     def why(self) -> str:
-        """The reason why the plan of pairs is taken."""
+        """The reason why the query falls back to the plan of pairs."""
         return f"its other plans cannot take {self}"
 
 

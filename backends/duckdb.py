@@ -117,7 +117,7 @@ class DuckDB(Engine):
             con.execute(QUIET)
             found = con.execute(f"SELECT {asked}").fetchone()
         except ConnectionException:
-            return  # it is closed: whoever reads from it is told so
+            return  # it is closed: the next read raises that
         for (name, value), there in zip(SETTINGS.items(), found, strict=True):
             if str(there).casefold() != value.casefold():
                 con.execute(f"SET {name} = '{value}'")

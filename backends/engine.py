@@ -51,7 +51,7 @@ FORGOTTEN: WeakKeyDictionary[BaseBackend, list[str]] = WeakKeyDictionary()
 SKETCHES = frozenset(
     {"approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram"}
 )
-# What the portable plan says some reductions with; not every backend of Ibis's has it.
+# Operations by which the portable plan computes some reductions; some Ibis backends lack them.
 SAID: dict[str, tuple[type[ops.Node], ...]] = {
     **dict.fromkeys(
         ("first_k", "last_k", "top_k", "bottom_k", "collect", "group_concat"), (ops.ArrayCollect,)
@@ -84,7 +84,7 @@ class Engine:
     title = "Ibis"
     # the plans by which it answers AsOf queries, of which pairs are workbench's own
     plans: tuple[str, ...] = ("pairs",)
-    lacks = SKETCHES  # reductions that no plan of it gives, by the names that questions have
+    lacks = SKETCHES  # reductions that no plan of it gives, by their names in queries
     placeholder = "?"
     folds = False  # whether columns whose names differ by case alone are one to it
     longest: int | None = None  # bytes of a name; longer ones are cut

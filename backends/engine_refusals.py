@@ -33,7 +33,7 @@ class EngineError(RuntimeError):
 
 
 def reason(error: BaseException) -> str:
-    r"""The first line of an error that says something, cut.
+    r"""Returns the first line of an error that says something, cut to 300 characters.
 
     >>> reason(ValueError("Conversion Error: no number\n\nLINE 1: select x\n       ^"))
     'Conversion Error: no number'

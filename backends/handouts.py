@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from workbench.backends.engine import Engine
 
 ROWS = 1_000_000  # of a batch, as Ibis has it by default
-# What all of Ibis's ways to read an expression come to: head(), to_polars(), to_parquet() and the
-# like too.
+# The methods that all of Ibis's ways to read an expression call, such as head() and to_parquet().
 REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
 
 

@@ -44,7 +44,7 @@ class Merging:
 
     ask: Ask
     value: str
-    kind: pa.DataType | None  # of the input; none where rows are counted
+    kind: pa.DataType | None  # of the input; None where rows are counted
 
     @property
     def number(self) -> str:

@@ -67,7 +67,7 @@ class Delta:
     title = "Delta"
     reserved: frozenset[str] = frozenset()
     purge = ""
-    # what leaves the rows as they are
+    # operations that leave the rows as they are
     keeping = frozenset(
         {
             "OPTIMIZE",

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 SLICE, CUTS = "_fw_slice", "_fw_cuts"
 HELD = 12_000_000  # values of events in one task, which takes some 40 bytes for each
 GROUPS = 4096  # of keys by hash, whose events are counted
-SAMPLE, LEAST = 100_000, 100  # events from which hot keys are told, and of a hot key at least
+# Events of the sample that shows hot keys, and the least number of a hot key's events in it.
+SAMPLE, LEAST = 100_000, 100
 
 
 @frozen
@@ -105,8 +106,8 @@ class Executors:
         slices = -(-int(hottest / share) // self._most) + 1
         shares = [f.lit(i / slices) for i in range(1, slices)]
         cuts = f.percentile_approx(self.question.time, f.array(*shares)).alias(CUTS)
-        # held, since cuts that were computed twice might differ: events and left rows would be cut
-        # at other times
+        # cached, since cuts that are computed twice may differ: events and left rows would be cut
+        # at different times
         return (
             sample.join(f.broadcast(counts), keys, "left_semi")
             .groupBy(*keys)

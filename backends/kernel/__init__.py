@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["REDUCTIONS", "OutOfRangeError", "as_of"]
 
 REDUCTIONS = EXACT | SKETCHED
-ALONE = 200_000  # rows that one thread does sooner than two
+ALONE = 200_000  # rows below which one thread is faster than two
 
 
 def as_of(

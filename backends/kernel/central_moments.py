@@ -61,7 +61,7 @@ def _away(n: int, products: Number, left: Number, right: Number) -> Number:
 
 @compiled
 def _bits(number: Number) -> int:
-    """Returns the number's length in bits, made even."""
+    """Returns the number's length in bits, rounded up to an even number."""
     top = len(number[0]) - 1
     while top > 0 and not number[0][top]:
         top -= 1

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 DIGIT, MASK = 32, 0xFFFFFFFF
 MANTISSA = 53
-# digits below the point that a quotient gets: more than a double's mantissa, whatever it is divided
-# by
+# Digits below the point of a quotient: more than a double's mantissa, whatever the divisor.
 MORE = 4
 
 

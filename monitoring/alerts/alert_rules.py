@@ -19,7 +19,7 @@ STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not j
 LEVELS = ("ok", "watch", "alert")
 # Exit codes of commands, as monitoring plugins have them.
 CODES = {"ok": 0, "watch": 1, "alert": 2, "not judged": 3}
-MOST = 1e100  # of a figure
+MOST = 1e100  # the largest value of a figure
 FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
 
 

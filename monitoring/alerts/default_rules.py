@@ -11,11 +11,11 @@ from workbench.online.storage.source_facts import LATE as LATE_FACTS
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
 TILE = timedelta(hours=12)  # how long ago the newest tile may have ended
-CHECKED = timedelta(days=2)  # ago at which an upload's checks were asked
-KEPT = timedelta(days=30)  # ago at which an upload was refused
-ROWS = 30  # that a tile needs
-NOISE = 0.25  # what the noise of a PSI must not be above
-CHANCE = 1e-3  # differences of rates that chance gives more often are none
+CHECKED = timedelta(days=2)  # how long ago an upload's checks may have run
+KEPT = timedelta(days=30)  # how long ago an upload may have been refused
+ROWS = 30  # rows that a tile needs
+NOISE = 0.25  # the highest noise of a PSI that is judged
+CHANCE = 1e-3  # a difference of rates that chance gives more often than this does not count
 # Shares: of values that later events may change, of that share from which it is a watch, and of
 # values that may be null online alone.
 LATE, WATCHED, LACKING = 0.01, 0.1, 0.005

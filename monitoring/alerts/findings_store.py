@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from workbench.online.storage.store import Store
 
-KEPT = timedelta(days=30)  # of passes that are over
-SOURCE = "measured "  # begins the id of a rule that says whether a source measured
+KEPT = timedelta(days=30)  # how long the findings of earlier passes are kept
+SOURCE = "measured "  # begins the id of a rule that says whether a source could be measured
 
 
 def latest(store: Store, name: str, *, now: datetime | None = None) -> Findings:

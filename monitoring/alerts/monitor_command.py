@@ -33,7 +33,7 @@ UNASKED = (
 
 
 def monitor(parser: ArgumentParser) -> Callable[[Namespace], int]:
-    """Measure what is served under a name, and judge, store and report it by the rules.
+    """Measure what is served under a name, judge it by the rules, store and report the findings.
 
     Freshness is in the store. Drift and consistency need what is served, by --definition, and a
     served log; the dashboard has their statuses from these rules too. The exit code is 0 where all

@@ -84,8 +84,8 @@ def voids(store: Store, name: str, now: datetime) -> Iterable[Figure]:
     return of_voids(store, store.plan(name, fresh=True)[1], now)
 
 
-# What is measured of a published name, as of a time. A source knows no rule; what it raises is
-# said, and stops no other.
+# The measurements of a published name, as of a time. A source knows no rule; its error is reported,
+# and stops no other source.
 # Drift and consistency need the definition: `Measured.sources` has them.
 SOURCES: dict[str, Source] = {"freshness": fresh, "checks": checks, "nulls": voids}
 

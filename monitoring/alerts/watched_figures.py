@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from workbench.monitoring.comparison.consistency_result import Verdict
     from workbench.monitoring.drifts.drift_scores import Drift
 
-USUAL = timedelta(hours=6)  # of a tile; figures of others are subjects of their own
+USUAL = timedelta(hours=6)  # length of a tile; other lengths have subjects of their own
 CHANCE = 2.0  # no difference of rates is above it
 DRIFT, VOIDS, CONSISTENCY, QUALITY = (
     frozenset(r.kind for r in rules)

@@ -287,7 +287,7 @@ class Consistency:
         ]
 
     def _answers(self) -> list[tuple[str, ...]]:
-        # of each cause some, so that a common one does not hide the others
+        # some of each cause, so that a common one does not hide the others
         turn: Counter[str] = Counter()
         ranked = []
         for r in self.rows:
@@ -370,7 +370,7 @@ def judged(
     n = figures["compared"]
     rate = figures["differing"] / n if n else None
     skew, late = (sum(getattr(r, what) for r in rows) for what in ("skew", "late"))
-    share = figures["differing"] / len(rows) if rows else 1  # of those that were looked into
+    share = figures["differing"] / len(rows) if rows else 1  # of the answers that were looked into
     grave = sum(k for c, k in causes.items() if BY_NAME[c].grave == "alert") + sum(
         r.skew and r.cause == SEVERAL.name and BY_NAME[r.cause].grave != "alert" for r in rows
     )
@@ -450,7 +450,7 @@ def events_of(replay: Replay, difference: Difference) -> pa.Table:
         raise DefinitionError(message)
     side, rows = replay.sides[number], replay.events[number]
     asked = replay.engine.rows(side.asked.filter(side.asked[ROW] == difference.row).select("at"))
-    at = asked[0][0] if asked else None  # a null key was not asked
+    at = asked[0][0] if asked else None  # a null key has no row
     inside = _inside(rows[TIME], next(c for c in side.plan.cells if c.name in made.cells), at)
     mine = rows["side"] == "warehouse"
     shown = rows.filter(rows[ROW] == difference.row, mine | (rows["kind"] != "same")).select(

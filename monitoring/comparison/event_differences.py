@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 # Events that the warehouse has now and an answer could not see then, by why.
 MISSING = ("late_event", "in_flight", "stale_batch", "late_across_batch", "dropped")
-# Events that an answer saw and that are otherwise in the warehouse, or not there.
+# Events that an answer saw and that differ in the warehouse, or are missing there.
 OTHERWISE = ("clock_skew", "precision", "wrong_type", "mutation", "duplicate", "not_in_table")
-NEAR = 1e-6  # of two doubles of which one went through 32 bits
+NEAR = 1e-6  # relative difference of two doubles of which one went through 32 bits
 
 
 def paired(side: Side) -> ir.Table:
@@ -81,7 +81,7 @@ def _both(side: Side, theirs: ir.Table, ours: ir.Table) -> ir.Table:
     both = con.create_table(f"both{side.asked.get_name()}", found)
     if side.plan.id:
         return both
-    # without an id, what is left on both sides may be one event that is told otherwise
+    # without an id, what is left on both sides may be two versions of one event
     left, right = (
         theirs.anti_join(both, [ROW, "wid"]),
         mine.anti_join(both, [mine[f"s_{ROW}"] == both[ROW], mine["s_sid"] == both["sid"]]),

@@ -109,7 +109,7 @@ class Variant:
     later: int = 0  # microseconds by which windows end later
 
 
-VISIBLE = Variant(frozenset(MISSING))  # what was in the warehouse and could be seen
+VISIBLE = Variant(frozenset(MISSING))  # the warehouse's events, as far as they could be seen then
 HELD = Variant(held=True)
 
 

@@ -60,7 +60,7 @@ class Side:
     warehouse: ir.Table
     store: ir.Table
     horizon: int | None
-    reach: int | None  # how far before an answer events matter; none where all do
+    reach: int | None  # how far before an answer events matter; None where all do
 
     @property
     def columns(self) -> list[str]:

@@ -44,7 +44,7 @@ class Case:
 
 @frozen
 class Question:
-    """Cases that are not explained yet, and what answers hypotheses about them."""
+    """The means to test hypotheses about cases: a replay of the answers, and their tolerance."""
 
     replay: Replay
     tolerance: Tolerance

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workbench.online.plan import Plan
     from workbench.online.storage.store import Store
 
-ROW = "_fw_row"  # the number of an answer in what is compared
+ROW = "_fw_row"  # the column with the number of an answer
 FIXED = {
     "request": pa.string(),
     "number": pa.int32(),

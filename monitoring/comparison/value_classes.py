@@ -27,7 +27,7 @@ CLASSES = (
 )
 MISMATCHES = ("value_diff", "online_missing", "online_extra")
 HOUR = 3_600_000_000
-Z = 1.96  # of an interval that 95 of 100 hold
+Z = 1.96  # standard deviations of a 95 % interval
 
 
 def classed(table: ir.Table, i: int) -> ir.Table:

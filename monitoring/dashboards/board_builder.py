@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from workbench.online.plan import PartPlan, Plan
     from workbench.online.storage.store import Store
 
-TOLD = 50  # sentences
+TOLD = 50  # findings that a board lists
 FRESH = frozenset(r.kind for r in FRESHNESS)
 # What is wrong with a group-by as a whole, so that none of its values is well.
 STANDING = frozenset(
@@ -237,7 +237,7 @@ def _late(
         return [], [], {}
     figures = ages(marks)
     found = evaluate([r for r in rules if r.kind in FRESH], figures, now, before)
-    said_once = {"unread"} if _unstreamed(store, plan) else set()  # by what is missing
+    said_once = {"unread"} if _unstreamed(store, plan) else set()  # `missing` says it already
     bad = [f for f in found.findings if f.status in (ALERT, WATCH)]
     return (
         bad,

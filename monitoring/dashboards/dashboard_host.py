@@ -40,7 +40,7 @@ POLICY = (
 )
 # Pages that are kept, of all sessions and of one; the least recently used one goes first.
 PAGES, OWN = 64, 16
-SESSIONS = 1_000  # that are remembered without a page
+SESSIONS = 1_000  # sessions that are remembered without a page
 LEFT = 3_600.0  # seconds after which a page that asks nothing may be given up
 CLIENTS = 200  # connections at once
 # The widget's model, by fetch: what the page sends is posted, and its answers come back as one
@@ -262,7 +262,7 @@ class Host:
         ):
             return _sentence("this page is not known any more: load it again", 404)
         known.asked = time.monotonic()
-        self.pages[name] = self.pages.pop(name)  # the newest again
+        self.pages[name] = self.pages.pop(name)  # the least recently used page comes first
         body = b""
         async for chunk in request.stream():
             body += chunk

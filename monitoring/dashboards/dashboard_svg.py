@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEFT, RIGHT, WIDE = 34, 500, 508
 SMALL = 56  # pixels of a sparkline, as in the stylesheet
-SLANT = 8.5  # between the lines of a hatching
-APART = 12  # what two lines of text need
+SLANT = 8.5  # pixels between the lines of a hatching
+APART = 12  # pixels that two lines of text need
 HOUR = 3_600_000_000
 TICKS = (HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 168 * HOUR, 720 * HOUR)
 CAUSES = ("var(--c1)", "var(--s1)", "var(--s2)", "var(--c4)", "var(--faint)")
@@ -47,7 +47,7 @@ def _svg(said: str, height: int, *parts: Markup) -> Markup:
         aria_label=said,
         style="min-width:424px",
     )
-    return scrolled(drawn)  # narrower, its letters could not be read
+    return scrolled(drawn)  # in a narrower one the letters could not be read
 
 
 # --- in a line
@@ -291,7 +291,7 @@ def distribution(bins: Sequence[Bin], said: str) -> Markup:
     order, most, sum_ = sorted(values, key=lambda b: -b.part), set(), 0.0
     whole = sum(b.part for b in values)
     for b in order[:3]:
-        # of a score that is one, a tenth is worth a look
+        # where there is a score at all, a tenth of it is worth a look
         if whole >= 0.01 and b.part / whole > 0.1:  # noqa: PLR2004
             most.add(b.label)
             sum_ += b.part / whole

@@ -72,7 +72,7 @@ def served_tiles(told: Answered, reference: Reference, length: timedelta) -> lis
             if whole
             else []
         )
-        for i in untold:  # what an answer did not tell is no null
+        for i in untold:  # a feature that an answer lacks is no null
             mine = con.create_table(f"served{i}", columns.filter(rows[f"t{i}"]))
             found += summarise(
                 mine,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HOUR = timedelta(hours=1)
 ROWS = 5  # differing rows that are shown of a feature
-LOOKED = 24  # of which the events are fetched, those of the worst features
+LOOKED = 24  # rows whose events are fetched, those of the worst features
 
 
 @frozen
@@ -144,7 +144,7 @@ def distance(row: Difference) -> float:
     It is infinite for null and for types that have no distance.
     """
     if isinstance(row.online, Number) and isinstance(row.offline, Number):
-        # Number says less than float takes
+        # `Number` does not say that float() takes it
         apart = abs(float(row.online) - float(row.offline))  # type: ignore[arg-type]
         return math.inf if math.isnan(apart) else apart
     return math.inf

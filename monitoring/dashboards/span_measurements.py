@@ -66,7 +66,7 @@ class Span:
                 " one tile"
             )
             raise DefinitionError(message)
-        last = microseconds(now) + 1  # what was asked for now counts
+        last = microseconds(now) + 1  # a request as of now counts
         return cls(last - in_us(span), last, tile)
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from workbench.online.plan import Plan
     from workbench.online.storage.store import Store
 
-NEWEST = 30  # answers that are told together, whichever tiles they are of, and others of their time
-LOOKED = 2_000  # answers that those are held against
-CHANCE = 1e-3  # what chance gives less often is none
+# Newest answers that are judged together, whichever tiles they are of, with all others of the time
+# of the last of them.
+NEWEST = 30
+LOOKED = 2_000  # answers that those are compared with
+CHANCE = 1e-3  # what chance gives less often than this is no chance find
 LEAST = 0.5  # a share of nulls is taken to be no smaller, since keys repeat
 # Answers of one time are equally new: which of them are read is drawn, since callers order keys.
 ANSWERS = """with s as (

@@ -26,8 +26,9 @@ ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
 IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
 # Windows of burn rates, in whole slots: both of a pair must burn.
 FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))
-MISSED = 3  # canaries in a row that were not seen
-FEW, ALL = 20, 2.0  # events of which only all tell something; what no share reaches
+MISSED = 3  # canaries in a row that may stay unseen
+# Of fewer events than this only a share of all is judged; a threshold that no share reaches.
+FEW, ALL = 20, 2.0
 
 WORDS = {
     "flowing": "events come and are applied",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SLOT = timedelta(minutes=5)
 _US = 300_000_000
-WAITED = 60  # seconds from which on a batch is told of its own
+WAITED = 60  # seconds from which a batch that waited is listed by itself
 # Microseconds; a request as of an older time says nothing of how fresh things are.
 NOW_ASKED = 60_000_000
 SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.messages)::int8,

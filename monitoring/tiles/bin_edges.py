@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from workbench.monitoring.tiles.measured_columns import Part
 
 BINS = 20
-FEW = 50  # different numbers that have a bin each
+FEW = 50  # different numbers up to which each has a bin
 TOP = 200  # different texts that have a bin each; the reference's others share one
-TAIL = 2_000  # of those others that are told from new ones, in a list within the query
+TAIL = 2_000  # of those others, the most that a list in the query tells from new texts
 DISTINCT = 0.5  # share of different texts from which bins would say nothing
 OTHER, NEW = "other values of the reference", "new"
 
@@ -179,7 +179,7 @@ def bin_of(x: ir.StringValue, edges: Edges) -> ir.IntegerValue:
 
 
 def reached(x: ir.Value, cuts: Sequence[float], before: int) -> ir.IntegerValue:
-    """Counts the cuts at or below x by binary search; a null x satisfies no comparison."""
+    """Counts the cuts at or below x by binary search, plus `before`; a null x counts none."""
     if not cuts:
         return ibis.literal(before, "int64")
     middle = len(cuts) // 2
