@@ -211,7 +211,7 @@ def _stored(
 
 
 def _lacking(these: pa.Table, those: pa.Table) -> pa.Table:
-    """Returns the ids of one side that the other was not asked for yet."""
+    """Returns the ids of one side that the other lacks, which are to be looked up there."""
     known = set(those["id"].to_pylist())
     return pa.table(
         {

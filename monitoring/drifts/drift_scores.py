@@ -68,10 +68,10 @@ class Drift:
 
     `scores` are by name: null_rate_delta, nan_rate_delta, psi, js2, hellinger, tvd, linf, ks, w1,
     w1_std, chi2, new_rate, vanished_mass, out_of_range_rate, row_count_ratio; those that a kind of
-    feature cannot have are left out. `judged` is the PSI that decided `status`; each side needs at
-    least `rows` rows, and `unscored` says why PSI is not compared with thresholds. `rates` are
-    nulls (null_rate_delta) and values that are not finite (nan_rate_delta). `why` says what decided
-    the status. `severity` is the worst figure over its alert threshold.
+    feature cannot have are left out. `judged` is the PSI that decided `status`, `rows` the smaller
+    side's number of finite values, and `unscored` says why PSI is not compared with thresholds.
+    `rates` are nulls (null_rate_delta) and values that are not finite (nan_rate_delta). `why` says
+    what decided the status. `severity` is the worst figure over its alert threshold.
     """
 
     feature: str
