@@ -43,7 +43,7 @@ def write(
 ) -> Path:
     """Write the four tables as Parquet files under `folder`.
 
-    The same arguments write the same rows.
+    Equal arguments write equal rows.
 
     `skew` is the exponent of a Zipf law over the users who are not the hot one (0 is uniform);
     checkouts fall on the last day. Times are UTC timestamps in microseconds.
@@ -70,7 +70,7 @@ def _write(path: Path, tables: Iterator[pa.Table]) -> None:
 class Shop:
     """The generators behind `write`.
 
-    One random stream a table, so that one table's size changes no other.
+    Each table has a random stream of its own, so that its size changes no other table.
     """
 
     def __init__(self, users: int, days: int, skew: float, seed: int) -> None:
@@ -84,7 +84,7 @@ class Shop:
         return np.random.default_rng([self.seed, TABLES.index(table)])
 
     def users(self) -> pa.Table:
-        """Snapshots of the last three days.
+        """Generate the snapshots of the last three days.
 
         User 1 is verified only on the last, user 2 is gone by then.
         """
@@ -138,9 +138,9 @@ class Shop:
             )
 
     def checkouts(self, n: int, purchases: pa.Table) -> Iterator[pa.Table]:
-        """The last day's checkouts.
+        """Generate the last day's checkouts.
 
-        Some exactly at a purchase, or exactly 3, 14 or 30 days after one.
+        Some are exactly at a purchase, or exactly 3, 14 or 30 days after one.
         """
         random = self._random("checkouts")
         last = START + (self.days - 1) * DAY

@@ -51,7 +51,7 @@ LOOKS = (
 
 @frozen
 class EntityRows(Rows):
-    """State: paired with the latest snapshot whose day ended at or before the instant (rule 6).
+    """State: rows paired with the latest snapshot whose day ended by the instant (rule 6).
 
     `read` are the first instant of the first snapshot's day that may be in force, and the last
     instant that asks, where they are known.
@@ -123,7 +123,7 @@ class EntityRows(Rows):
         bucket: str | None,
         newest: bool,
     ) -> ir.Table:
-        """Each spine row with its key's rows of the snapshot in force, or with nulls."""
+        """Return each spine row with its key's rows of the snapshot in force, or with nulls."""
         del windows, newest
         rows = self.selected(inputs, each, bucket, self.ended)
         dated = beside(spine, self._in_force(spine), [AT])
@@ -133,19 +133,19 @@ class EntityRows(Rows):
         return pairs.mutate(**{inside(None): pairs[EVENT].notnull()})
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The rows before all instants, with the end of their snapshot's day as one key more."""
+        """Return the rows before all instants, with their snapshot's end as one key more."""
         rows = self.selected(inputs, each, bucket, self.ended)
         return rows.filter(rows[EVENT].notnull()).mutate(
             **{END: rows[EVENT], EVENT: ibis.literal(BEFORE, "int64")}
         )
 
     def dated(self, spine: ir.Table) -> ir.Table:
-        """The spine with the end of the snapshot in force, or with an end that no snapshot has."""
+        """Return the spine with the end of the snapshot in force, or one that no snapshot has."""
         ended = beside(spine, self._in_force(spine), [AT])
         return ended.mutate(**{END: ended[END].fill_null(NEVER)})
 
     def columns_of(self, spine: ir.Table) -> ir.Table:
-        """The spine with the entity's columns taken as they are."""
+        """Return the spine with the entity's columns taken as they are."""
         inputs, table = Inputs(), self.group_by.source.table
         names = {inputs.name(ops.Field(table, c)): c for c in self.group_by.taken}
         pairs = self.pairs(spine, (), inputs, each=None, bucket=None, newest=True)
@@ -153,9 +153,9 @@ class EntityRows(Rows):
         return pairs.select(*spine.columns, *name_values({NEWEST: pairs[END], **taken}))
 
     def ended(self, table: ir.Table) -> dict[str, ir.Value]:
-        """The end of each row's day in microseconds.
+        """Return the end of each row's day in microseconds.
 
-        0, at which every instant finds it, for a table without time.
+        It is 0, which every instant sees, for a table without time.
         """
         name = self.group_by.entity.snapshot
         if name is None:
@@ -168,7 +168,7 @@ class EntityRows(Rows):
         ) + in_us(DAY)
 
     def _in_force(self, spine: ir.Table) -> ir.Table:
-        """For each instant, the end of the latest finished snapshot of the whole table."""
+        """Return, for each instant, the end of the latest finished snapshot of the whole table."""
         if self.group_by.entity.snapshot is None:
             return spine.select(AT).distinct().mutate(**{END: ibis.literal(0, "int64")})
         ends = self.snapshots().distinct()

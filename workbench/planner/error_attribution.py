@@ -24,7 +24,7 @@ MOST = 24  # questions, parts and features together
 
 
 def blamed(error: EngineError, join: Join, chooser: Chooser, left: ir.Table) -> EngineError:
-    """The error with the features that it is of; with the parts, where asking would take long."""
+    """Return the error with the features that cause it; with parts, where that takes long."""
     try:
         told = _told(error, join, chooser, left)
     except EngineError:
@@ -52,7 +52,7 @@ def _parts(join: Join) -> Iterator[Join]:
 
 
 def _features(join: Join) -> Iterator[Join]:
-    """The join with one aggregation of its part at a time, and one window of that."""
+    """Yield the join with one aggregation of its part at a time, and one window of that."""
     (part,) = join.parts
     for aggregation in part.group_by.aggregations:
         split: list[tuple[Window, ...]] = [(w,) for w in aggregation.windows]
@@ -63,7 +63,7 @@ def _features(join: Join) -> Iterator[Join]:
 
 
 def _fails(join: Join, chooser: Chooser, left: ir.Table, error: EngineError) -> bool:
-    """Whether a part of the definition fails alone, for the same reason."""
+    """Return whether a part of the definition fails alone, for the same reason."""
     try:
         chooser.engine.keep(
             training_set(join, chooser.engine, left, Chooser(chooser.engine, chooser.forced))

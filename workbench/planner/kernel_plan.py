@@ -60,7 +60,7 @@ class Sweep(Evaluation):
         newest: bool = False,
         wanted: Sequence[Feature] = (),
     ) -> ir.Table:
-        """One question to the engine, for the reductions that unfold the same list, or none."""
+        """Return one query's answer, for the reductions that unfold the same list, or none."""
         try:
             return self._asked(each, cells, named, newest=newest, wanted=wanted)
         except LacksError:
@@ -117,27 +117,27 @@ class Sweep(Evaluation):
 
 
 class _Question:
-    """What one branch asks, gathered: columns of the events, and asks over them."""
+    """The query of one branch: columns of the events, and requests over them."""
 
     def __init__(self, sweep: Sweep, inputs: Inputs, each: Each | None, asks: list[Ask]) -> None:
         self.sweep, self.inputs, self.each, self.asks = sweep, inputs, each, asks
         self.flags: dict[str, list[Cell]] = {}
 
     def whether(self, name: str, cells: Sequence[Cell], over: Span) -> None:
-        """Ask whether any event of the span counts for any of these cells.
+        """Request whether any event of the span counts for any of these cells.
 
-        For none, whether there is one.
+        Without cells, whether there is an event.
         """
         flag = f"{FLAG}{len(self.flags)}"
         self.flags[flag] = list(cells)
         self.asks.append(Ask(name, "any", {"arg": flag}, over, arrow(ibis.dtype("boolean"))))
 
     def newest(self) -> None:
-        """Ask for the time of the key's latest event."""
+        """Request the time of the key's latest event."""
         self.asks.append(Ask(NEWEST, "last", {"arg": EVENT}, Span(), arrow(ibis.dtype("int64"))))
 
     def answer(self, group: tuple[str, ...]) -> ir.Table:
-        """The group's columns and one column an ask.
+        """Return the group's columns and one column for each request.
 
         The group is the spine's columns and perhaps a bucket and a member.
         """
@@ -163,7 +163,7 @@ class _Question:
         ).select(*group, *(a.name for a in self.asks))
 
     def _spread(self, events: ir.Table, more: tuple[str, ...]) -> ir.Table:
-        """The spine with every bucket and member that its key ever has, if they are asked for."""
+        """Return the spine with every requested bucket and member that its key ever has."""
         spine = self.sweep.source.dated(self.sweep.spine)
         if not more:
             return spine
@@ -173,14 +173,14 @@ class _Question:
 
     @property
     def reach(self) -> int | None:
-        """How many microseconds before an instant an event may count, of a few more.
+        """How many microseconds before an instant an event may count, rounded up a little.
 
-        None where any may.
+        `None` where any event may.
         """
         return reach_of([a.span for a in self.asks])
 
     def _pruned(self, events: ir.Table) -> ir.Table:
-        """The events that any instant can see."""
+        """Return the events that any instant can see."""
         instants, reach = self.sweep.source.instants, self.reach
         if instants is None:
             return events

@@ -109,9 +109,9 @@ def span(window: Window | None, resolution: str) -> Span:
 
 
 def reach_of(spans: Iterable[Span]) -> int | None:
-    """How many microseconds before an instant the longest of some spans begins, of a few more.
+    """Return how many microseconds before an instant the longest span begins, rounded up a little.
 
-    None where one has no beginning.
+    `None` where a span has no beginning.
     """
     found = [(s.length, s.hop or 0) for s in spans]
     return (
@@ -122,7 +122,7 @@ def reach_of(spans: Iterable[Span]) -> int | None:
 
 
 def asked(cell: Cell, over: Span) -> Ask:
-    """The cell as a question to the kernel.
+    """Return the cell as a request to the kernel.
 
     Raises LacksError where the kernel does not take such values.
     """
@@ -140,7 +140,7 @@ def asked(cell: Cell, over: Span) -> Ask:
 
 
 def _carried(dtype: dt.DataType) -> bool:
-    """Whether values of the type pass through Arrow as they are."""
+    """Return whether values of the type pass through Arrow as they are."""
     if dtype.is_array() or dtype.is_map():
         return all(
             _carried(t) for t in ((dtype.key_type,) if dtype.is_map() else ()) + (dtype.value_type,)

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Evaluation:
-    """The features of one group-by for one spine, whole or told apart by a bucket column."""
+    """The features of one group-by for one spine, whole or separated by a bucket column."""
 
     spine: ir.Table
     source: Rows
@@ -56,7 +56,7 @@ class Evaluation:
 
     @property
     def states(self) -> EntityRows:
-        """The source, where it is an entity."""
+        """The source, which is an entity."""
         # the caller has checked the kind of source
         assert isinstance(self.source, EntityRows), "the source is an entity"  # noqa: S101
         return self.source
@@ -71,7 +71,7 @@ class Evaluation:
         return self._finished(self._cells(wanted), wanted, newest=newest)
 
     def maps(self, wanted: Sequence[Feature]) -> ir.Table:
-        """The spine's columns and every feature as a map by bucket.
+        """Return the spine's columns and every feature as a map by bucket.
 
         Entries that nothing contributed to are left out.
         """
@@ -138,7 +138,7 @@ class Evaluation:
         newest: bool = False,
         wanted: Sequence[Feature] = (),
     ) -> ir.Table:
-        """One pass over the pairs, for the reductions that unfold the same list, or none."""
+        """Return one pass over the pairs, for the reductions that unfold the same list, or none."""
         inputs = Inputs()
         made = [Cell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells]
         contributions = {
@@ -203,20 +203,20 @@ class Evaluation:
 
 
 def counted(number: int) -> str:
-    """The column that says whether a feature's map has anything.
+    """Return the column that says whether a feature's map has anything.
 
-    By number, for its own name may be an engine's longest.
+    It is named by number, since the feature's name may be as long as an engine allows.
     """
     return f"_fw_any{number}"
 
 
 def seen(cell: str) -> str:
-    """The column that says whether a member's cell saw anything."""
+    """Return the column that says whether a member's cell saw anything."""
     return f"{cell}_seen"
 
 
 def contribution(op: ops.Reduction, inputs: Inputs, within: str) -> Cell:
-    """What a reduction takes of an event; of a list that it unfolds, the list."""
+    """Return what a reduction takes of an event; under `each`, the list."""
     each = unfolded(op)
     return Cell("", op, inputs.of(op) if each is None else {"arg": inputs.name(each.arg)}, within)
 
@@ -226,5 +226,5 @@ def _any(cells: Sequence[Cell], pairs: ir.Table) -> ir.BooleanScalar:
 
 
 def contained(each: Each) -> bool:
-    """Whether reductions of the elements give a map or a list rather than one value."""
+    """Return whether reductions of the elements give a map or a list rather than one value."""
     return each.by_position or each.arg.dtype.is_map()

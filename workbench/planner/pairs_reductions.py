@@ -56,11 +56,11 @@ class Cell:
     inside: str
 
     def column(self, pairs: ir.Table, argument: str = "arg") -> ir.Column:
-        """An argument of the reduction, as a column of the pairs."""
+        """Return an argument of the reduction, as a column of the pairs."""
         return pairs[self.inputs[argument]]
 
     def kept(self, pairs: ir.Table) -> ir.BooleanColumn:
-        """Which pairs count."""
+        """Return which pairs count."""
         return pairs[self.inside] & self.counts(pairs)
 
     def counts(self, rows: ir.Table) -> ir.BooleanValue:
@@ -84,7 +84,7 @@ class Context:
     order: tuple[str, ...]
 
     def ordered(self, pairs: ir.Table, *values: ir.Column) -> list[ir.Column]:
-        """The sort keys of rule 10: time, the source's order, then the reduction's own value."""
+        """Return the sort keys of rule 10: time, the source's order, the reduction's own value."""
         return [*(pairs[o] for o in self.order), *map(self.engine.comparable, values)]
 
 
@@ -166,12 +166,12 @@ def _last(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 
 def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
-    """Several sort keys as one value, compared in order."""
+    """Return several sort keys as one value, compared in order."""
     return ibis.struct({f"o{i}": c for i, c in enumerate(columns)})
 
 
 def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    """The first in rule 10's order among the rows whose key is extreme."""
+    """Return the first in rule 10's order among the rows whose key is extreme."""
     keep = cell.kept(pairs) & (cell.column(pairs, "key") == pairs[_extreme(cell)])
     return context.engine.chosen(
         cell.column(pairs), _key(context.ordered(pairs, cell.column(pairs))), keep, last=False
@@ -371,7 +371,7 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
 
 
 def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
-    """One cell as an aggregate of the prepared pairs, non-finite results null.
+    """Return one cell as an aggregate of the prepared pairs, non-finite results null.
 
     DefinitionError for what SQL cannot say.
     """
@@ -381,7 +381,7 @@ def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 
 def tallied(cell: Cell) -> bool:
-    """Whether the reduction counts each value first, and so is an aggregate of an aggregate."""
+    """Return whether the reduction counts values first, as an aggregate of an aggregate."""
     return isinstance(cell.op, ops.Mode | Histogram)
 
 
@@ -427,6 +427,6 @@ def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -
 
 
 def unfolded(op: ops.Reduction) -> Each | None:
-    """The `each()` under a reduction, if there is one."""
+    """Return the `each()` under a reduction, if there is one."""
     found = op.find(Each, filter=ops.Value)
     return found[0] if found else None

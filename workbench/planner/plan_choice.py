@@ -46,24 +46,24 @@ class Planner(Protocol):
     def __call__(
         self, spine: ir.Table, source: Rows, name: str
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
-        """The spine, kept where it is read more than once, and the evaluation."""
+        """Return the spine, kept where it is read more than once, and the evaluation."""
         ...
 
 
 # the signature is that of Planner
 def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:  # noqa: ARG001
-    """Pairs, always: one expression, of which nothing runs."""
+    """Choose pairs always: one expression, of which nothing runs."""
     return spine, Evaluation
 
 
 def estimate_in(group_by: GroupBy) -> Estimate | None:
-    """The first sketch that a group-by asks for."""
+    """Return the first sketch that a group-by has."""
     found = (op for f in group_by.computed for op in reductions(f.node))
     return next((op for op in found if isinstance(op, Estimate)), None)
 
 
 def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
-    """Pairs, but for what they cannot give: a few rows are soon joined."""
+    """Choose pairs, but for what they cannot give: a few rows are soon joined."""
     return (
         lazily(spine, source, name)
         if estimate_in(source.group_by) is None
@@ -72,9 +72,9 @@ def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callabl
 
 
 def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
-    """A source that knows at which instants it is looked at; in a recipe, at those of each time.
+    """Return a source that knows the instants of its left rows; in a recipe, those of each step.
 
-    Runs.
+    Runs a query.
     """
     if isinstance(source, EntityRows):
         return _seeing_states(engine, source, spine)
@@ -160,7 +160,7 @@ def _looked_through(source: EventRows, reach: int) -> bool:
 
 
 class OtherPlanError(Exception):
-    """A part that was planned one way is better computed another way now."""
+    """An error: a part that was planned one way is better computed another way now."""
 
 
 @frozen
@@ -175,7 +175,7 @@ class Choice:
 
 @frozen
 class Chooser:
-    """The cheaper plan for each part, or the one that the user forces.
+    """A planner that takes the cheaper plan for each part, or the one that the user forces.
 
     What it chose stands in `choices`.
     """
@@ -209,7 +209,7 @@ class Chooser:
         return spine, lambda asked, _, engine, **more: way(asked, source, engine, **more)
 
     def chooses(self, source: Rows) -> bool:
-        """Whether there is more than one plan for a source, or only the engine's own."""
+        """Return whether there is more than one plan for a source, or only the engine's own."""
         return estimate_in(source.group_by) is not None or (
             isinstance(source, EventRows) and self.engine.plans != (PAIRS,)
         )
@@ -222,7 +222,7 @@ class Chooser:
         return self._choice(lambda: self._question(spine, source), source, name)
 
     def _check_same(self, choice: Choice, question: Callable[[], AsOf], source: Rows) -> None:
-        """OtherPlanError where the rows that there are now ask for another plan."""
+        """Raise OtherPlanError where the present rows call for another plan."""
         if self._choice(question, source, choice.part).plan != choice.plan:
             raise OtherPlanError(choice.part)
 
@@ -240,11 +240,11 @@ class Chooser:
         return Choice(name, plan, why, self.engine.title)
 
     def _told(self, source: Rows) -> str | None:
-        """The plan that is forced; it is of events alone that one is."""
+        """Return the plan that is forced; plans are forced only for events."""
         return self.forced if isinstance(source, EventRows) else None
 
     def _making(self, estimate: Estimate, source: Rows) -> tuple[str, str]:
-        """The plan that makes sketches, and why.
+        """Return the plan that makes sketches, and why.
 
         DefinitionError where there is none, or another is forced.
         """
@@ -277,7 +277,7 @@ class Chooser:
         )
 
     def _question(self, spine: ir.Table, source: Rows) -> AsOf:
-        """What the group-by asks, its lists not unfolded: enough to count and to choose by."""
+        """Return the group-by's query, its lists not unfolded: enough to count and to choose by."""
         inputs, group_by = Inputs(), source.group_by
         parts = [
             (op, f.window)

@@ -27,7 +27,7 @@ def numbered(join: Join, engine: Engine) -> ir.Table:
 
 
 def order(join: Join, left: ir.Table) -> list[ir.Column]:
-    """Time, and then every column that has an order, so that no row has two places."""
+    """Return time, and then every column that has an order, so that no row has two places."""
     return [
         left[join.left.time],
         *(left[c] for c in left.columns if c != join.left.time and _sortable(left[c])),

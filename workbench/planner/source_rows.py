@@ -45,12 +45,12 @@ AT, EVENT, BUCKET, MEMBER, NEWEST, END = (
 
 
 def in_us(span: timedelta) -> int:
-    """A span as whole microseconds, the unit of every comparison of times."""
+    """Return a span as whole microseconds, the unit of every comparison of times."""
     return span // timedelta(microseconds=1)
 
 
 def inside(window: Window | None) -> str:
-    """The pairs' boolean column of a window."""
+    """Name the pairs' boolean column of a window."""
     return f"_fw_in_{in_us(window.length)}us" if window else "_fw_in_all"
 
 
@@ -68,7 +68,7 @@ def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
 def _on_tables(
     node: ops.Node, engine: Engine, *, clean: bool = True, within: Within | None = None
 ) -> ops.Node:
-    """A normalised node over the engine's own tables; of stored ones, only what is `within`."""
+    """Return a normalised node over the engine's tables; of stored ones, only what is `within`."""
 
     def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
         new = inner.__recreate__(kwargs) if kwargs else inner
@@ -124,9 +124,9 @@ class Bound:
 def _plain(
     rows: ir.Table, table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool
 ) -> ops.Relation:
-    """The table's columns in these forms, and clean where asked, of these of its rows.
+    """Return the table's columns in these forms, clean if requested, for some of its rows.
 
-    The rows as they are where each is one of its own as it stands.
+    Rows whose columns all stay as they are, are returned unchanged.
     """
     found = {c: cleaned(v, engine) for c, v in columns.items()} if clean else columns
     same = list(found) == list(table.columns) and all(v.equals(table[c]) for c, v in found.items())
@@ -141,9 +141,9 @@ def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
 def _physical(
     node: ops.UnboundTable, engine: Engine, *, clean: bool, within: Within | None = None
 ) -> ops.Relation:
-    """The engine's table of that name, its declared columns alone and of the declared types.
+    """Return the engine's table of that name, with its declared columns in the declared types.
 
-    Where told, only the rows that are within.
+    With `within`, only the rows that it selects.
     """
     table = engine.table(node.name, node.namespace.catalog, node.namespace.database)
     types, columns = engine.types(table), {}
@@ -189,7 +189,7 @@ def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
 def beside(
     table: ir.Table, other: ir.Table, on: Sequence[str], zeros: Iterable[str] = ()
 ) -> ir.Table:
-    """`table` with the columns of `other`, whose rows are some of its.
+    """Return `table` with the columns of `other`, which has some of its rows.
 
     Missing counts are 0 (rule 9).
     """
@@ -208,7 +208,7 @@ class Inputs:
         self.columns: dict[ops.Value, str] = {}
 
     def of(self, op: ops.Reduction) -> dict[str, str]:
-        """The column name of each argument that is a value of the event."""
+        """Return the column name of each argument that is a value of the event."""
         found = {}
         for argument, node in zip(op.__argnames__, op.__args__, strict=True):
             if isinstance(node, ops.Value) and argument not in ("quantile", "sep"):
@@ -216,13 +216,13 @@ class Inputs:
         return found
 
     def name(self, node: ops.Value) -> str:
-        """The column of one argument."""
+        """Return the column of one argument."""
         return self.columns.setdefault(node, f"_fw_in{len(self.columns)}")
 
 
 @frozen
 class Rows:
-    """A group-by's source on an engine."""
+    """The rows of a group-by's source on an engine."""
 
     group_by: GroupBy
     engine: Engine
@@ -258,29 +258,29 @@ class Rows:
         bucket: str | None,
         newest: bool,
     ) -> ir.Table:
-        """Each spine row with the rows it may count, or with nulls.
+        """Return each spine row with the rows it may count, or with nulls.
 
-        A boolean column for each window.
+        There is a boolean column for each window.
         """
         raise NotImplementedError
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The rows as internal columns: keys, time, order, the bucket, the inputs.
+        """Return the rows as internal columns: keys, time, order, the bucket, the inputs.
 
-        For a question as of an instant.
+        They are for a query as of an instant.
         """
         raise NotImplementedError
 
     def dated(self, spine: ir.Table) -> ir.Table:
-        """The spine with what else its rows must be equal in than in keys."""
+        """Return the spine with what its rows must match besides keys."""
         return spine
 
     def keys(self, table: ir.Table) -> dict[str, ir.Column]:
-        """The group-by's keys under the spine's names."""
+        """Return the group-by's keys under the spine's names."""
         return {f"_fw_key{i}": table[k] for i, k in enumerate(self.group_by.keys)}
 
     def order(self, pairs: ir.Table) -> tuple[str, ...]:
-        """The columns of the pairs that order events (rule 10)."""
+        """Return the columns of the pairs that order events (rule 10)."""
         return tuple(c for c in pairs.columns if c == EVENT or c.startswith("_fw_order"))
 
     def selected(
@@ -290,9 +290,9 @@ class Rows:
         bucket: str | None,
         extra: Callable[[ir.Table], dict[str, ir.Value]],
     ) -> ir.Table:
-        """The source's rows as internal columns: keys, the bucket, the inputs.
+        """Return the source's rows as internal columns: keys, the bucket, the inputs.
 
-        Unfolded where asked for.
+        Lists are unfolded where requested.
         """
         table = self.table
         element: dict[ops.Node, ops.Node] = {}
@@ -309,9 +309,9 @@ class Rows:
     def _input(
         self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]
     ) -> ir.Value:
-        """An author's expression, finite.
+        """Return an author's expression, finite.
 
-        A column that stands in the table as it is was cleaned there.
+        A column that is unchanged in the table was cleaned there.
         """
         value = self.value(node, table, element)
         stands = isinstance(node, ops.Field) and as_it_stands(node.rel, node.name) is not None
@@ -320,7 +320,7 @@ class Rows:
     def value(
         self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]
     ) -> ir.Value:
-        """An author's expression over this table's columns."""
+        """Return an author's expression over this table's columns."""
         mine = self.table.op()
 
         def moved(inner: ops.Value) -> ops.Value | None:
@@ -331,7 +331,7 @@ class Rows:
         return substitute(self._bound.value(node), moved).to_expr()
 
     def _elements(self, each: Each) -> tuple[ir.Table, dict[ops.Node, ops.Node]]:
-        """One row an element, and what stands for `each(...)` in expressions over them."""
+        """Return a row for each element, and what replaces `each(...)` in expressions over them."""
         container, node = self._bound.value(each.arg).to_expr(), self._bound.value(each)
         if each.arg.dtype.is_map():
             out = self.engine.entries(self.table, container, MEMBER, "_fw_element")
@@ -344,7 +344,7 @@ class Rows:
 
 @frozen
 class EventRows(Rows):
-    """Facts: paired with every later instant, up to the longest window.
+    """Events, paired with every later instant up to the longest window.
 
     `instants` are those of the spine that asks, where they are known, and `stretch` what is read
     for them; `pruned` says that no row that they may see lies too far from its partition. Where
@@ -417,7 +417,7 @@ class EventRows(Rows):
         return evolve(self, conditions=kept)
 
     def within(self, reach: int | None) -> EventRows:
-        """By plain comparisons of a stored column, which engines skip rows by.
+        """Return the rows in reach, by comparisons of a stored column that engines skip rows by.
 
         All rows where the instants are not known.
         """
@@ -435,9 +435,9 @@ class EventRows(Rows):
         bucket: str | None,
         newest: bool,
     ) -> ir.Table:
-        """Each spine row with its events before the instant, or with nulls.
+        """Return each spine row with its events before the instant, or with nulls.
 
-        A boolean column for each window.
+        There is a boolean column for each window.
         """
         tails = {w: self.tail(spine[AT], w) for w in windows if w}
         bounded = len(tails) == len(windows) and tails and not newest
@@ -460,13 +460,13 @@ class EventRows(Rows):
         )
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The events: whatever is before the instant may count."""
+        """Return the events: whatever is before the instant may count."""
         return self.selected(inputs, each, bucket, self._when)
 
     def tail(self, at: Any, window: Window) -> Any:
-        """The first instant inside the window: `t - w`, or rounded down to its hop (rules 2 and 3).
+        """Return the first instant in a window: `t - w`, or rounded down to its hop (rules 2, 3).
 
-        Of an expression or a number.
+        It takes an expression or a number.
         """
         start = at - in_us(window.length)
         return (
@@ -474,7 +474,7 @@ class EventRows(Rows):
         )
 
     def _when(self, table: ir.Table) -> dict[str, ir.Value]:
-        """Time and order; a null in an order column comes before all values."""
+        """Return time and order; a null in an order column comes before all values."""
         source = self.group_by.events
         columns: dict[str, ir.Value] = {EVENT: micros(table[source.time])}
         for i, name in enumerate(source.order):

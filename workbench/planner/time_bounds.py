@@ -39,7 +39,7 @@ SAME_ROWS = (ops.Filter, ops.DropColumns, ops.DropNull, ops.SelfReference, ops.A
 class Stretch:
     """The times from `reach` microseconds before the first instant to the last one.
 
-    From ever without a reach.
+    Without a reach they begin at the first of all times.
     """
 
     extremes: Extremes
@@ -150,7 +150,7 @@ def calendar(table: ops.Relation, day: str) -> Clock | None:
 
 
 def stored_column(table: ops.Relation, name: str) -> str | None:
-    """The column of the stored table that a column is, unchanged; none where it is computed."""
+    """Return the stored column that a column is unchanged; `None` where it is computed."""
     value = _stored(ops.Field(table, name))
     return value.name if isinstance(value, ops.Field) and isinstance(value.rel, TABLES) else None
 
@@ -161,7 +161,7 @@ def _read(value: ops.Field, form: Form) -> Clock | None:
 
 
 def _keeps_instants(node: ops.Cast) -> bool:
-    """Whether a cast to a time keeps what it is a cast of, to a microsecond."""
+    """Return whether a cast to a time keeps the instants, to a microsecond."""
     arg, to = node.arg.dtype, node.to
     return (
         to.is_timestamp()
@@ -171,7 +171,7 @@ def _keeps_instants(node: ops.Cast) -> bool:
 
 
 def _stored(node: ops.Value) -> ops.Value:
-    """The expression over the stored table."""
+    """Return the expression over the stored table."""
 
     def resolved(value: Any) -> ops.Value | None:
         if isinstance(value, ops.Alias):

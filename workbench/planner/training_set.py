@@ -52,7 +52,7 @@ class Parts(Protocol):
     def __call__(
         self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
     ) -> ir.Table:
-        """The spine's columns, and every feature of the part's group-by."""
+        """Return the spine's columns, and every feature of the part's group-by."""
         ...
 
 
@@ -64,7 +64,7 @@ def training_set(
     parts: Parts | None = None,
     beside: Sequence[str] = (),
 ) -> ir.Table:
-    """The left's rows, one to one, and one column a feature (semantics rule 17).
+    """Return the left's rows, one to one, and one column for each feature (semantics rule 17).
 
     Lazy, unless the planner runs something.
 
@@ -139,9 +139,9 @@ def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]
 def _spine(
     base: ir.Table, key: dict[str, ir.Value], at: ir.Value, beside: Sequence[str] = ()
 ) -> ir.Table:
-    """The distinct (keys, instant), and what is `beside` them, that a part is asked for.
+    """Return the distinct (keys, instant, `beside`) of the left, which a part computes.
 
-    No row for a null key.
+    A row with a null key is left out.
     """
     known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
     return (
@@ -150,7 +150,10 @@ def _spine(
 
 
 def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None = None) -> ir.Table:
-    """The distinct (keys, instant) that a join asks a part for; `left` as in `training_set`."""
+    """Return the distinct (keys, instant) that a join needs of a part.
+
+    `left` is as in `training_set`.
+    """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     return _spine(
         rows, _keys(rows, part, engine), instant(micros(rows[join.left.time]), part.group_by)
@@ -158,16 +161,16 @@ def spine_of(part: JoinPart, join: Join, engine: Engine, left: ir.Table | None =
 
 
 def instant(time: Any, group_by: GroupBy) -> Any:
-    """What values are as of: `t`, or the midnight at or before it (rules 4 and 6).
+    """Return what values are as of: `t`, or the midnight at or before it (rules 4 and 6).
 
-    Of an expression or a number of microseconds.
+    It takes an expression or a number of microseconds.
     """
     daily = group_by.accuracy == "snapshot" or isinstance(group_by.source, EntitySource)
     return floor_to(time, in_us(DAY)) if daily else time
 
 
 def _over(table: ir.Table, node: ops.Value) -> ir.Value:
-    """A derivation's expression over the columns of `table`, by name."""
+    """Return a derivation's expression over the columns of `table`, by name."""
     fields = {f: finite(table[f.name]).op() for f in node.find(ops.Field)}
     return finite(normal(node).replace(fields).to_expr())
 

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 def arrow(dtype: dt.DataType) -> pa.DataType:
-    """The Arrow type of an Ibis type; times in microseconds."""
+    """Return the Arrow type of an Ibis type; times are in microseconds."""
     return arrow_type(dtype, "us")
 
 
 def fetched(engine: Engine, table: ir.Table, schema: ibis.Schema | None = None) -> pa.Table:
-    """A table's rows in its Ibis types, or those of `schema`, whatever the driver made of them."""
+    """Return a table's rows in its Ibis types, or those of `schema`, whatever the driver gives."""
     return engine.fetch(table).cast(
         pa.schema([(n, arrow(t)) for n, t in (schema or table.schema()).items()])
     )
 
 
 def told_as_text(dtype: dt.DataType) -> bool:
-    """Whether Arrow has values of the type as text, within lists too."""
+    """Return whether Arrow has values of the type as text, within lists too."""
     return any(word in str(dtype) for word in ("uuid", "json"))
 
 
@@ -45,7 +45,7 @@ def compared(value: Any, dtype: dt.DataType) -> Any:
 
 
 def typed(table: ir.Table, schema: ibis.Schema | None) -> ir.Table:
-    """Rows that came by Arrow, in the types of a schema that it has as text."""
+    """Return rows that came by Arrow, in the types of a schema that it has as text."""
     texts = {
         n: table[n].cast(t)
         for n, t in (schema or {}).items()

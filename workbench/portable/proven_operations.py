@@ -51,7 +51,7 @@ CONTROL = re.compile(
 
 
 def family(dtype: dt.DataType) -> str:
-    """Which types engines treat alike."""
+    """Return the family of types that engines treat alike."""
     if dtype.is_timestamp():
         return "zoned" if dtype.timezone else "timestamp"
     if dtype.is_floating():
@@ -79,7 +79,7 @@ class Proven:
 
 
 def _value(node: Any) -> Any:
-    """A literal's value; a mark that is no value for what depends on the row."""
+    """Return a literal's value, or a marker for what depends on the row."""
     return node.value if isinstance(node, ops.Literal) else node
 
 
@@ -508,7 +508,7 @@ class Doubt:
 
 
 def written(operation: type[ops.Node]) -> str:
-    """An operation as authors write it."""
+    """Write an operation as authors do."""
     name = operation.__name__
     snake = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
     return SIGNS.get(name) or f"{PREFIXES.sub('', snake)}()"
@@ -535,7 +535,7 @@ def _operations(definition: GroupBy | Join) -> Iterator[ops.Value]:
 
 
 def _nodes(meaning: Any) -> Iterator[ops.Node]:
-    """The nodes in what a definition's values depend on.
+    """Yield the nodes in what a definition's values depend on.
 
     Columns that nothing uses are not among them.
     """
@@ -547,7 +547,7 @@ def _nodes(meaning: Any) -> Iterator[ops.Node]:
 
 
 def doubt(node: ops.Value) -> Doubt | None:
-    """What is not proven of one node, its arguments apart."""
+    """Return what is not proven of one node, its arguments aside."""
     if isinstance(node, ops.Literal):
         return (
             Doubt("a text with control characters", "store it as a column of the table")
@@ -577,7 +577,7 @@ def doubt(node: ops.Value) -> Doubt | None:
 
 
 def said(name: str, doubts: Sequence[Doubt]) -> str:
-    """One sentence on the doubts of a definition, for a warning or a refusal."""
+    """Write one sentence on the doubts of a definition, for a warning or a refusal."""
     advised = {d.instead: [e.what for e in doubts if e.instead == d.instead] for d in doubts}
     advice = "; ".join(f"for {listed(names)}, {instead}" for instead, names in advised.items())
     return (
@@ -587,7 +587,7 @@ def said(name: str, doubts: Sequence[Doubt]) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as a reader's list.
+    """Write names as a reader's list.
 
     >>> listed(["a", "b", "c"])
     'a, b and c'
@@ -596,9 +596,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def arguments(node: ops.Node) -> Iterator[ops.Value]:
-    """The values that an operation takes, in tuples or not.
+    """Yield the values that an operation takes, in tuples or not.
 
-    No units and formats, nor the parts of a `map()` or `filter()` over a list.
+    Units and formats are left out, and so are the parts of a `map()` or `filter()` over a list.
     """
     taken = (
         {"arg"}

@@ -21,11 +21,10 @@ ONE_CLASS = re.compile(r"\[\^?(?:[A-Za-z0-9 _,;:@#%=<>!\"'/-]|\\[dws])+\]\+?|[^\
 
 
 def searchable(pattern: str) -> tuple[str, bool] | None:
-    """The pattern with its classes spelled out, and whether it must end the text.
+    """Return the pattern with its classes spelled out, and whether it must end the text.
 
-    None where engines may differ.
-
-    The mark of the end is taken off, since Java's `$` also stands before a last newline.
+    `None` where engines may differ. The mark of the end is taken off, since Java's `$` also stands
+    before a last newline.
     """
     made, at, ends = [], 0, False
     while at < len(pattern):

@@ -63,15 +63,15 @@ def micros(time: ir.TimestampValue) -> ir.IntegerValue:
 
 
 def floor_to(value: Any, unit: int) -> Any:
-    """`value` rounded down to a multiple of `unit`.
+    """Round `value` down to a multiple of `unit`.
 
-    By remainders, since `//` is a division of doubles on DuckDB.
+    It uses remainders, since `//` is a division of doubles on DuckDB.
     """
     return value - ((value % unit) + unit) % unit
 
 
 def finite(value: ir.Value) -> ir.Value:
-    """A float with NaN and infinities as null and -0.0 as 0.0; anything else as it is.
+    """Return a float with NaN and infinities as null and -0.0 as 0.0; anything else as it is.
 
     Compared with the largest double, not isnan(): NaN is larger than all on these engines, Postgres
     has no isnan(), and DuckDB 2.0 folds it over Parquet to false.
@@ -84,7 +84,7 @@ def finite(value: ir.Value) -> ir.Value:
 
 
 def _divide(node: ops.Divide) -> ir.Value:
-    """Postgres divides integers by whole numbers; and a division by zero is null."""
+    """Divide as doubles, by zero null, since Postgres divides integers to whole numbers."""
     return node.left.to_expr().cast("float64") / node.right.to_expr().cast("float64").nullif(0.0)
 
 
@@ -98,7 +98,7 @@ def _nonzero(node: Any) -> ir.Value:
 
 
 def _modulus(node: ops.Modulus) -> ir.Value:
-    """A remainder by zero raises on some engines."""
+    """Make a remainder by zero null, since it raises on some engines."""
     return ops.Modulus(node.left, _nonzero(node).op()).to_expr()
 
 
@@ -150,14 +150,14 @@ def _of_decimals(node: Any) -> ir.Value | None:
 
 
 def cast(value: ir.Value, to: dt.DataType | str) -> ir.Value:
-    """A cast of the plan's own, written as an author's is: no engine has all of them."""
+    """Cast as an author's cast is written, since no engine has all casts."""
     if value.type() == (dtype := dt.dtype(to)):
         return value
     return rewritten(ops.Cast(value.op(), dtype)).to_expr()
 
 
 def _cast(node: Any) -> ir.Value | None:
-    """Casts of fractions to integers drop the fraction, as in Python and Spark.
+    """Drop the fraction in casts to integers, as Python and Spark do.
 
     DuckDB and Postgres would round.
     """
@@ -178,7 +178,7 @@ def _cast(node: Any) -> ir.Value | None:
 
 
 def _fitting(value: Any, to: Any) -> ir.Value:
-    """The value where, its fraction dropped, it is an integer of that type.
+    """Return the value if, its fraction dropped, it fits that integer type; else null.
 
     Postgres has no cast that may fail.
     """
@@ -200,14 +200,14 @@ def _fitting(value: Any, to: Any) -> ir.Value:
 
 
 def _with(node: Any, value: ir.Value) -> ir.Value:
-    """The same function of another value."""
+    """Apply the node's function to another value."""
     return node.__recreate__(
         {**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}
     ).to_expr()
 
 
 def _double(value: Any) -> ir.Value:
-    """A decimal as a double: engines give functions of decimals scales of their own."""
+    """Cast a decimal to a double, since engines give functions of decimals scales of their own."""
     return value.to_expr().cast("float64") if value.dtype.is_decimal() else value.to_expr()
 
 
@@ -216,7 +216,7 @@ def _of_double(node: Any) -> ir.Value | None:
 
 
 def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
-    """A function that raises outside its domain on some engines is null there."""
+    """Return a rewrite of a function that is null outside its domain, where some engines raise."""
 
     def rewrite(node: Any) -> ir.Value:
         value = _double(node.arg)
@@ -227,7 +227,7 @@ def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
 
 
 def _exp(node: ops.Exp) -> ir.Value:
-    """Postgres raises where the result is no double, too large or too small."""
+    """Keep the exponent in range, since Postgres raises where the result is no double."""
     value = _double(node.arg).cast("float64")
     inside = value.between(LEAST_EXPONENT, LARGEST_EXPONENT)
     return inside.ifelse(
@@ -250,7 +250,7 @@ def _power(node: ops.Power) -> ir.Value:
 
 
 def _round(node: ops.Round) -> ir.Value | None:
-    """Halves away from zero.
+    """Round halves away from zero.
 
     Postgres rounds them to the even neighbour, and each engine scales in its own way.
     """
@@ -273,7 +273,7 @@ def _round(node: ops.Round) -> ir.Value | None:
 
 
 def _sign(node: ops.Sign) -> ir.Value | None:
-    """A double on Spark, whatever it is the sign of."""
+    """Cast a sign to its type, since Spark gives a double."""
     if node.arg.dtype.is_floating():
         return None
     return _with(node, node.arg.to_expr().cast("float64")).cast(node.dtype)
@@ -283,7 +283,7 @@ def _sign(node: ops.Sign) -> ir.Value | None:
 
 
 def _epoch(node: ops.ExtractEpochSeconds) -> ir.Value | None:
-    """A fraction on DuckDB and Postgres, a whole number on Spark: whole, floored."""
+    """Floor the epoch to a whole number, since DuckDB and Postgres give a fraction."""
     value = node.arg.to_expr()
     if not value.type().is_timestamp():
         return None
@@ -296,7 +296,7 @@ def _count_of(multiple: ir.IntegerValue, unit: int) -> ir.IntegerValue:
 
 
 def _delta(node: ops.TimestampDelta) -> ir.Value | None:
-    """Engines count boundaries, round or floor: whole elapsed units, the fraction dropped."""
+    """Count whole elapsed units, the fraction dropped; engines count boundaries, round or floor."""
     part = node.part.value if isinstance(node.part, ops.Literal) else node.part
     unit = UNITS.get(PARTS.get(str(part), str(part)))
     if unit in (None, UNITS["us"]):
@@ -308,7 +308,7 @@ def _delta(node: ops.TimestampDelta) -> ir.Value | None:
 
 
 def _part(node: Any) -> ir.Value | None:
-    """Of a time with a zone, that of its naive UTC time: Ibis refuses the other on DuckDB."""
+    """Take a part of a zoned time from its naive UTC time, since Ibis refuses it on DuckDB."""
     return (
         _with(node, node.arg.to_expr().cast("timestamp"))
         if getattr(node.arg.dtype, "timezone", None)
@@ -317,28 +317,28 @@ def _part(node: Any) -> ir.Value | None:
 
 
 def _second(node: ops.ExtractSecond) -> ir.Value:
-    """A number with the fraction on Spark."""
+    """Drop the fraction of a second, which Spark keeps."""
     return ops.Cast(_with(node, node.arg.to_expr().cast("timestamp")).op(), node.dtype).to_expr()
 
 
 def _microsecond(node: ops.ExtractMicrosecond) -> ir.Value:
-    """Not to be had on Spark."""
+    """Compute microseconds, which Spark lacks."""
     us = micros(node.arg.to_expr())
     return (us - floor_to(us, UNITS["s"])).cast(node.dtype)
 
 
 def _iso_year(node: ops.ExtractIsoYear) -> ir.Value:
-    """Not to be had on Spark: the year of the week's Thursday."""
+    """Compute the ISO year, which Spark lacks, as the year of the week's Thursday."""
     return (node.arg.to_expr().cast("timestamp").truncate("W") + ibis.interval(days=3)).year()
 
 
 def _date_truncate(node: ops.DateTruncate) -> ir.Value:
-    """A timestamp on Spark."""
+    """Cast a truncated date to a date, since Spark gives a timestamp."""
     return ops.Cast(node, node.dtype).to_expr()
 
 
 def _date_delta(node: ops.DateDelta) -> ir.Value | None:
-    """Whole elapsed weeks: engines count Mondays, or sevens of days."""
+    """Count whole elapsed weeks, where engines count Mondays, or sevens of days."""
     if not (isinstance(node.part, ops.Literal) and str(node.part.value) in ("week", "W")):
         return None
     days = node.left.to_expr().delta(node.right.to_expr(), unit="day")
@@ -346,7 +346,7 @@ def _date_delta(node: ops.DateDelta) -> ir.Value | None:
 
 
 def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
-    """Whole seconds, then the rest: Postgres adds intervals as doubles of seconds."""
+    """Add whole seconds, then the rest, since Postgres adds intervals as doubles of seconds."""
     if not node.arg.dtype.is_integer():
         return None
     value, unit = node.arg.to_expr().cast("int64"), node.unit.value
@@ -365,7 +365,7 @@ def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
 
 
 def _times(node: ops.IntervalMultiply) -> ir.Value | None:
-    """So many of a written out interval: engines multiply intervals in ways of their own."""
+    """Write a multiple of an interval out, since engines multiply intervals in different ways."""
     if not isinstance(node.left, ops.Literal) or not node.right.dtype.is_integer():
         return None
     return (node.right.to_expr().cast("int64") * node.left.value).as_interval(
@@ -456,12 +456,12 @@ def normal(node: ops.Node) -> ops.Node:
 
 
 def normal_value(node: ops.Value) -> ops.Value:
-    """The same for an expression over columns that are normal already: relations are left alone."""
+    """Return an expression over columns that are normal already, normalised; relations stay."""
     return rebuild(node, rewritten)
 
 
 def rewritten(node: ops.Node) -> Any:
-    """The operation, its arguments being normal, as the one that engines agree on."""
+    """Return the operation, its arguments being normal, as the one that engines agree on."""
     rewrite = REWRITES.get(type(node))
     made = rewrite(node) if rewrite else None
     return node if made is None else made.op()

@@ -35,7 +35,7 @@ NO_NUMBERS = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"
 
 
 def ends_with_match(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
-    """Whether the pattern matches and ends where the text ends."""
+    """Return whether the pattern matches and ends where the text ends."""
     return text.concat(END).re_search(f"{pattern}[{END}]$")
 
 
@@ -60,7 +60,7 @@ def _apart(method: str) -> tuple[str, str, str]:
 
 
 def cased(text: ir.StringValue, method: str) -> ir.StringValue:
-    """Letter by letter: a text keeps its length, and ß has no upper case."""
+    """Change the case letter by letter: a text keeps its length, and ß has no upper case."""
     letters, waiting, become = _apart(method)
     changed = getattr(in_any_language(text.translate(letters, waiting)), method)()
     return by_bytes(changed).translate(waiting, become)
@@ -116,13 +116,13 @@ def _replace(node: ops.RegexReplace) -> ir.Value | None:
 
 
 def _split(node: ops.StringSplit) -> ir.Value:
-    """Postgres splits an empty text into nothing."""
+    """Split an empty text into one empty text, since Postgres splits it into nothing."""
     text = node.arg.to_expr()
     return (text == "").ifelse(ibis.array([""]), node.to_expr())
 
 
 def _index(node: ops.ArrayIndex) -> ir.Value:
-    """Null beyond the ends, where Spark raises.
+    """Make an index beyond the ends null, where Spark raises.
 
     Ibis counts from the end on DuckDB and Postgres alone.
     """
@@ -135,7 +135,7 @@ def _index(node: ops.ArrayIndex) -> ir.Value:
 
 
 def _known(*names: str) -> Callable[[Any], ir.Value]:
-    """Null where an operand is, for engines that take it for an empty list or for no match."""
+    """Make a value null where an operand is, since some engines see an empty list or no match."""
 
     def rewrite(node: Any) -> ir.Value:
         missing = ibis.or_(*(getattr(node, name).to_expr().isnull() for name in names))
@@ -148,10 +148,10 @@ def _known(*names: str) -> Callable[[Any], ir.Value]:
 
 
 def parsed(node: Any) -> ir.Value | None:
-    """A cast of text.
+    """Read a text by a form that all engines share.
 
-    What no engine-independent form has is null for `try_cast`, and makes `cast` raise with the text
-    on every engine.
+    A text without such a form is null for `try_cast`, and makes `cast` raise with the text on every
+    engine.
     """
     text, to, strict = node.arg.to_expr(), node.to, isinstance(node, ops.Cast)
     if to.is_integer():
@@ -190,7 +190,7 @@ def _fitting(text: ir.StringValue, to: Any) -> ir.Value:
 
 
 def _instant(text: ir.StringValue, to: dt.DataType) -> ir.Value:
-    """ISO text with its offset, if any, taken into account: Postgres would drop it.
+    """Read ISO text with its offset, if any, which Postgres would drop.
 
     Most texts have none, and are read by one look at each; the expression of the others names its
     text some 20 times.
@@ -200,7 +200,7 @@ def _instant(text: ir.StringValue, to: dt.DataType) -> ir.Value:
 
 
 def _with_offset(text: ir.StringValue, to: dt.DataType) -> ir.Value:
-    """ISO text that has an offset or a Z; what is neither makes the cast raise."""
+    """Read ISO text that has an offset or a Z; other text makes the cast raise."""
     fine = ends_with_match(text, f"{DAY}{CLOCK}(?:Z|{ZONE})?")
     offset = fine & ends_with_match(text, f":[0-9.]{{2,9}}{ZONE}")
     local = offset.ifelse(text.left(offset.ifelse(text.length() - 6, 0)), text.replace("Z", ""))

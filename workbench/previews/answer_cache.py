@@ -38,7 +38,7 @@ VIEW = "view"  # the slot of what a person moves
 
 
 class Queries:
-    """A join asked for pages and moments; what was asked before is at hand."""
+    """A join's queries for pages and moments, with the answers that are cached."""
 
     def __init__(self, near: Nearby, store: Store | None = None) -> None:
         self.near, self.join = near, near.join
@@ -66,32 +66,32 @@ class Queries:
 
     @property
     def features(self) -> tuple[str, ...]:
-        """Every feature by name, in column order."""
+        """The features' names, in column order."""
         return tuple(f.name for f in self.join.outputs)
 
     def page(self, state: State) -> Page:
-        """The page of left rows that a state is on."""
+        """Return the page of left rows that a state is on."""
         return self._once(_of(state), lambda: page(self.near, state.page, state.size, state.wanted))
 
     def distribution(self, state: State, name: str) -> Distribution:
-        """A feature over the rows of a state, or a sample of them."""
+        """Return the distribution of a feature over the rows of a state, or a sample of them."""
         wanted = evolve(state.wanted, at=None) if state.key is None else ALL
         rows = self._once(("whole", wanted), lambda: whole(self.near, wanted))
         return distribution(name, [r[name] for r in rows])
 
     def compared(self, shown: Page) -> Certificate:
-        """A page's values by the warehouse's own plan too."""
+        """Compute a page's values by the warehouse's own plan too, and compare."""
         self._compared = shown, compared(shown)
         return self._compared[1]
 
     def certificate(self, shown: Page) -> Certificate | None:
-        """What comparing this page gave, if it was compared."""
+        """Return the comparison of this page, if it was compared."""
         return (
             self._compared[1] if self._compared is not None and self._compared[0] is shown else None
         )
 
     def sample(self, state: State) -> str:
-        """What a distribution is of, in words."""
+        """Say which rows a distribution is of."""
         total = self.near.left.count(state.wanted if state.key is None else ALL)
         what = "left rows" if self.near.kind == "Join" else "sampled keys"
         return (
@@ -101,11 +101,11 @@ class Queries:
         )
 
     def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
-        """What stands behind one value of a page, as of its row's time or another."""
+        """Explain one value of a page, as of its row's time or another."""
         return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name, at))
 
     def know(self, state: State, shown: Page, found: Moment | None) -> None:
-        """Take a page and a moment as asked already."""
+        """Store a page and a moment in the cache."""
         self._kept[_of(state)] = shown
         if found is not None:
             self._kept["moment", repr(shown.rows[state.row]), state.feature, None] = found
@@ -135,11 +135,11 @@ class Queries:
         self.near.con.disconnect()
 
     def published(self) -> str | None:
-        """Whether this definition is served from the store; None where there is no store."""
+        """Return whether this definition is served from the store; `None` without a store."""
         return None if self.service is None else self.service.state()
 
     def served(self, moment: Moment, name: str) -> Markup:
-        """The served value beside the offline one, asked anew each time."""
+        """Draw the served value beside the offline one; it is fetched anew each time."""
         return served(self.service, moment, name, self.published())
 
     def guards(self) -> tuple[Finding, ...]:
@@ -155,7 +155,7 @@ class Queries:
         return found
 
     def offending(self, guard: str) -> tuple[int, ...]:
-        """The left rows that a guard names, counted from 0."""
+        """Return the left rows that a guard names, counted from 0."""
         if guard not in self._offending:
             message = f"no guard {guard!r:.80} has rows to show"
             raise RefusedError(message)
@@ -172,5 +172,5 @@ def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[
 
 
 def _of(state: State) -> Hashable:
-    """What a page is kept by."""
+    """Return the key of a page in the cache."""
     return "page", state.page, state.size, state.wanted

@@ -29,7 +29,7 @@ def button(
     focus: str | None = None,
     **more: Any,
 ) -> Markup:
-    """A button that asks the kernel."""
+    """Draw a button that sends a request to the kernel."""
     told = None if params is None else json.dumps(params)
     return tag(
         "button",
@@ -45,7 +45,7 @@ def button(
 
 
 def pager(page: Page, state: State) -> Markup:
-    """Which rows are shown, and the buttons to the pages beside them."""
+    """Draw which rows are shown, and the buttons to the pages beside them."""
     pages = max(1, -(-page.total // state.size))
     last = page.first + len(page.rows)
     said = tag(
@@ -96,7 +96,7 @@ def bar(page: Page, state: State, legend: Markup, badge: Markup) -> Markup:
 
 
 def _rows(page: Page, state: State) -> Markup:
-    """A filter of left rows; or, where there is one, what it is and how to clear it."""
+    """Draw a filter of left rows; an active one with its condition and how to clear it."""
     if state.filtered:
         return tag(
             "span",
@@ -157,7 +157,7 @@ def _keys(page: Page) -> list[str]:
 
 
 def as_of(moment: Moment, state: State) -> Markup:
-    """The time that the value is as of, and how to move it."""
+    """Draw the time that the value is as of, and how to move it."""
     moved = state.at is not None
     shown = tag("b", preview_words.time(moment.at), data_as_of="")
     earlier = button(
@@ -199,7 +199,7 @@ def as_of(moment: Moment, state: State) -> Markup:
 
 
 def slider(moment: Moment) -> Markup:
-    """A range over the drawing's own axis."""
+    """Draw a range input over the timeline's own axis."""
     first, last = moment.span
     step = (
         1_000_000 if last - first > 2 * HOUR_US else 1_000
@@ -224,7 +224,7 @@ def slider(moment: Moment) -> Markup:
 
 
 def tabs(state: State, *, published: bool) -> Markup:
-    """The panels that explain further, one of them open."""
+    """Draw the panels' tabs, one of them open."""
     made = []
     for name, said in TABS.items():
         on = name == state.tab
@@ -246,7 +246,7 @@ def tabs(state: State, *, published: bool) -> Markup:
 
 
 def hints() -> Markup:
-    """Which keys do what."""
+    """Draw which keys do what."""
 
     def key(*names: str) -> Markup:
         return join(tag("kbd", n) for n in names)

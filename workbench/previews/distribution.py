@@ -21,7 +21,7 @@ WIDE, HIGH = 440, 96
 
 @frozen
 class Distribution:
-    """A feature over `rows` rows, `nulls` of them null.
+    """The distribution of a feature over `rows` rows, `nulls` of them null.
 
     Numbers have quantiles and equal-width bins (from, to, rows); anything else its commonest
     values.
@@ -38,7 +38,7 @@ class Distribution:
 
 
 def distribution(name: str, values: Sequence[Any]) -> Distribution:
-    """Of the values of one feature; lists and maps are told apart as texts."""
+    """Return the distribution of one feature's values; lists and maps compare as texts."""
     known = [v for v in values if v is not None]
     numbers = [float(v) for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
     distinct = len({str(v) for v in known})
@@ -69,7 +69,7 @@ def distribution(name: str, values: Sequence[Any]) -> Distribution:
 
 
 def drawn(found: Distribution, of: str) -> Markup:
-    """The bins, the quantiles and the nulls, of what they are.
+    """Draw the bins, the quantiles and the nulls, and say what they are of.
 
     Every number is in the words and the table too.
     """

@@ -39,9 +39,9 @@ def compared(page: Page) -> Certificate:
 
 
 def badge(page: Page, found: Certificate | None) -> Markup:
-    """What the comparison gave, or the button that asks for it.
+    """Draw the comparison's result, or the button that starts it.
 
-    Where the page's values are the warehouse's own, that.
+    Where the page's values are the warehouse's own, it says so.
     """
     here, there = page.near.engine.title if page.brought else page.title, page.title
     if not page.brought:

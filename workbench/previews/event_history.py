@@ -61,7 +61,7 @@ DAY_US = in_us(DAY)
 
 @frozen
 class Event:
-    """One event of the key: when, what the reduction takes from it, and whether it counts."""
+    """One event of the key: its time, what the reduction takes from it, and whether it counts."""
 
     time: int
     value: Any
@@ -73,7 +73,7 @@ class Event:
 
 
 def inputs(feature: Feature) -> frozenset[str]:
-    """The columns that a feature's reductions take."""
+    """Return the columns that a feature's reductions take."""
     return frozenset(
         f.name for op in reductions(feature.node) for f in op.find(ops.Field, filter=ops.Value)
     )
@@ -95,7 +95,7 @@ def arguments(op: ops.Reduction) -> dict[str, ops.Value]:
 
 
 def contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValue:
-    """Whether any of the feature's reductions takes something of the event."""
+    """Return whether any of the feature's reductions takes something of the event."""
     each = [
         reduce(
             lambda a, b: a & b,
@@ -118,7 +118,7 @@ def contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValu
 
 @frozen
 class Story:
-    """A feature of one key around an instant, in microseconds."""
+    """The history of one key's feature around an instant, in microseconds."""
 
     page: Page
     part: JoinPart
@@ -128,22 +128,22 @@ class Story:
 
     @property
     def near(self) -> Nearby:
-        """Where the rows were brought to."""
+        """The local copy of the rows."""
         return self.page.near
 
     @property
     def engine(self) -> Engine:
-        """What is asked."""
+        """The engine that is queried."""
         return self.page.engine
 
     @property
     def group_by(self) -> GroupBy:
-        """What the feature is of."""
+        """The group-by of the feature."""
         return self.part.group_by
 
     @property
     def start(self) -> int | None:
-        """The first instant in the window; None where there is no window."""
+        """The first instant in the window; `None` where there is no window."""
         return (
             None
             if self.feature.window is None
@@ -157,7 +157,7 @@ class Story:
 
     @property
     def _kinds(self) -> list[pa.DataType]:
-        """The same for Arrow."""
+        """The keys' types in Arrow."""
         return [t.to_pyarrow() for t in self._types]
 
     @property
@@ -168,9 +168,10 @@ class Story:
     # --- the events
 
     def events(self) -> tuple[list[dict[str, Any]], dict[str, int], np.ndarray[Any, Any] | None]:
-        """The key's events around the instant, with the reduction's input.
+        """Return the key's events around the instant, with the reduction's input.
 
-        How many there are of each status in all; and when all came, if that is at hand.
+        Also how many events of each status there are in all, and the times of all, if they are
+        local.
         """
         if self.engine is self.near.engine:
             return self._brought()
@@ -210,7 +211,7 @@ class Story:
         )
 
     def _brought(self) -> tuple[list[dict[str, Any]], dict[str, int], np.ndarray[Any, Any]]:
-        """The same of a key whose events were brought: all of them, told apart here."""
+        """Return the events of a key whose events are all local, with their statuses."""
         about = pa.table(
             {
                 "at": pa.array([self.at], pa.int64()),
@@ -248,7 +249,7 @@ class Story:
         )
 
     def _told(self, at: Any, start: Any, key: list[Any] | None = None) -> ir.Table:
-        """Every event of the key, with the reduction's input and why it counts or does not."""
+        """Return every event of the key, with the reduction's input and why it counts or not."""
         rows = EventRows(self.group_by, self.engine)
         table = rows.table
         ops_ = reductions(self.feature.node)
@@ -305,9 +306,9 @@ class Story:
     # --- the feature over some of them
 
     def told(self, events: list[dict[str, Any]], *, whole: bool) -> dict[str, Any]:
-        """The events that are shown, each that counts with the value up to it and without it.
+        """Return the shown events, each that counts with the value up to it and without it.
 
-        And the value with a leak.
+        Also the value with a leak.
         """
         counting = [e for e in events if e["status"] == COUNTS]
         later = [e for e in events if e["status"] == LATER]
@@ -397,7 +398,7 @@ class Story:
         return self._answers("cases", spine, asked)
 
     def _over(self, table: ops.Relation) -> Aggregation:
-        """The feature's aggregation over another table of the same columns."""
+        """Return the feature's aggregation over another table of the same columns."""
         own = self.group_by.source.table
 
         def move(node: Any) -> Any:
@@ -473,7 +474,7 @@ class Story:
         return None if not changed else changed[0] if direction > 0 else changed[-1]
 
     def _at(self, instants: list[int]) -> list[Any]:
-        """The feature as of each instant."""
+        """Return the feature as of each instant."""
         key = {
             f"_fw_key{i}": pa.array([k] * len(instants), kind)
             for i, (k, kind) in enumerate(zip(self.key, self._kinds, strict=True))
@@ -487,9 +488,9 @@ class Story:
         )
 
     def _times(self, reach: int | None, last: int, times: np.ndarray[Any, Any] | None) -> list[int]:
-        """When events came that may change the value within a span.
+        """Return the times of events that may change the value within a span.
 
-        A few more than can be drawn, if there are many.
+        If there are many, a few more than can be drawn.
         """
         if times is not None:
             some = times[(times <= last) & ((times >= reach) if reach is not None else True)]
@@ -531,9 +532,9 @@ class Story:
         asked: Callable[[ir.Table], ir.Table],
         types: ibis.Schema | None = None,
     ) -> list[Any]:
-        """The feature for each row of a spine, in order.
+        """Return the feature for each row of a spine, in order.
 
-        By a plan that was compiled before, where it is at hand.
+        A plan that was compiled before is used again.
         """
         if self.engine is not self.near.engine:
             found = fetched(self.engine, asked(typed(ibis.memtable(spine), types)))

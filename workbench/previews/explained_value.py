@@ -27,7 +27,7 @@ HOUR_US = in_us(HOUR)
 
 @frozen
 class Moment:
-    """One value and what stands behind it; times in microseconds since 1970, UTC."""
+    """One value and the events behind it; times in microseconds since 1970, UTC."""
 
     part: JoinPart
     feature: Feature
@@ -48,7 +48,7 @@ class Moment:
 
     @property
     def timed(self) -> bool:
-        """Whether events stand behind it; an entity's column has none."""
+        """Whether events stand behind the value; an entity's column has none."""
         return isinstance(self.part.group_by.source, EventSource)
 
     def change(self, direction: int) -> int | None:
@@ -63,17 +63,17 @@ class Moment:
         return min(drawn, key=lambda t: abs(t - self.at), default=None)
 
     def count(self, status: str) -> int:
-        """How many of the key's events have this status, shown or not."""
+        """Return how many of the key's events have this status, shown or not."""
         return self.totals.get(status, 0)
 
     @property
     def whole(self) -> bool:
-        """Whether every event in the window is shown, so that running values can be told."""
+        """Whether every event in the window is shown, so that running values are known."""
         return sum(self.totals.get(s, 0) for s in INSIDE) <= WITHIN
 
     @property
     def span(self) -> tuple[int, int]:
-        """What the drawing covers: from before the oldest thing shown to a little after `t`."""
+        """The times that the drawing covers: from before the oldest shown to a little after `t`."""
         times = [e.time for e in self.events] + [t for t in (self.start, self.at) if t is not None]
         first = min(times)
         wide = max(self.at - first, HOUR_US)
@@ -83,7 +83,7 @@ class Moment:
 
     @property
     def total(self) -> int:
-        """How many events the key has."""
+        """The number of the key's events."""
         return sum(self.totals.values())
 
 
@@ -124,7 +124,7 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
 
 
 def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
-    """The row with its features as of another time."""
+    """Return the row with its features as of another time."""
     schema, time = page.join.left.table.schema.to_pyarrow(), page.join.left.time
     moment_ = pa.array([at], pa.timestamp("us")).cast(
         schema.field(time).type, safe=False
@@ -142,7 +142,7 @@ def _us(value: Any) -> int:
 
 
 def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
-    """The part and feature to draw: of a derivation, the first feature that it uses."""
+    """Return the part and feature to draw: of a derivation, the first feature that it uses."""
     join = page.join
     named = {f"{p.head}_{f.name}": (p, f) for p in join.parts for f in p.group_by.outputs}
     derived = ""
@@ -163,7 +163,7 @@ def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
 def _others(
     part: JoinPart, feature: Feature, row: dict[str, Any]
 ) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
-    """Every feature of the same input in this row: by window, then by expression."""
+    """Return every feature of the same input in this row: by window, then by expression."""
     mine = inputs(feature)
     table: dict[str, dict[str, Any]] = {}
     for other in part.group_by.computed:
@@ -174,6 +174,6 @@ def _others(
 
 
 def _reduced(feature: Feature, inputs: frozenset[str]) -> str:
-    """The expression, without its column where all around it are of that column: `sum()`."""
+    """Write the expression without its column where all beside it are of that column: `sum()`."""
     said = expression(feature.node)
     return said.removeprefix(f"{next(iter(inputs))}.") if len(inputs) == 1 else said

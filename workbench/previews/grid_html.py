@@ -34,9 +34,9 @@ def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
 
 
 def grid(page: Page, chosen: int, name: str, state: State | None = None) -> Markup:
-    """Left rows by features.
+    """Draw left rows by features.
 
-    With a state, cells that can be chosen, of the features that its filter names.
+    With a state, cells can be chosen, and only features that its filter names are drawn.
     """
     lefts = [
         page.join.left.time,
@@ -104,7 +104,7 @@ def grid(page: Page, chosen: int, name: str, state: State | None = None) -> Mark
 
 
 def _nothing(state: State | None) -> Markup:
-    """Why the grid is empty, and how to fill it."""
+    """Say why the grid is empty, and how to fill it."""
     if state is not None and state.columns:
         return tag(
             "p",
@@ -144,7 +144,7 @@ def _nothing(state: State | None) -> Markup:
 
 @frozen
 class Look:
-    """What the rows of one grid are drawn with."""
+    """The settings that the rows of one grid are drawn with."""
 
     page: Page
     lefts: list[str]

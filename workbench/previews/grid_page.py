@@ -55,7 +55,7 @@ NULL_WORDS = {
 
 @frozen
 class Page:
-    """Some left rows in order of time, with their features and the kind of each null."""
+    """A page of left rows in order of time, with their features and the kind of each null."""
 
     near: Nearby
     brought: bool  # whether the rows of its keys are beside it, or are asked where they are
@@ -67,7 +67,7 @@ class Page:
     nulls: tuple[dict[str, str], ...]
 
     def at_hand(self) -> None:
-        """Bring the rows of its keys again, where those of another page took their place meanwhile.
+        """Copy the rows of the page's keys again, if those of another page replaced them.
 
         EngineError where that fails.
         """
@@ -80,17 +80,17 @@ class Page:
 
     @property
     def engine(self) -> Engine:
-        """What is asked about its keys."""
+        """The engine that is queried for the page's keys."""
         return self.near.engine if self.brought else self.near.origin
 
     @property
     def join(self) -> Join:
-        """What is looked at."""
+        """The join that is previewed."""
         return self.near.join
 
     @property
     def title(self) -> str:
-        """The engine that has the tables."""
+        """The name of the engine that has the tables."""
         return self.near.origin.title
 
     @property
@@ -100,7 +100,7 @@ class Page:
 
 
 def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
-    """The `number`-th page (from 1) of `size` left rows; DefinitionError past the last."""
+    """Return the `number`-th page (from 1) of `size` left rows; DefinitionError past the last."""
     join, total = near.join, near.left.count(wanted)
     rows, block = near.left.rows(wanted, number, size, near.pages(size))
     first = (number - 1) * size
@@ -126,7 +126,7 @@ def page(near: Nearby, number: int, size: int, wanted: Wanted = ALL) -> Page:
 
 
 def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[str, Any]]:
-    """The features of every wanted row, or of `most` of them that lie evenly in order of time."""
+    """Return the features of wanted rows: all, or `most` of them evenly spread in order of time."""
     total = near.left.count(wanted)
     if total > most:
         wanted = evolve(wanted, only=tuple(i * total // most for i in range(most)))
@@ -139,7 +139,7 @@ def whole(near: Nearby, wanted: Wanted = ALL, most: int = SAMPLE) -> list[dict[s
 
 
 def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:
-    """The features of some left rows, in their order."""
+    """Return the features of some left rows, in their order."""
     if engine is not near.engine or _sketched(near.join):
         return fetched(engine, training_set(near.join, engine, kept, briefly).order_by(ROW))
     for number, part in enumerate(near.join.parts):
@@ -149,7 +149,7 @@ def grid(near: Nearby, engine: Engine, kept: ir.Table) -> pa.Table:
 
 
 def _write(near: Nearby, rows: pa.Table) -> None:
-    """Have the SQL of a page written, before the rows that it reads are there."""
+    """Have the SQL of a page written before the rows that it reads have arrived."""
     if _sketched(near.join):
         return
     near.hold(LEFT, rows, near.join.left.table.schema)
@@ -163,17 +163,17 @@ def _write(near: Nearby, rows: pa.Table) -> None:
 
 
 def _sketched(join: Join) -> bool:
-    """Whether some part goes by the kernel, whatever the number of rows."""
+    """Return whether some part goes by the kernel, whatever the number of rows."""
     return any(estimate_in(p.group_by) for p in join.parts)
 
 
 def _table(number: int) -> str:
-    """Where the features of a part are."""
+    """Name the table of a part's features."""
     return f"_fw_part_{number}"
 
 
 def _shape(join: Join) -> tuple[Any, ...]:
-    """What the left is to a part."""
+    """Return what of the left a part depends on."""
     return join.left.time, tuple(join.left.table.schema.items())
 
 
@@ -225,9 +225,9 @@ def _whole(near: Nearby) -> tuple[Join, Any, Callable[[], ir.Table]]:
 def _facts(
     part: JoinPart, near: Nearby, engine: Engine, kept: ir.Table
 ) -> dict[int, dict[str, Any]]:
-    """By row number: whether the key is known at all, and how many events each window holds.
+    """Return, by row number, whether the key is known, and how many events each window holds.
 
-    Of an entity, which snapshots have it.
+    Of an entity, which snapshots have the key.
     """
     if isinstance(part.group_by.source, EntitySource):
         return {
@@ -246,7 +246,7 @@ def _facts(
 
 
 def _counted(part: JoinPart, near: Nearby) -> dict[int, dict[str, Any]]:
-    """The same, of the rows that were brought."""
+    """Return the facts of a part of events, from the local rows."""
     found = near.fetch(*_counts(part, near)).to_pylist()
     return {
         r[ROW]: r | {KNOWN: True} | {n: v or 0 for n, v in r.items() if n.startswith(SEEN)}
@@ -255,7 +255,7 @@ def _counted(part: JoinPart, near: Nearby) -> dict[int, dict[str, Any]]:
 
 
 def _states(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
-    """The question of which snapshots have a left row's key, of the rows that were brought."""
+    """Return the query of which snapshots have a left row's key, over the local rows."""
     return (
         part.group_by,
         ("states", part.keys, _shape(near.join)),
@@ -297,7 +297,7 @@ def _stated(part: JoinPart, join: Join, engine: Engine, kept: ir.Table) -> ir.Ta
 
 
 def _counts(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir.Table]]:
-    """The question of how many events of its key each left row has."""
+    """Return the query of how many events of its key each left row has, over the local rows."""
     time, join = part.group_by.events.time, near.join
 
     def asked() -> ir.Table:
@@ -328,7 +328,7 @@ def _counts(part: JoinPart, near: Nearby) -> tuple[GroupBy, Any, Callable[[], ir
 def _counted_there(
     part: JoinPart, join: Join, engine: Engine, kept: ir.Table
 ) -> dict[int, dict[str, Any]]:
-    """The same, asked of the engine that has the tables."""
+    """Return the facts of a part of events, from the engine that has the tables."""
     counted = counting(part.group_by)
     at = micros(kept[join.left.time])
     base = kept.mutate(**{AT: instant(at, part.group_by)})
@@ -360,7 +360,7 @@ def _counted_there(
 
 
 def counting(group_by: GroupBy) -> GroupBy:
-    """The same group-by, with the number of events in each window as its features: n, n_3d, ..."""
+    """Return the group-by with the number of events in each window as its features: n, n_3d, ..."""
     table = group_by.source.table.to_expr()
     windows = tuple(w for w in group_by.windows if w)
     counts = [
@@ -373,7 +373,7 @@ def counting(group_by: GroupBy) -> GroupBy:
 def _nulls(
     join: Join, row: dict[str, Any], facts: list[dict[int, dict[str, Any]]]
 ) -> dict[str, str]:
-    """For each feature that is null in this row, which kind of null."""
+    """Return, for each feature that is null in this row, which kind of null it is."""
     kinds: dict[str, str] = {}
     for part, known in zip(join.parts, facts, strict=True):
         fact = known.get(row[ROW], {})
@@ -390,9 +390,9 @@ def _nulls(
 
 
 def _inherited(derivation: Feature, kinds: dict[str, str], head: str = "") -> str:
-    """The kind of the first of a derivation's inputs that is null.
+    """Return the kind of the first null among a derivation's inputs.
 
-    If none is, its expression gives none.
+    If none is null, the expression itself gives the null.
     """
     inputs = (f"{head}{f.name}" for f in derivation.node.find(ops.Field))
     return next((kinds[i] for i in inputs if i in kinds), "undefined")

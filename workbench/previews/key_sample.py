@@ -82,7 +82,7 @@ def _named(one: Any, i: int, spans: Any) -> Aggregation:
 
 
 def _table(some: Iterable[Any]) -> ir.Table:
-    """The table that bound reductions are over."""
+    """Return the table that bound reductions are over."""
     for one in some:
         node = (
             one.op()
@@ -103,9 +103,9 @@ def _table(some: Iterable[Any]) -> ir.Table:
 def sampled(
     group_by: GroupBy, con: BaseBackend, keys: int = KEYS, at: datetime | str | int | None = None
 ) -> Join:
-    """The group-by for a sample of keys, by their hash, as of one time.
+    """Return the group-by for a sample of keys, by their hash, as of one time.
 
-    By default just after its newest event or snapshot.
+    The default time is just after its newest event or snapshot.
     """
     engine = engine_of(con)
     entity = isinstance(group_by.source, EntitySource)

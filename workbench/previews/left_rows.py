@@ -38,9 +38,9 @@ COMPARED: Mapping[str, Callable[[Any, Any], Any]] = {
 
 @frozen
 class Wanted:
-    """Which left rows: all, or those that pass filters of (column, operator, value).
+    """The wanted left rows: all, or those that pass filters of (column, operator, value).
 
-    Of these some numbers, counted from 0; or one of a key alone.
+    Or some of these by number, counted from 0; or one row of a key alone.
     """
 
     where: tuple[tuple[str, str, Any], ...] = ()
@@ -64,7 +64,7 @@ class Left:
         self._counts, self._block, self._newest = dict(other._counts), other._block, other._newest
 
     def count(self, wanted: Wanted) -> int:
-        """How many rows there are."""
+        """Return how many wanted rows there are."""
         if wanted.key is not None:
             return 1
         if wanted not in self._counts:

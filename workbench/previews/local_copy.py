@@ -85,15 +85,15 @@ class Nearby:
 
     @property
     def engine(self) -> DuckDB:
-        """The same as an engine."""
+        """The embedded database as an engine."""
         if self._engine is None:
             self._engine = DuckDB(self.con, alone=True)
         return self._engine
 
     def handed_over(self) -> Nearby:
-        """The same, with what was brought, for another thread.
+        """Return a copy for another thread, with the rows that are local.
 
-        This one brings its rows anew when it is asked again.
+        This object copies its rows anew when it is queried again.
         """
         other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
         for held in ("_con", "_engine", "_there", "_compiled", "_checked", "_density"):
@@ -110,7 +110,7 @@ class Nearby:
     def check(self) -> None:
         """Refuse sources whose data contradict the definition.
 
-        Once a connection and source, for it scans them.
+        This scans them, so it is done once for each connection and source.
         """
         sources = {hash(p.group_by) for p in self.join.parts}
         if not sources <= self._checked:
@@ -168,9 +168,9 @@ class Nearby:
     def _read(
         self, wanted: dict[ops.UnboundTable, Asked], stops: int
     ) -> dict[ops.UnboundTable, pa.Table]:
-        """The rows that are asked for of each table; of none where one cannot be brought.
+        """Return the requested rows of each table, or none if a table cannot be copied.
 
-        EngineError where that was cancelled.
+        EngineError where the read was cancelled.
         """
         self.check()
         try:
@@ -182,7 +182,7 @@ class Nearby:
             return {}
 
     def _asks(self, rows: pa.Table) -> dict[ops.UnboundTable, Asked]:
-        """What of each table these left rows need."""
+        """Return what these left rows need of each table."""
         return {
             table: Asked(tuple((part, _values(part, rows)) for part in parts))
             for table, parts in self._tables().items()
@@ -191,7 +191,7 @@ class Nearby:
     def _tables(self) -> dict[ops.UnboundTable, list[JoinPart]]:
         """The tables under the sources, with the parts that read each.
 
-        Tables in memory are anywhere.
+        Tables in memory need no copy.
         """
         found: dict[ops.UnboundTable, list[JoinPart]] = {}
         for part in self.join.parts:
@@ -226,7 +226,7 @@ class Nearby:
         return pa.concat_tables([brought, *days])
 
     def _place(self, table: ops.UnboundTable, rows: pa.Table) -> None:
-        """The rows under the table's own name, catalog and database."""
+        """Store the rows under the table's own name, catalog and database."""
         space, quoted = table.namespace, self.engine.quoted
         con = self.con.con
         if space.catalog:
@@ -282,9 +282,9 @@ class Nearby:
     # --- what is asked of it
 
     def hold(self, name: str, rows: pa.Table, schema: ibis.Schema | None = None) -> None:
-        """Have rows under this name, in the place of any that had it.
+        """Register rows under this name, in the place of any that had it.
 
-        In the types of a schema, of the columns that it has.
+        Their columns get the types of the schema, where it has them.
         """
         texts = (
             {}
@@ -301,14 +301,14 @@ class Nearby:
         )
 
     def held(self, name: str, rows: pa.Table, schema: ibis.Schema | None = None) -> ir.Table:
-        """The same, as a table."""
+        """Register rows under this name, and return them as a table."""
         self.hold(name, rows, schema)
         return self.con.table(name)
 
     def lefts(self, name: str, rows: pa.Table, engine: Engine, *, keep: bool = True) -> ir.Table:
-        """Left rows as a table of the engine that is asked, in the left's types.
+        """Return left rows as a table of the engine that is queried, in the left's types.
 
-        Within what it is asked, or kept.
+        The rows are part of the query, or kept in a table.
         """
         schema = self.join.left.table.schema
         if engine is self.engine:
@@ -336,7 +336,7 @@ class Nearby:
         return self._compiled[id(of), key]
 
     def fetch(self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]) -> pa.Table:
-        """The rows of such an expression."""
+        """Return the rows of an expression that follows from a definition and a key."""
         sql, schema = self.statement(of, key, expr)
         found = self.engine.run("a look", lambda: self.con.con.execute(sql).to_arrow_table())
         return found.cast(columns(schema))
@@ -350,7 +350,7 @@ class Nearby:
 
 
 def _checked(con: BaseBackend) -> set[int]:
-    """What was found to be right of a connection's sources, while it lives."""
+    """Return what passed the checks of a connection's sources, while it lives."""
     if id(con) not in CHECKED:
         CHECKED[id(con)] = set()
         finalize(con, CHECKED.pop, id(con), None)
@@ -358,7 +358,7 @@ def _checked(con: BaseBackend) -> set[int]:
 
 
 def columns(schema: ibis.Schema) -> pa.Schema:
-    """The Arrow columns of a statement."""
+    """Return the Arrow columns of a statement."""
     return pa.schema([(n, arrow(t)) for n, t in schema.items()])
 
 
@@ -370,16 +370,16 @@ class Asked:
 
     @property
     def named(self) -> str:
-        """The same for the same rows."""
+        """The needs as a text, which is equal for equal rows."""
         return repr([(part.head, values) for part, values in self.wanted])
 
 
 class BeyondReachError(Exception):
-    """The rows stay where they are."""
+    """An error for rows that stay where they are."""
 
 
 def _values(part: JoinPart, rows: pa.Table) -> list[list[Any]]:
-    """For each key, the values that the left rows have."""
+    """Return, for each key, the values that the left rows have."""
     return [
         sorted({v for v in rows[left].to_pylist() if v is not None}, key=repr)
         for left, _ in part.keys
@@ -389,7 +389,7 @@ def _values(part: JoinPart, rows: pa.Table) -> list[list[Any]]:
 def _mine(
     group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: ops.UnboundTable
 ) -> ir.BooleanValue:
-    """Whether a row may be of one of the keys."""
+    """Return whether a row may be of one of the keys."""
     found = []
     for key, some in zip(group_by.keys, values, strict=True):
         node = inline(ops.Field(group_by.source.table, key))

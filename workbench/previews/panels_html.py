@@ -36,16 +36,16 @@ COPY = re.compile(r' ?<button type="button" data-copy="".*?</button>')
 
 
 def copied(said: str) -> Markup:
-    """A button that copies the code beside or under it."""
+    """Draw a button that copies the code beside or under it."""
     return tag(
         "button", said, type="button", data_copy="", class_="copy", data_focus=f"copy {said}"
     )
 
 
 def folded(page: Page, moment: Moment, name: str) -> Markup:
-    """The panels of a static page, closed.
+    """Draw the panels of a static page, closed.
 
-    SQL of the page's own engine alone, which keeps it small.
+    Only the SQL of the page's own engine is in it, which keeps it small.
     """
     made = {
         "Value over time": steps(moment),
@@ -66,7 +66,7 @@ def folded(page: Page, moment: Moment, name: str) -> Markup:
 
 
 def steps(moment: Moment) -> Markup:
-    """When the value changes, and why: an event that enters the window or leaves it."""
+    """Draw when the value changes, and why: an event that enters the window or leaves it."""
     if not moment.steps:
         return tag("p", f"{moment.name} has no events here, and so no changes.", class_="muted")
     ends = [t for t, _ in moment.steps[1:]]
@@ -107,7 +107,7 @@ def steps(moment: Moment) -> Markup:
 
 
 def _cause(moment: Moment, start: int) -> str:
-    """Which shown events enter or leave at an instant."""
+    """Say which shown events enter or leave at an instant."""
     entered = [e for e in moment.events if e.time == start - 1]
     said = [f"{_short(e.value)} enters" for e in entered]
     window = moment.feature.window
@@ -130,9 +130,9 @@ def _short(value: Any) -> str:
 
 
 def only(page: Page, moment: Moment) -> Join:
-    """A join of the one feature: what its SQL is shown of.
+    """Return a join of the one feature, whose SQL is shown.
 
-    Left rows in memory stand as a table `left_rows`.
+    Left rows in memory become a table `left_rows`.
     """
     group_by, left, named = moment.part.group_by, page.join.left, moment.feature.name
     if isinstance(left.table, ops.InMemoryTable):
@@ -155,7 +155,7 @@ def only(page: Page, moment: Moment) -> Join:
 
 
 def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Markup:
-    """The feature's expression, and its SQL by pairs on each engine, to copy."""
+    """Draw the feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
     made = [(engine_of(None, name).title, by_pairs(join_, engine_of(None, name))) for name in names]
     blocks = [
@@ -192,7 +192,7 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
 
 
 def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
-    """From the source's columns to the feature, and to what is derived from it."""
+    """Draw the lineage from the source's columns to the feature, and to its derivations."""
     group_by, feature = moment.part.group_by, moment.feature
     table = title(group_by.source.table)
     inputs = sorted({f.name for f in feature.node.find(ops.Field)}) or ["*"]
@@ -244,7 +244,7 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
 
 
 def pinned(page: Page, moment: Moment, name: str) -> Markup:
-    """The value as a test to keep, to copy."""
+    """Draw the value as a test to keep, to copy."""
     page.at_hand()
     try:
         source = written(moment, name, page.engine)
@@ -272,7 +272,7 @@ def pinned(page: Page, moment: Moment, name: str) -> Markup:
 
 
 def leak(moment: Moment, name: str) -> Markup:
-    """What a join that forgets the time would have given, and why that is wrong."""
+    """Draw what a join that forgets the time would give, and why that is wrong."""
     after = moment.count("at or after t")
     if not moment.timed:
         return tag(

@@ -38,9 +38,9 @@ def html(
     panels: Markup | None = None,
     strip: Markup | None = None,
 ) -> Markup:
-    """The whole static output for one page of rows and one chosen cell.
+    """Draw the whole static output for one page of rows and one chosen cell.
 
-    `panels` are what explains further, folded.
+    `panels` explain further, folded.
     """
     body = [
         head(page),
@@ -59,7 +59,7 @@ def html(
 
 
 def head(page: Page, *more: Any) -> Markup:
-    """What is looked at: its name, its size and the engine."""
+    """Draw what is previewed: its name, its size and the engine."""
     kind = page.near.kind
     what = preview_words.plural(page.total, "left row" if kind == "Join" else "sampled key")
     size = f"{what} × {preview_words.plural(len(page.outputs), 'feature')} · {page.title}"
@@ -73,7 +73,7 @@ def head(page: Page, *more: Any) -> Markup:
 
 
 def legend(page: Page, *, counted: bool = False) -> Markup:
-    """What each kind of null on the page means."""
+    """Draw what each kind of null on the page means."""
     used = [k for k in NULL_WORDS if any(k in kinds.values() for kinds in page.nulls)]
     said = (tag("span", tag("i", k), f" {NULL_WORDS[k]}") for k in used)
     last = page.first + len(page.rows)
@@ -89,7 +89,7 @@ def legend(page: Page, *, counted: bool = False) -> Markup:
 
 
 def alone(page: Page, moment: Moment | None, chosen: int, name: str) -> Markup:
-    """One value and what stands behind it, without its page."""
+    """Draw one value and its explanation, without its page."""
     return (
         Markup("")
         if moment is None
@@ -109,7 +109,7 @@ def _detail(page: Page, moment: Moment, chosen: int, name: str) -> list[Markup]:
 
 
 def evidence(moment: Moment) -> Markup:
-    """The events, and the same input over other windows."""
+    """Draw the events, and the same input over other windows."""
     return tag(
         "div",
         tag("div", _events(moment), class_="scroll", tabindex="0", data_keep="events"),
@@ -119,7 +119,7 @@ def evidence(moment: Moment) -> Markup:
 
 
 def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Markup:
-    """The value, its full name, and what counts in it."""
+    """Draw the value, its full name, and what counts in it."""
     value = moment.row[name]
     kind = page.nulls[chosen].get(name) if value is None else None
     keys = ", ".join(
@@ -192,7 +192,7 @@ def _dot(status: str) -> Markup:
 
 
 def key_of_marks(moment: Moment) -> Markup:
-    """Which mark is which status."""
+    """Draw which mark is which status."""
     used = [
         s
         for s in ("counts", "too old", "filtered out", "input null", "at or after t")

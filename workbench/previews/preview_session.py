@@ -33,7 +33,7 @@ CHECKS = "guards"  # the slot of what runs behind what a person moves
 
 
 class Explorer:
-    """A preview that can be moved through.
+    """A live preview that a person moves through.
 
     Requests of one slot come one at a time, from a worker thread.
     """
@@ -54,7 +54,7 @@ class Explorer:
     # --- the whole
 
     def page(self) -> Markup:
-        """The whole view, with what is known by now."""
+        """Return the whole view, with what is known so far."""
         with self._drawing:
             return self._whole()
 
@@ -73,7 +73,7 @@ class Explorer:
         return section(*body, label=f"Point-in-time preview of {shown.join.name}", data_slot=VIEW)
 
     def _guards(self) -> Markup:
-        """What the guards found; where they did not look yet, the page asks them to."""
+        """Draw the guards' findings; before there are any, the page requests them."""
         if self.queries.near.findings is not None:
             found = self.queries.guards()
             return tag("div", guards_html(found) if found else "", data_part="guards")
@@ -198,7 +198,7 @@ class Explorer:
     # --- requests
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
-        """The parts that a request changes."""
+        """Return the parts that a request changes."""
         with self.queries.turn:  # of a connection that both slots share
             return self._answered(request, push)
 
@@ -210,7 +210,7 @@ class Explorer:
             return self._moved(request, push)
 
     def look(self) -> tuple[Finding, ...]:
-        """What the guards find; the static page beside this one has it from then on."""
+        """Return the guards' findings; the static page beside this one shows them from then on."""
         known = self.queries.near.findings is not None
         found = self.queries.guards()
         if self._told_of is not None and found and not known:
@@ -233,7 +233,7 @@ class Explorer:
         self.queries.stop(slot)
 
     def close(self) -> None:
-        """Close the connections that were made for it."""
+        """Close the connections that were opened for the preview."""
         self.queries.close()
 
     def _settled(self, state: State, moment: Moment | None, *names: str, say: str = "") -> Reply:
@@ -248,7 +248,7 @@ class Explorer:
         return Reply({name: made[name]() for name in names}, say)
 
     def _turned(self, state: State, push: Callable[[Reply], None]) -> Reply:
-        """Another set of rows: the grid first, the value behind it next."""
+        """Show another set of rows: the grid first, the value behind it next."""
         shown = self.queries.page(state)
         state = evolve(state, row=min(state.row, max(0, len(shown.rows) - 1)))
         push(self._settled(state, None, "bar", "grid"))

@@ -26,7 +26,7 @@ MARKS = {
 
 
 def text(page: Page, moment: Moment | None, chosen: int, name: str) -> str:
-    """The page around the chosen feature, its value, the timeline and the events."""
+    """Write the page around the chosen feature, its value, the timeline and the events."""
     last = page.first + len(page.rows)
     lines = [
         (

@@ -110,9 +110,9 @@ class Preview:
         return marimo_output(self._repr_html_, self.live)
 
     def live(self, again: Callable[[str, str], None] | None = None) -> tuple[Explorer, str]:
-        """What answers the page in a notebook, and the page that it starts with.
+        """Return the object that answers the page in a notebook, and the page that it starts with.
 
-        `again` takes the static one with what its guards found.
+        `again` is called with the static page once its guards have findings.
         """
         near = self.page.near.handed_over()
         shown = evolve(self.page, near=near)
@@ -241,7 +241,7 @@ def feature_preview(
     at: datetime | str | None = None,
     **told: Any,
 ) -> Preview:
-    """A page of a definition's rows, or of reductions', and what stands behind one value.
+    """Preview a page of a definition's rows, or of reductions', and explain one value.
 
     See `preview`.
     """
@@ -286,7 +286,7 @@ def _refuse_options(**given: Any) -> None:
 
 
 def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: Any) -> Nearby:
-    """What is looked at, as a join and where its tables are."""
+    """Return the join to preview, with the engine that has its tables."""
     if isinstance(what, Join):
         if at is not None:
             message = (

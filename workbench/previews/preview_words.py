@@ -25,7 +25,7 @@ SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_00
 
 
 def time(us: int, *, whole: bool = True) -> str:
-    """An instant in UTC; fractions of a second only where there are any."""
+    """Write an instant in UTC; fractions of a second only where there are any."""
     if not FIRST <= us <= LAST:
         return str(np.datetime64(us, "us")).replace("T", " ").removesuffix(".000000")
     at = EPOCH + timedelta(microseconds=us)
@@ -39,13 +39,13 @@ def time(us: int, *, whole: bool = True) -> str:
 
 
 def span(us: int) -> str:
-    """A length of time in its largest unit, as `5.48 d`."""
+    """Write a length of time in its largest unit, as `5.48 d`."""
     unit, name = next(((u, n) for u, n in SPANS if abs(us) >= u), SPANS[-1])
     return f"{us / unit:.2f}".rstrip("0").rstrip(".") + f" {name}"
 
 
 def decimals(values: Iterable[Any]) -> int:
-    """How many decimals a column of floats is shown with: 2, or more where its values are small."""
+    """Return how many decimals a column of floats shows: 2, or more where its values are small."""
     least = min((abs(v) for v in values if isinstance(v, float) and v), default=1.0)
     places = 2
     # two digits of the smallest value show, in at most six decimals
@@ -55,7 +55,7 @@ def decimals(values: Iterable[Any]) -> int:
 
 
 def cell(value: Any, places: int = 2) -> str:
-    """A value in a narrow cell; lists and texts are cut with an ellipsis."""
+    """Write a value in a narrow cell; lists and texts are cut with an ellipsis."""
     match value:
         case bool():
             return "true" if value else "false"
@@ -83,9 +83,9 @@ def cell(value: Any, places: int = 2) -> str:
 
 
 def _double(value: float, places: int) -> str:
-    """With so many decimals.
+    """Write a double with so many decimals.
 
-    With an exponent where these would show nothing of it, or more than is known.
+    It has an exponent where these would show nothing of it, or more than is known.
     """
     if (value and abs(value) < 0.5 * 10**-places) or abs(value) >= HUGE:
         return f"{value:.3g}"
@@ -93,16 +93,16 @@ def _double(value: float, places: int) -> str:
 
 
 def _element(value: Any) -> str:
-    """Inside a list there are no thousands separators, which would read as more elements."""
+    """Write an element of a list, without thousands separators, as commas separate elements."""
     if value is None:
         return "null"
     return f"{value:g}" if isinstance(value, float) else cut(str(value), LONGEST)
 
 
 def full(value: Any, most: int = WHOLE) -> str:
-    """A value with every digit.
+    """Write a value with every digit.
 
-    Of a text, list or map that is longer, so many characters, and how many there are.
+    A long text, list or map is cut, with its length.
     """
     if value is None:
         return "null"
@@ -122,7 +122,7 @@ def _beginning(text: str, most: int) -> str:
 
 
 def plural(n: int, word: str) -> str:
-    """`1 event`, `2 events`.
+    """Write a number with its noun, `1 event`, `2 events`.
 
     >>> plural(1, "event"), plural(0, "event")
     ('1 event', '0 events')

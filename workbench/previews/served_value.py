@@ -39,7 +39,7 @@ STATUSES = {
 
 @frozen
 class Service:
-    """A join in a store: whether it is served there as it is defined here, and what it answers."""
+    """A join in a store: whether it is served as it is defined here, and its answers."""
 
     join: Join
     store: Store
@@ -59,7 +59,7 @@ class Service:
         return "published" if there.hash == plan_of(mine).hash else "published otherwise"
 
     def answer(self, row: Mapping[str, Any], at: int) -> Answer:
-        """What is served for the keys of a left row as of a time in microseconds."""
+        """Fetch what is served for the keys of a left row as of a time in microseconds."""
         from workbench.online import fetch  # noqa: PLC0415 the driver is an extra
 
         plan = self.store.plan(self.join.name)[1]
@@ -70,7 +70,7 @@ class Service:
 
 
 def served(service: Service | None, moment: Moment, name: str, published: str | None) -> Markup:
-    """The panel: both values and their difference, or what is to be done to see them."""
+    """Draw the panel: both values and their difference, or what to do to see them."""
     if service is None:
         return tag(
             "p",
@@ -166,9 +166,9 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
 
 
 def _scale(moment: Moment, name: str) -> float:
-    """What the error of the value is relative to (rule 11), from the events that count.
+    """Return what the error of the value is relative to (rule 11), from the events that count.
 
-    0, which is the value itself, where it is not known here.
+    It is 0, which stands for the value itself, where it is not known here.
     """
     counting = [
         float(e.value)
@@ -193,7 +193,7 @@ def _difference(online: Any, offline: Any) -> str:
 
 
 def _reason(part: PartStatus) -> str:
-    """What the part's marks say of a difference."""
+    """Say how a part's status explains a difference."""
     if part.batch_end is None and part.streamed is None:
         return "Nothing was uploaded or streamed for this part yet."
     known = [

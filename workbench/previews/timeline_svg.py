@@ -39,24 +39,24 @@ SOLID, FADED = "1", ".4"
 
 @frozen
 class Axis:
-    """Microseconds to pixels."""
+    """The scale from microseconds to pixels."""
 
     first: int
     last: int
 
     def x(self, us: float) -> float:
-        """Where an instant is drawn, kept on the axis."""
+        """Return where an instant is drawn, kept on the axis."""
         share = (us - self.first) / (self.last - self.first)
         return round(LEFT + (RIGHT - LEFT) * min(max(share, 0.0), 1.0), 1)
 
     def ticks(self) -> list[int]:
-        """Round instants, at most TICKS of them."""
+        """Return round instants, at most TICKS of them."""
         step = next((n for n in LENGTHS if (self.last - self.first) / n <= TICKS), LENGTHS[-1])
         return list(range(-(-self.first // step) * step, self.last + 1, step))
 
 
 def chart(moment: Moment) -> Markup:
-    """The whole drawing; every mark has a title, and the drawing a sentence."""
+    """Draw the timeline; every mark has a title, and the drawing a sentence."""
     scale = Axis(*moment.span)
     parts = [
         *_window(moment, scale),
@@ -179,13 +179,13 @@ def _stems(moment: Moment, scale: Axis) -> list[Markup]:
 
 
 class Labels:
-    """Two lines of labels under the events; one that would touch another is left to the table."""
+    """Two lines of labels under the events; a label that would touch another is left out."""
 
     def __init__(self) -> None:
         self.edges = [-1e9, -1e9]
 
     def place(self, x: float, words_: str, *, start: bool = False) -> float | None:
-        """Where a label at `x` (its middle, or its start) goes, or None."""
+        """Return where a label at `x` (its middle, or its start) goes, or `None`."""
         wide = len(words_) * CHARACTER
         left = x if start else x - wide / 2
         for line, edge in enumerate(self.edges):
@@ -250,9 +250,9 @@ def _short(value: str, most: int = 14) -> str:
 
 
 def _values(moment: Moment, scale: Axis) -> list[Markup]:
-    """The feature as a step line: solid up to `t`, dashed after.
+    """Draw the feature as a step line: solid up to `t`, dashed after.
 
-    A dotted baseline where it is null.
+    It has a dotted baseline where the feature is null.
     """
     steps = [(t, v) for t, v in moment.steps if _numeric(v) or v is None]
     if not steps or not any(_numeric(v) for _, v in steps):
@@ -302,7 +302,7 @@ STYLES: dict[str, dict[str, str]] = {
 
 
 def _span(left: float, right: float, y: float | None, before: float | None) -> str:
-    """A level stretch, risen to from the value before it."""
+    """Draw a level stretch, with the step from the value before it."""
     if y is None:
         return f"M{left} 174.5H{right}"
     return (

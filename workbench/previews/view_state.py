@@ -56,7 +56,7 @@ KINDS: Mapping[str, Mapping[str, type]] = {
 
 @frozen
 class State:
-    """Which page of which left rows, which cell of it, as of when, and which panel explains it.
+    """The state of a view: page, cell, time and open panel.
 
     `row` counts from 0 within the page; `at` is the time that the slider was moved to, in
     microseconds since 1970, None at the row's own; `where` filters left rows by (column, operator,
@@ -83,40 +83,40 @@ class State:
 
     @property
     def wanted(self) -> Wanted:
-        """The left rows that are looked at."""
+        """The left rows that are wanted."""
         key = None if self.key is None else tuple(self.key.items())
         return Wanted(self.where, self.only, key, self.at if key else None)
 
     def turned(self, page: int) -> State:
-        """On another page, from 1."""
+        """Return the state on another page, from 1."""
         if page < 1:
             message = f"pages are counted from 1, and {page} was asked for"
             raise RefusedError(message)
         return evolve(self, page=page, row=0, at=None)
 
     def chosen(self, row: int, feature: str, features: tuple[str, ...]) -> State:
-        """At another cell; the slider goes back to the row's time where the row is another."""
+        """Return the state at another cell; another row resets the slider to the row's time."""
         if not 0 <= row < self.size or feature not in features:
             message = "there is no such cell on this page"
             raise RefusedError(message)
         return evolve(self, row=row, feature=feature, at=self.at if row == self.row else None)
 
     def moved(self, at: int) -> State:
-        """As of another time."""
+        """Return the state as of another time."""
         if not EARLIEST <= at <= LATEST:
             message = f"{at} microseconds since 1970 is no time between the years 1 and 9999"
             raise RefusedError(message)
         return evolve(self, at=at)
 
     def opened(self, tab: str) -> State:
-        """With another panel."""
+        """Return the state with another panel open."""
         if tab not in TABS:
             message = f"there is no panel {tab!r:.40}: this page has {', '.join(TABS)}"
             raise RefusedError(message)
         return evolve(self, tab=tab)
 
     def kept(self, column: str, op: str, value: str, schema: Mapping[str, dt.DataType]) -> State:
-        """With the left rows of which a column is so; all of them where the column is empty."""
+        """Return the state with a filter of left rows; an empty column removes the filter."""
         if not column:
             return evolve(self, page=1, row=0, at=None, where=(), only=None, key=None, because="")
         if column not in schema or op not in OPERATORS:
@@ -136,7 +136,7 @@ class State:
         )
 
     def alone(self, key: str, schema: Mapping[str, dt.DataType]) -> State:
-        """At one key that was typed, whether or not a left row has it."""
+        """Return the state at one key that was typed, whether or not a left row has it."""
         try:
             given = json.loads(key)
         except ValueError:
@@ -157,7 +157,7 @@ class State:
 
 
 def read(value: str, dtype: dt.DataType, *, text: bool = False) -> Any:
-    """A typed value from what was typed in. Raises RefusedError with the type that is wanted."""
+    """Parse a typed text as a value; RefusedError names the type that is expected."""
     import ibis  # noqa: PLC0415 the state is read without it
 
     if text or dtype.is_string():

@@ -128,7 +128,7 @@ def _counted(
 
 
 def _own(group_by: GroupBy, con: BaseBackend) -> ir.Table:
-    """The keys and times of the events of some of its keys."""
+    """Return the keys and times of the events of some of the group-by's keys."""
     table = rebound(group_by.source.table, engine_of(con)).to_expr()
     names = list(group_by.keys)
     known = table.filter(

@@ -47,12 +47,12 @@ class Profile:
 
     @property
     def bytes(self) -> int:
-        """About what the store will take."""
+        """The bytes that the store will take, about."""
         return self.rows * BYTES
 
     @property
     def sentences(self) -> list[str]:
-        """What a person should know."""
+        """Return what a person should know of the data, in sentences."""
         unit = "events" if self.kind == "events" else "snapshot rows" if self.first else "rows"
         span = (
             (" that hold at all times" if self.kind == "entity" else "")
@@ -79,13 +79,13 @@ class Profile:
 
 
 def size(n: int) -> str:
-    """Bytes, rounded."""
+    """Format a number of bytes, rounded."""
     # from a megabyte on
     return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004
 
 
 def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
-    """The profile of a group-by's rows on a connection.
+    """Return the profile of a group-by's rows on a connection.
 
     DefinitionError where the data contradict the definition.
     """

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 class History:
     """A group-by's rows on an engine, and of an entity the ends of its snapshots.
 
-    With its definition, where that is at hand.
+    It has its definition, where that is at hand.
     """
 
     plan: GroupByPlan
@@ -46,7 +46,7 @@ class History:
     group_by: GroupBy | None = None
 
     def outcomes(self, end: int) -> list[Outcome]:
-        """What the declared checks of its source come to for an upload to an end.
+        """Return the outcomes of the source's declared checks for an upload to an end.
 
         StoreError where the plan has none for this engine.
         """
@@ -65,7 +65,7 @@ class History:
         )
 
     def _told(self, texts: Mapping[str, str], end: int) -> ir.Table:
-        """A question of the SQL that the plan keeps."""
+        """Run one of the queries that the plan keeps, up to an end."""
         return stored_statements.asked(
             self.plan,
             self.engine,
@@ -74,13 +74,13 @@ class History:
         )
 
     def before(self, table: ir.Table, end: int) -> ir.Table:
-        """What lies before the end; a snapshot does if its day has ended by then."""
+        """Return what lies before the end; a snapshot does if its day has ended by then."""
         if self.plan.timeless:
             return table
         return table.filter(table[TIME] <= end if self.plan.kind == "entity" else table[TIME] < end)
 
     def incoming(self, end: int) -> Incoming:
-        """What a store is given of it; its rows are asked for at their turn."""
+        """Return what a store receives of it; its rows are queried at their turn."""
         from workbench.online.storage.uploads import (  # noqa: PLC0415 the driver is an extra
             Incoming,
         )
@@ -104,14 +104,14 @@ def _whole(table: pa.Table) -> pa.RecordBatch:
 
 
 def of_definition(plan: GroupByPlan, group_by: GroupBy, con: BaseBackend) -> History:
-    """By the definition."""
+    """Return a group-by's history by its definition."""
     engine = engine_of(con)
     ends = snapshot_ends(group_by, engine) if plan.kind == "entity" else None
     return History(plan, engine, stored_rows(group_by, engine), ends, group_by)
 
 
 def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
-    """By the SQL that the plan keeps.
+    """Return a group-by's history by the SQL that the plan keeps.
 
     Raises StoreError where it has none in the warehouse's dialect, EngineError where the source is
     not as a backfill takes it.

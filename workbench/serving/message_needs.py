@@ -64,7 +64,7 @@ def streamed(group_by: GroupBy, stored: Stored, engine: Engine) -> str:
 
 
 def needed(group_by: GroupBy) -> tuple[Need, ...]:
-    """Each key and the time of events, which no event is without."""
+    """Return each key and the time of events, without which no message is an event."""
     table, time = group_by.source.table, group_by.events.time
     keys = [Need(k, _columns([ops.Field(table, k)])) for k in group_by.keys if k != time]
     return (*keys, Need(time, _columns([ops.Field(table, time)]), "time"))
@@ -82,7 +82,7 @@ def read(group_by: GroupBy, inputs: Iterable[ops.Value], columns: Iterable[str])
 
 
 def _columns(values: Iterable[ops.Value]) -> tuple[str, ...]:
-    """The columns of the base table that expressions are made of, each once."""
+    """Return the columns of the base table that expressions use, each once."""
     fields = (f.name for v in values for f in inline(v).find(ops.Field))
     return tuple(dict.fromkeys(fields))
 

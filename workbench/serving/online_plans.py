@@ -64,7 +64,7 @@ TIME = (  # of a stored row: microseconds since 1970; of an entity's, the end of
 
 
 def sql_type(dtype: dt.DataType) -> str:
-    """The Postgres type that holds a value of an Ibis type; nested ones are JSON.
+    """Return the Postgres type that holds a value of an Ibis type; nested ones are JSON.
 
     DefinitionError where there is none.
     """
@@ -95,7 +95,7 @@ def sql_type(dtype: dt.DataType) -> str:
 
 
 def column(name: str, dtype: dt.DataType) -> Column:
-    """A stored column of an Ibis type."""
+    """Return a stored column of an Ibis type."""
     return Column(name, str(dtype), sql_type(dtype))
 
 
@@ -138,7 +138,7 @@ class Stored:
 
     @property
     def labels(self) -> dict[str, str]:
-        """What the author wrote, by stored column."""
+        """The names that the author wrote, by stored column."""
         made = {
             name.replace("_fw_in", "i"): expression(node)
             for node, name in self.inputs.columns.items()
@@ -151,13 +151,13 @@ class Stored:
         )
 
     def input(self, node: ops.Value) -> str:
-        """The stored column of one argument of a reduction."""
+        """Return the stored column of one argument of a reduction."""
         name = self.inputs.name(node).replace("_fw_in", "i")
         self.columns[name] = normal(node).dtype
         return name
 
     def arguments(self, op: ops.Reduction) -> dict[str, str]:
-        """The stored columns of a reduction's arguments; of elements, that of the list or map."""
+        """Return the stored columns of a reduction's arguments; under `each`, the container's."""
         each = unfolded(op)
         found = {}
         for argument, node in zip(op.__argnames__, op.__args__, strict=True):
@@ -321,7 +321,7 @@ def _folds(op: ops.Reduction) -> bool:
 
 
 def _sketch(feature: Defined, cell: Cell) -> Feature:
-    """The window's values, of which the fetcher makes the sketch; counts over none are 0."""
+    """Return the window's values, of which the fetch makes the sketch; counts over none are 0."""
     counts = cell.reduction == "approx_unique_count"
     each = unfolded(feature.node)
     made = {
@@ -342,7 +342,7 @@ def _sketch(feature: Defined, cell: Cell) -> Feature:
 
 
 def scalar_sql(table: ir.Table, value: ir.Value, alias: str, name: str) -> str:
-    """A scalar expression over a table's columns as Postgres SQL in which the table is `alias`."""
+    """Write a scalar expression over a table's columns as Postgres SQL; `alias` is the table."""
     if any(
         t.is_map() for t in (value.type(), *(f.dtype for f in value.op().find(ops.Field)))
     ) and not isinstance(value.op(), ops.Field):
@@ -382,9 +382,9 @@ def _derived(
     context: Sequence[str] = (),
     sketches: Sequence[str] = (),
 ) -> tuple[Feature, ...]:
-    """Derivations as SQL over `f`, in which each input is a column named in `known`.
+    """Return derivations as SQL over `f`, in which each input is a column named in `known`.
 
-    Of these, `context` comes with a request.
+    Those of `context` come with a request.
     """
     made = []
     for feature in features:
@@ -416,24 +416,24 @@ def _derived(
 
 
 def stored_of(group_by: GroupBy) -> Stored:
-    """What rows a group-by's store keeps, with all that its features need."""
+    """Return the rows that a group-by's store keeps, with all that its features need."""
     stored = Stored(group_by)
     _features(group_by, stored, {} if group_by.taken else _cells(group_by, stored))
     return stored
 
 
 def stored_rows(group_by: GroupBy, engine: Engine) -> ir.Table:
-    """A group-by's rows on an engine, as its store keeps them."""
+    """Return a group-by's rows on an engine, as its store keeps them."""
     return stored_of(group_by).rows(engine)
 
 
 def snapshot_ends(group_by: GroupBy, engine: Engine) -> ir.Table:
-    """The end of the day of each of an entity's snapshots, as `time`."""
+    """Return the end of the day of each of an entity's snapshots, as `time`."""
     return EntityRows(group_by, engine).snapshots().distinct().rename(**{TIME: EVENT})
 
 
 def group_by_plan(group_by: GroupBy) -> GroupByPlan:
-    """What a store keeps of a group-by. DefinitionError for what it cannot serve."""
+    """Return what a store keeps of a group-by; DefinitionError for what it cannot serve."""
     stored, entity = Stored(group_by), isinstance(group_by.source, EntitySource)
     table = group_by.source.table
     cells = {} if group_by.taken else _cells(group_by, stored)
@@ -496,7 +496,7 @@ def group_by_plan(group_by: GroupBy) -> GroupByPlan:
 def _checked(
     group_by: GroupBy, check: DataCheck, features: Sequence[Feature], known: Mapping[str, str]
 ) -> str:
-    """A check of features as SQL over `f`."""
+    """Write a check of features as SQL over `f`."""
     names = {**known, **{d.name: f"f{len(known) + i}" for i, d in enumerate(group_by.derivations)}}
     inputs = {f.name: f.dtype for f in group_by.outputs}
     (made,) = _derived(
@@ -509,7 +509,7 @@ def _checked(
 
 
 def _texts(made: Callable[[Engine], ir.Table]) -> dict[str, str]:
-    """The SQL of an expression in each dialect that Ibis writes it in."""
+    """Return the SQL of an expression in each dialect that Ibis writes it in."""
     found = {}
     for name in KNOWN:
         engine = engine_of(None, name)
@@ -524,7 +524,7 @@ def _texts(made: Callable[[Engine], ir.Table]) -> dict[str, str]:
 
 
 def plan_of(definition: GroupBy | Join) -> Plan:
-    """The plan of a join, or of a group-by alone. DefinitionError for what a store cannot serve."""
+    """Return the plan of a join, or of a group-by alone; DefinitionError if it cannot be served."""
     if isinstance(definition, GroupBy):
         group_by = group_by_plan(definition)
         parts = (PartPlan("", group_by.name, tuple((k.name, k.name) for k in group_by.keys)),)
@@ -580,7 +580,7 @@ def _join_plan(join: Join) -> Plan:
 
 
 def span_us(span: Any) -> int:
-    """A timedelta as whole microseconds."""
+    """Return a timedelta as whole microseconds."""
     return int(span.total_seconds() * 1_000_000)
 
 

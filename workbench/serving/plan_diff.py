@@ -40,15 +40,15 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def stem(name: str) -> tuple[str, int]:
-    """A name without its version, and the version: `("x", 2)` of `x_v2`, `("x", 1)` of `x`."""
+    """Split a name from its version: `("x", 2)` of `x_v2`, `("x", 1)` of `x`."""
     base, _, number = name.rpartition("_v")
     return (base, int(number)) if base and number.isdigit() else (name, 1)
 
 
 def difference(old: Plan, new: Plan) -> Difference:
-    """From one plan to the other.
+    """Return the difference from one plan to the other.
 
-    Between two names, a group-by is met by its next version: `spend_v2` by `spend_v1`.
+    Between two names, a group-by is compared with its next version: `spend_v2` with `spend_v1`.
     """
     before, after = (
         _meanings(old, other=old.name != new.name),
@@ -64,7 +64,7 @@ def difference(old: Plan, new: Plan) -> Difference:
 
 
 def successors(old: Plan, new: Plan) -> dict[str, str]:
-    """By feature of the new plan, the one of the old plan that it takes the place of."""
+    """Return, for each feature of the new plan, the feature of the old plan that it replaces."""
     before, after = (
         _meanings(old, other=old.name != new.name),
         _meanings(new, other=old.name != new.name),
@@ -94,7 +94,7 @@ def _meanings(plan: Plan, *, other: bool) -> dict[str, tuple[str, str]]:
 
 
 def _defined(plan: Plan) -> dict[str, Any]:
-    """The plan's group-bys, by name, as canonical JSON."""
+    """Return the plan's group-bys, by name, as canonical JSON."""
     whole = json.loads(plan.definition)
     return {
         g["name"]: g
@@ -103,7 +103,7 @@ def _defined(plan: Plan) -> dict[str, Any]:
 
 
 def _reasons(old: Plan, new: Plan) -> list[str]:
-    """What of a group-by changed that changes all its features."""
+    """Return the changes of group-bys that change all their features."""
     found = []
     theirs, told, meant = {stem(g.name)[0]: g for g in old.group_bys}, _defined(old), _defined(new)
     for mine in new.group_bys:
@@ -139,7 +139,7 @@ def _reasons(old: Plan, new: Plan) -> list[str]:
 
 
 def _topics(before: GroupByPlan, mine: GroupByPlan) -> tuple[str | None, str | None]:
-    """Both topics as said; where only their schemas differ, that too."""
+    """Describe both topics; where only their schemas differ, with the schemas."""
     old, new = (None if g.topic is None else str(g.topic) for g in (before, mine))
     if before.topic != mine.topic and old == new:
         return f"{old} by one schema", f"{new} by another"

@@ -43,7 +43,7 @@ GOOD, NOTE = ("✓", "ok"), ("◆", "warn")
 
 
 def _check(proposal: Proposal) -> Iterator[tuple[bool, str, str]]:
-    """What was checked: whether it is as it should be, a sentence, and what to know besides."""
+    """Yield what was checked: whether it holds, a sentence, and details."""
     name, against = proposal.plan.name, proposal.against
     if against is None:
         yield True, f"the name {name} is free", ""
@@ -61,7 +61,7 @@ def _check(proposal: Proposal) -> Iterator[tuple[bool, str, str]]:
 
 
 def verdict(proposal: Proposal) -> str:
-    """What would be written, in a sentence."""
+    """Say what would be written, in a sentence."""
     plan, rows = (
         proposal.plan,
         sum(
@@ -80,9 +80,9 @@ def verdict(proposal: Proposal) -> str:
 
 
 def call(proposal: Proposal, *, deletes: bool = False) -> str:
-    """The line that does it without a page.
+    """Write the call that publishes without a page.
 
-    With `deletes`, whatever the warehouse lacks by now goes.
+    With `deletes`, rows that the warehouse lacks by now are removed.
     """
     more = ", allow_deletes=True" if deletes else ""
     return (
@@ -100,13 +100,13 @@ def _undo(plan: Plan) -> str:
 
 
 def against(proposal: Proposal) -> str:
-    """What a proposal is compared with, and where it would be written."""
+    """Say what a proposal is compared with, and where it would be written."""
     older = f"against {proposal.against} · " if proposal.against else ""
     return f"{older}store {located(proposal.store.url)}"
 
 
 def proposed(proposal: Proposal) -> str:
-    """A proposal as text."""
+    """Write a proposal as text."""
     plan, diff = proposal.plan, proposal.difference
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in _kinds(proposal) if names)
     lines = [
@@ -135,7 +135,7 @@ def _kinds(proposal: Proposal) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def proposed_html(proposal: Proposal) -> str:
-    """A proposal as HTML."""
+    """Draw a proposal as HTML."""
     top = head(f"Publish {proposal.plan.name}", proposal.plan, against(proposal))
     bar = tag(
         "div",
@@ -159,7 +159,7 @@ def proposed_html(proposal: Proposal) -> str:
 
 
 def head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
-    """The head of a page: what it is of, and the definition's hash."""
+    """Draw the head of a page: its subject, and the definition's hash."""
     chip = tag("span", "Join" if plan.kind == "join" else "GroupBy", class_="chip")
     return tag(
         "header",
@@ -171,7 +171,7 @@ def head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
 
 
 def _steps() -> Markup:
-    """How far a proposal is: compared and checked, and not confirmed."""
+    """Draw the progress of a proposal: compared and checked, not confirmed."""
     done, open_ = (
         (tag("span", "✓", class_="mark ok"), "done"),
         (
@@ -192,7 +192,7 @@ def _steps() -> Markup:
 
 
 def _cost(proposal: Proposal) -> Markup:
-    """What it would take, by group-by; what is there already is not uploaded again."""
+    """Draw the cost by group-by; what is stored already is not uploaded again."""
     asked = {h.plan.name for h in proposal.histories}
     classes = {1: "num", 2: "num"}
     rows = [
@@ -236,7 +236,7 @@ def _cost(proposal: Proposal) -> Markup:
 
 
 def stays(proposal: Proposal) -> Markup:
-    """What does not change, and how to undo what does."""
+    """Draw what does not change, and how to undo what does."""
     if proposal.against == proposal.plan.name:
         return Markup("What is served is served on, the old or the new, whole.")
     on = (
@@ -290,7 +290,7 @@ def _changes(proposal: Proposal) -> Markup:
 
 
 def _named(name: str, text: str) -> Markup:
-    """A feature and what it is made of."""
+    """Draw a feature and its expression."""
     return joined([tag("code", name), *([tag("small", text)] if text else [])])
 
 
@@ -326,7 +326,7 @@ def _line(good: bool, sentence: str) -> Markup:  # noqa: FBT001 one fact
 
 
 def located(url: str) -> str:
-    """Where a store is, without a password or a folder's path."""
+    """Return where a store is, without a password or a folder's path."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 the driver's own parser
 
     told = conninfo_to_dict(url)
@@ -338,7 +338,7 @@ def located(url: str) -> str:
 
 
 def calls(publication: Publication) -> list[tuple[str, str]]:
-    """How to fetch it: from Python, SQL and HTTP."""
+    """Return how to fetch the publication: from Python, SQL and HTTP."""
     plan = publication.plan
     keys = {k.name: publication.example.get(k.name, sample(k)) for k in plan.keys}
     wanted = [
@@ -350,7 +350,7 @@ def calls(publication: Publication) -> list[tuple[str, str]]:
 
 
 def counted(upload: Upload) -> str:
-    """What an upload did, in a sentence."""
+    """Say what an upload did, in a sentence."""
     return (
         f"{upload.group_by}: {upload.staged:,} rows read, {upload.inserted:,} new,"
         f" {upload.deleted:,} gone"
@@ -365,7 +365,7 @@ def _facts(publication: Publication) -> str:
 
 
 def receipt(publication: Publication) -> str:
-    """A publication as text."""
+    """Write a publication as text."""
     rows = [counted(u) for u in publication.uploads] or ["its history was uploaded already"]
     head = (
         f"{publication.plan.name} is served, version {publication.version}, definition"
@@ -381,7 +381,7 @@ def receipt(publication: Publication) -> str:
 
 
 def receipt_html(publication: Publication) -> str:
-    """A publication as HTML."""
+    """Draw a publication as HTML."""
     plan = publication.plan
     tick = tag("span", "✓ ", class_="mark ok", role="img", aria_label="done")
     top = head(f"{plan.name} is served", plan, _facts(publication), tick)
@@ -420,9 +420,9 @@ def receipt_html(publication: Publication) -> str:
 
 @frozen
 class Answered:
-    """A real answer to the example key, as of the end of the history, and how long it took.
+    """A real answer to the example key, as of the end of the history, and its duration.
 
-    Or why there is none.
+    Or the reason why there is none.
     """
 
     answer: Answer | None
@@ -501,7 +501,7 @@ def live(publication: Publication, found: Answered) -> Markup:
 
 
 def _answer(found: Answered) -> list[Markup]:
-    """The answer: the first values that are there, and all of them a fold away."""
+    """Draw the answer: the first values that are not null, and all of them in a fold."""
     if found.answer is None:
         return [tag("p", f"No answer to show: {found.error}.", class_="muted")]
     answer = found.answer
@@ -559,7 +559,7 @@ def shown(proposal: Proposal) -> None:
 
 
 def in_marimo(proposal: Proposal) -> Any:
-    """A proposal as marimo takes it: its live page, or the static one."""
+    """Return a proposal as marimo takes it: its live page, or the static one."""
     from workbench.live.showing import marimo_output  # noqa: PLC0415 only a notebook has it
 
     return marimo_output(lambda: str(proposed_html(proposal)), partial(_live, proposal))

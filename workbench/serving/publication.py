@@ -135,17 +135,17 @@ class Proposal:
 
     @property
     def against(self) -> str | None:
-        """The name that the difference is to; none where all is new."""
+        """The name that the difference is to; `None` where all is new."""
         return None if self.older is None else self.older.name
 
     @property
     def group_bys(self) -> list[GroupBy]:
-        """Its definition's, each once."""
+        """The definition's group-bys, each once."""
         return group_bys_of(self.definition)
 
     @property
     def hash(self) -> str:
-        """Of the definition: what `confirm=` takes."""
+        """The hash of the definition, which `confirm=` takes."""
         return self.plan.hash
 
     def check(self) -> Findings:
@@ -199,7 +199,7 @@ class Proposal:
 
     @property
     def example(self) -> dict[str, Any]:
-        """A key of the data: that which has most rows, column by column."""
+        """The key of the data that has most rows, column by column."""
         found: dict[str, Any] = {}
         heaviest = {p.group_by: p.heaviest for p in self.profiles if p.heaviest}
         for part in self.plan.parts:
@@ -239,7 +239,7 @@ class Proposal:
 
 @frozen(repr=False)
 class Publication:
-    """What `publish` did: the version that is served, what was uploaded, and how to fetch it."""
+    """What `publish` has done: the served version, what was uploaded, and how to fetch it."""
 
     plan: Plan
     url: str
@@ -317,14 +317,14 @@ def propose(
 
 
 def _older(store: Store, plan: Plan) -> Plan | None:
-    """The version before it that is served under a name of its own: `x_v1` for `x_v2`."""
+    """Return the served version before a name: `x_v1` for `x_v2`."""
     name, number = stem(plan.name)
     older = [n for n in store.names() if stem(n)[0] == name and stem(n)[1] < number]
     return store.plan(max(older, key=lambda n: stem(n)[1]), fresh=True)[1] if older else None
 
 
 def group_bys_of(definition: Definition) -> list[GroupBy]:
-    """Its group-bys, each once."""
+    """Return the definition's group-bys, each once."""
     found = (
         [definition] if isinstance(definition, GroupBy) else [p.group_by for p in definition.parts]
     )
@@ -371,13 +371,13 @@ def _alone(plan: Plan, name: str) -> Plan:
 
 
 def _next(name: str) -> str:
-    """The name of the version after: `x_v2` of `x_v1`, `x_v2` of `x`."""
+    """Return the name of the version after: `x_v2` of `x_v1`, `x_v2` of `x`."""
     base, number = stem(name)
     return f"{base}_v{number + 1}"
 
 
 def _padded(plan: Plan, group_bys: list[GroupBy], con: BaseBackend) -> Plan:
-    """The plan, with what the warehouse's engine fills up with blanks."""
+    """Return the plan, with the columns that the warehouse's engine pads with blanks."""
     found = {g.name: padded(g, con) for g in group_bys if plan.group_by(g.name).topic is not None}
     return replace(
         plan, group_bys=tuple(replace(p, padded=found.get(p.name, ())) for p in plan.group_bys)
@@ -407,7 +407,7 @@ def _retained(plan: Plan, retain: Any) -> Plan:
 
 
 def _identities(plan: Plan) -> list[str]:
-    """What rule 21 has publish say of streamed events without an identity."""
+    """Return what rule 21 has `publish` say of streamed events without an identity."""
     named = [g.name for g in plan.group_bys if g.topic and not g.id]
     if not named:
         return []
@@ -422,7 +422,7 @@ def _identities(plan: Plan) -> list[str]:
 
 
 def _end(end: When) -> int:
-    """The end of an upload in microseconds: by default the last midnight, UTC, before now."""
+    """Return the end of an upload in microseconds: by default the last midnight, UTC."""
     if end is None:
         today = datetime.now(UTC).date()
         return microseconds(today)
@@ -458,7 +458,7 @@ def upload(
 
 
 def unpublish(name: str, store: Store) -> None:
-    """Serve nothing under a name any more.
+    """Stop serving anything under a name.
 
     Rows that nothing else uses go; its versions stay in `history`.
     """
@@ -468,7 +468,7 @@ def unpublish(name: str, store: Store) -> None:
 
 
 def history(name: str, store: Store) -> tuple[Version, ...]:
-    """Every version that was published under a name, oldest first."""
+    """Return every version that was published under a name, oldest first."""
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 
     return tuple(registry.history(store, name))

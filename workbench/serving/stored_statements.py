@@ -47,7 +47,7 @@ def asked(plan: GroupByPlan, engine: Engine, texts: Mapping[str, str], what: str
 
 
 def _read_anew(plan: GroupByPlan, engine: Engine, text: str) -> str:
-    """The text with the source read as its definition reads it, where that is not as it stands."""
+    """Return the text with the source read as its definition reads it, where that differs."""
     dialect = engine.connected.name
     whole = sqlglot.parse_one(text, dialect=dialect)
     inner = {c.alias for c in whole.find_all(exp.CTE)}
@@ -81,7 +81,7 @@ def _read_anew(plan: GroupByPlan, engine: Engine, text: str) -> str:
 
 
 def _as_it_stands(read: ops.Node) -> bool:
-    """Whether nothing but columns is taken of a table."""
+    """Return whether only columns are taken of a table."""
     return isinstance(read, ops.DatabaseTable) or (
         isinstance(read, ops.Project)
         and isinstance(read.parent, ops.DatabaseTable)

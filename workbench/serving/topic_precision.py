@@ -104,7 +104,7 @@ def _texts(dtype: dt.DataType) -> bool:
 
 
 def meeting(plan: GroupByPlan) -> str:
-    """In words, how exactly the topic tells events whose table tells more, and what then counts."""
+    """Say how exactly the topic carries events whose table has more, and what then counts."""
     labels = (
         {c.name: c.label or c.name for c in plan.stored}
         | {f"k{i}": k.name for i, k in enumerate(plan.keys)}
@@ -121,7 +121,7 @@ def meeting(plan: GroupByPlan) -> str:
 
 
 def _refusal(group_by: GroupBy, node: ops.Value, lossy: Mapping[str, str]) -> str:
-    """The sentence, with what to do."""
+    """Return the sentence of the refusal, with what to do."""
     topic = group_by.events.topic
     column = next(f.name for f in inline(node).find(ops.Field) if f.name in lossy)
     finer = (
@@ -141,7 +141,7 @@ def _refusal(group_by: GroupBy, node: ops.Value, lossy: Mapping[str, str]) -> st
 
 
 def _lossy(topic: TopicPlan, schema: Mapping[str, dt.DataType]) -> dict[str, str]:
-    """The columns that messages tell less exactly than the table, and how."""
+    """Return the columns that messages carry less exactly than the table, with their precision."""
     kinds = avro.kinds(topic.schema) if topic.format == "avro" else {}
     found = {}
     for name, dtype in schema.items():
@@ -156,7 +156,7 @@ def _text(dtype: dt.DataType, topic: TopicPlan) -> str | None:
 
 
 def _avro(kind: Any, dtype: dt.DataType, topic: TopicPlan) -> str | None:
-    """How exactly a field of this kind tells a column."""
+    """Return how exactly an Avro field of this kind carries a column."""
     if dtype.is_timestamp() and kind == "long":
         return _text(dtype, topic)
     if dtype.is_float64() and kind == "float":
@@ -172,7 +172,7 @@ def _avro(kind: Any, dtype: dt.DataType, topic: TopicPlan) -> str | None:
 
 
 def _narrow(kind: Any, dtype: dt.DataType) -> bool:
-    """Whether something within is told in fewer bits or digits."""
+    """Return whether something within has fewer bits or digits than the column."""
     if isinstance(kind, list):
         return any(_narrow(k, dtype) for k in kind)
     if dtype.is_array() or dtype.is_map():
@@ -202,7 +202,7 @@ class _Told:
         self.lossy = lossy
 
     def of(self, node: ops.Value) -> str | None:
-        """Of one value."""
+        """Return the precision of one value."""
         if isinstance(node, ops.Field):
             return self.lossy.get(node.name)
         if isinstance(node, ops.IsNull | ops.NotNull):
@@ -226,7 +226,7 @@ class _Told:
         return self._of_time(node, precision)
 
     def _of_time(self, node: ops.Value, precision: str) -> str | None:
-        """Of what is computed of one time that is cut down."""
+        """Return the precision of what is computed of one time that is cut down."""
         if isinstance(node, WHOLE) or (
             isinstance(node, ops.ExtractMillisecond) and precision == "ms"
         ):
@@ -242,7 +242,7 @@ class _Told:
         return LOST
 
     def _edge(self, node: ops.Value) -> str | None:
-        """Of a comparison: a time is at or after a whole instant if, cut down, it is."""
+        """Return the precision of a comparison: with a whole instant, cut times compare alike."""
         time, instant = (getattr(node, side) for side in EDGES[type(node)])
         told = self.of(time)
         if told is None and self.of(instant) is None:
@@ -255,7 +255,7 @@ class _Told:
 
 
 def _whole(node: ops.Value, precision: str) -> bool:
-    """Whether an interval is of whole units of the topic."""
+    """Return whether an interval is of whole units of the topic."""
     return (
         isinstance(node, ops.Literal)
         and node.dtype.is_interval()
@@ -264,7 +264,7 @@ def _whole(node: ops.Value, precision: str) -> bool:
 
 
 def _aligned(node: ops.Value, precision: str) -> bool:
-    """Whether a literal is a whole instant in the topic's unit."""
+    """Return whether a literal is a whole instant in the topic's unit."""
     while isinstance(node, ops.Cast):
         node = node.arg
     if not isinstance(node, ops.Literal) or not (node.dtype.is_timestamp() or node.dtype.is_date()):

@@ -72,7 +72,7 @@ def why(
 
 
 def _rows(asked: Question, group_by: GroupBy, con: BaseBackend) -> list[dict[str, Any]]:
-    """The key's rows in the window, or of the snapshot in force."""
+    """Return the key's rows in the window, or of the snapshot in force."""
     engine = engine_of(con)
     rows = stored_rows(group_by, engine)
     for i, key in enumerate(asked.group_by.keys):

@@ -36,14 +36,14 @@ FROM, UNTIL = "_fw_from", "_fw_until"
 class Step:
     """Some days to fill, each with its entry, in order.
 
-    No other day of those between them has rows.
+    No other day between them has rows.
     """
 
     entries: Sequence[Entry]
 
     @property
     def range(self) -> Range:
-        """The days [first, last) that it is about."""
+        """The days [first, last) of the step."""
         return self.entries[0].day, self.entries[-1].day + timedelta(days=1)
 
 
@@ -67,7 +67,7 @@ def steps(todo: Sequence[Entry], others: Iterable[date], length: int) -> Iterabl
 
 
 def gaps(days: Sequence[date], first: date | None, last: date | None) -> Iterable[Range]:
-    """The ranges within [first, last) that hold none of these days, which are in order."""
+    """Yield the ranges within [first, last) that hold none of these days, which are in order."""
     edge = first or date.min
     for day in days:
         if edge < day:
@@ -102,9 +102,9 @@ class Steps:
     plans: list[Plan] = field(factory=list)
 
     def rows(self, step: Step) -> ir.Table:
-        """The step's left rows with their features and the day of each.
+        """Return the step's left rows with their features and the day of each.
 
-        A table whose rows those of the next step replace.
+        The next step's rows replace the table's.
         """
         dates = _dates(step.range)
         for plan in self.plans:

@@ -191,9 +191,9 @@ def computed(
     last: date | None,
     together: Together | None = None,
 ) -> ir.Table:
-    """The training set, kept in a temporary table.
+    """Return the training set, kept in a temporary table.
 
-    What was chosen for each part then stands in `chooser`.
+    `chooser` then has the choice for each part.
     """
     engine, shared = chooser.engine, together or Together([join])
     left = shared.left(join, engine, first, last)
@@ -310,13 +310,13 @@ def _check_qualified(parts: tuple[str, ...], engine: Engine) -> None:
 
 
 def connections(join: Join) -> list[BaseBackend]:
-    """The connections that the join's tables came from, each once."""
+    """Return the connections that the join's tables came from, each once."""
     found = [join.left.connection, *(p.group_by.source.connection for p in join.parts)]
     return list({id(c): c for c in found if c is not None}.values())
 
 
 def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
-    """`on`, or the one connection that the join's tables came from.
+    """Return `on`, or the one connection that the join's tables came from.
 
     DefinitionError where there is none or several.
     """
@@ -344,7 +344,7 @@ def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
 
 
 def engine_for(join: Join, con: BaseBackend) -> Engine:
-    """The engine of a connection; DefinitionError where it cannot do what the join asks for."""
+    """Return the engine of a connection; DefinitionError where it cannot compute the join."""
     engine = engine_of(con)
     feature_names.check_join(join, engine)
     for part in join.parts:
@@ -374,7 +374,7 @@ def _check_named(join: Join) -> None:
 
 
 def span_of(start: Day, end: Day) -> tuple[date | None, date | None]:
-    """The days [start, end) that an author names, or a refusal."""
+    """Return the days [start, end) that an author names, or refuse them."""
     first, last = _date(start, "start"), _date(end, "end")
     if first is not None and last is not None and first >= last:
         message = (
@@ -386,7 +386,7 @@ def span_of(start: Day, end: Day) -> tuple[date | None, date | None]:
 
 
 def _date(value: Day, what: str) -> date | None:
-    """A day; a time within one is refused, since a dated table is filled by whole days."""
+    """Return a day; refuse a time within one, since a dated table is filled by whole days."""
     if value is None:
         return None
     try:
@@ -412,7 +412,7 @@ def _whole(step: int) -> int:
 
 
 def _one_to_one(result: ir.Table, left: ir.Table, join: Join) -> ir.Table:
-    """Rule 17, asserted: a join that loses or repeats a row must never pass for a training set."""
+    """Assert rule 17: a join that loses or repeats a row must never pass for a training set."""
     got, want = result.count().to_pyarrow().as_py(), left.count().to_pyarrow().as_py()
     if got != want:
         message = (

@@ -37,14 +37,14 @@ def scan(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
 
 
 def failing(group_by: GroupBy, engine: Engine, end: int, number: int) -> ir.Table:
-    """Some rows of which a check is false."""
+    """Return some rows for which a check is false."""
     return _failing(group_by.source, engine, _before(group_by, engine, end), number)
 
 
 def of_source(group_by: GroupBy, engine: Engine, end: int) -> list[Outcome]:
-    """What the checks of a group-by's source come to for an upload to an end.
+    """Return the outcomes of a source's checks for an upload to an end.
 
-    Some rows that fail are told. Runs.
+    They have some rows that fail. Runs queries.
     """
     checks = _stated(group_by.source)
     if not checks:
@@ -60,9 +60,9 @@ def of_source(group_by: GroupBy, engine: Engine, end: int) -> list[Outcome]:
 
 
 def of_left(join: Join, engine: Engine, left: ir.Table) -> list[Outcome]:
-    """What the checks of a join's left come to over the rows that are enriched.
+    """Return the outcomes of the checks of a join's left over the rows to enrich.
 
-    Some rows that fail are told. Runs.
+    They have some rows that fail. Runs queries.
     """
     checks = _stated(join.left)
     if not checks:
@@ -97,7 +97,7 @@ def _failing(source: Source, engine: Engine, rows: ir.Table, number: int) -> ir.
 
 
 def _before(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
-    """The rows that an upload to an end reads, those without a time too.
+    """Return the rows that an upload to an end reads, those without a time too.
 
     Of an entity, its newest snapshot that has ended.
     """
@@ -114,7 +114,7 @@ def _before(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
 
 
 def _over(check: DataCheck, source: Source, engine: Engine, rows: ir.Table) -> Any:
-    """A check's expression over some rows of its source's table."""
+    """Return a check's expression over some rows of its source's table."""
     table = rebound(source.table, engine, clean=False)
     return rebound(check.expression, engine, clean=False).replace({table: rows.op()}).to_expr()
 
@@ -128,7 +128,7 @@ def plans(
     texts: Callable[[Callable[[Engine], ir.Table]], dict[str, str]],
     over_features: Callable[[DataCheck], str],
 ) -> tuple[CheckPlan, ...]:
-    """The checks as a store keeps them.
+    """Return the checks as a store keeps them.
 
     `texts` writes a query in every dialect, `over_features` an expression over features.
     """

@@ -55,13 +55,13 @@ class Way:
 
     @property
     def plan(self) -> str:
-        """The plans that were taken, each once; none for snapshots alone."""
+        """The plans that were taken, each once; an empty text for snapshots alone."""
         return ", ".join(dict.fromkeys(self.plans.values()))
 
 
 @frozen
 class Difference:
-    """One value that is not the same: the left's row, the feature, and what each of two ways gives.
+    """One value that differs: the left's row, the feature, and the value of each of two ways.
 
     `feature` is None where one way lacks the row.
     """
@@ -74,9 +74,9 @@ class Difference:
 
 @frozen(repr=False)
 class Certificate:
-    """What `compare` found: true where every value is the same number on every way.
+    """The result of `compare`: true where every value is the same number on every way.
 
-    `rows` are those of the left, `differing` counts values by feature (a missing row under None),
+    `rows` are those of the left, `differing` counts values by feature (a missing row under `None`),
     `differences` holds at most a thousand of them.
     """
 
@@ -121,7 +121,7 @@ class Certificate:
 
     @property
     def verdict(self) -> str:
-        """The finding, in one sentence."""
+        """The result, in one sentence."""
         values = self.rows * self.features
         if self.equal:
             every = "both" if not self.ways[2:] else f"all {len(self.ways)}"
@@ -238,7 +238,7 @@ def _row(left: Mapping[str, Any]) -> str:
 
 
 def _exact(value: Any) -> str:
-    """Every digit, since two values that look alike are what this is about."""
+    """Write every digit, since two values that look alike may differ."""
     return "null" if value is None else repr(value)
 
 
@@ -342,7 +342,7 @@ def _labels(choosers: Sequence[Chooser]) -> list[str]:
 class _Scales:
     """What the errors of float features are relative to, by left row.
 
-    Computed where something may differ, and once.
+    It is computed once, where something may differ.
     """
 
     def __init__(self, join: Join, engine: Engine, first: date | None, last: date | None) -> None:
@@ -385,7 +385,7 @@ def _hashed(left: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 class _Found:
-    """What each way gave, in one embedded DuckDB on disk, and what of it is not the same."""
+    """The results of each way, in one embedded DuckDB on disk, and their differences."""
 
     def __init__(self, join: Join, con: Any) -> None:
         self.join, self.con, self.ways = join, con, 0
@@ -398,7 +398,7 @@ class _Found:
         }
 
     def add(self, chooser: Chooser, first: date | None, last: date | None) -> int:
-        """Compute the join once more, and say how many rows it has."""
+        """Compute the join once more, and return how many rows it has."""
         table = computed(self.join, chooser, first, last)
         rows = fetched(chooser.engine, table.select(*self.join.schema), self.join.schema)
         lefts = ", ".join(self.columns[c] for c in self.lefts)
@@ -437,9 +437,9 @@ class _Found:
                     yield left, feature.name, (a, b)
 
     def _suspects(self, other: int) -> Iterator[dict[str, Any]]:
-        """Pairs of rows that are not equal to the bit, or that one way lacks.
+        """Yield pairs of rows that are not equal to the bit, or that one way lacks.
 
-        `a.` and `b.` before the columns' names.
+        Columns have `a.` and `b.` before their names.
         """
         matched = " AND ".join(
             f"a.{self.columns[c]} IS NOT DISTINCT FROM b.{self.columns[c]}"

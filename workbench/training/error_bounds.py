@@ -22,9 +22,9 @@ SUMMED, SQUARED = (ops.Sum, ops.Mean), (ops.Variance, ops.StandardDev, Skew, Kur
 
 
 def scale_of(feature: Feature) -> ops.Value | None:
-    """The reduction of the same events that a feature's error is relative to.
+    """Return the reduction of the same events that a feature's error is relative to.
 
-    None where it is relative to the value itself.
+    `None` where it is relative to the value itself.
     """
     node = feature.node
     if (

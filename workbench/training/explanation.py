@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @frozen(repr=False)
 class Explanation:
-    """What a backfill would run: the plan in words, and the SQL of the plan by pairs by engine."""
+    """The explanation of a backfill: the plan in words, and the SQL by pairs of each engine."""
 
     name: str
     plan: tuple[str, ...]
@@ -73,7 +73,7 @@ def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = Non
 
 
 def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
-    """Where the join would run; none where it has no connection."""
+    """Return where the join would run; `None` where it has no connection."""
     try:
         con = connection_of(join, on)
     except DefinitionError:
@@ -82,7 +82,7 @@ def _engine(join: Join, on: BaseBackend | None) -> Engine | None:
 
 
 def by_pairs(join: Join, engine: Engine) -> str:
-    """The join's SQL by pairs in an engine's dialect, or a comment that says why there is none."""
+    """Return the join's SQL by pairs in an engine's dialect, or a comment why there is none."""
     try:
         return engine.sql(training_set(join, engine))
     except DefinitionError as refusal:
@@ -107,7 +107,7 @@ def _plan(join: Join, engine: Engine | None, plan: str | None) -> list[str]:
 
 
 def _choice(join: Join, part: JoinPart, engine: Engine | None, plan: str | None) -> Choice | None:
-    """Which plan the part takes on the engine, and why; none where nothing can be counted."""
+    """Return which plan the part takes on the engine, and why; `None` if nothing can be counted."""
     if engine is None:
         return None
     entity, chooser = isinstance(part.group_by.source, EntitySource), Chooser(engine, plan)

@@ -51,12 +51,12 @@ PRIME, MIX, NOTHING = (
 
 
 def days_since_epoch(day: date) -> int:
-    """The midnight, UTC, that begins a day, in days since 1970."""
+    """Return the midnight, UTC, that begins a day, in days since 1970."""
     return (day - EPOCH).days
 
 
 def left_rows(join: Join, engine: Engine, start: date | None, end: date | None) -> ir.Table:
-    """The left's rows in [start, end), evaluated once."""
+    """Return the left's rows in [start, end), evaluated once."""
     rows = between(
         rebound(join.left.table, engine, clean=False).to_expr(), join.left.time, start, end
     )
@@ -79,7 +79,7 @@ def between(table: ir.Table, time: str, start: date | None, end: date | None) ->
 
 
 def extremes_of(start: date | None, end: date | None) -> Extremes:
-    """The first instants of two days."""
+    """Return the first instants of two days."""
     return Extremes(
         *(None if day is None else days_since_epoch(day) * in_us(DAY) for day in (start, end))
     )
@@ -101,7 +101,7 @@ class Refill:
     plan: str | None = None
 
     def run(self, step: int) -> None:
-        """Fill what is missing or stale, in steps, alone.
+        """Fill what is missing or stale, in steps, with no other process beside.
 
         A changed definition is built beside what is there and swapped in.
         """
@@ -165,9 +165,9 @@ class Refill:
     def _departures(
         self, there: Sequence[Entry], left: ir.Table, now: Sequence[Entry]
     ) -> Departures:
-        """What became of rows that the result was filled from, on whatever day.
+        """Return what became of rows that the result was filled from, on whatever day.
 
-        The left is asked beyond the range where the result has days there.
+        The left is read beyond the range where the result has days there.
         """
         into: Any = self.into
         has, entries = {e.day: e for e in now}, {e.day: e for e in there}
@@ -211,7 +211,7 @@ class Refill:
             raise DefinitionError(message)
 
     def _emptied(self, work: Work, *, whole: bool) -> list[Range]:
-        """The ranges of days that are to have no rows."""
+        """Return the ranges of days that are to have no rows."""
         if self.rebuild and not whole:
             return list(gaps(sorted(e.day for e in work.now), *self.days))
         return [(day, day + timedelta(days=1)) for day in work.emptied]
@@ -219,7 +219,7 @@ class Refill:
     # --- what is done
 
     def _say(self, work: Work, gone: Departures, old: set[date]) -> None:
-        """What is done again or left as it is, and why, in one sentence each."""
+        """Say what is computed again or left as it is, and why, in one sentence each."""
         again, said = work.again, []
         if old:
             days = [e.day for e in work.made]
@@ -240,7 +240,7 @@ class Refill:
             warn(f"{self.into.name}: {sentence}")
 
     def _beyond(self, gone: Departures) -> Iterable[str]:
-        """Rows that the left has no more on days that are not asked for."""
+        """Describe rows that the left has no more on days that are not requested."""
         if beyond := [d for d in sorted({*gone.corrected, *gone.moved}) if not self._asked(d)]:
             yield (
                 f"{_days(beyond)} outside the range {'has' if len(beyond) == 1 else 'have'} rows"
@@ -308,14 +308,14 @@ class Refill:
 
 @frozen
 class Beside:
-    """The rows of a step: those that are made, if any, and beside them those that stay."""
+    """The rows of a step: those that are computed, if any, and those that stay."""
 
     made: Callable[[Step], ir.Table] | None
     staying: ir.Table | None
     days: frozenset[date]
 
     def rows(self, step: Step) -> ir.Table:
-        """With the day of each; those that stay in the types of those that are made."""
+        """Return the rows with their days, those that stay in the types of the computed ones."""
         on = [days_since_epoch(e.day) * in_us(DAY) for e in step.entries if e.day in self.days]
         stay = (
             self.staying.filter(self.staying[BY].isin(on))
@@ -332,7 +332,7 @@ class Beside:
 
 
 def _departed(work: Work, gone: Departures) -> Iterable[str]:
-    """What becomes of rows that the left has no more, or has where the sources forgot."""
+    """Describe what becomes of rows that the left lacks, or has where the sources forgot."""
     if work.emptied:
         yield (
             f"{_days(work.emptied)} {_are(work.emptied)} taken out, since the left has no rows"
@@ -427,9 +427,9 @@ class Seen:
         self.rows, self.marks = ([0, *accumulate(v[i] for v in self.found)] for i in (0, 1))
 
     def before(self, day: date) -> list[int]:
-        """Events from the longest window's start to the end of `day`.
+        """Return the number and checksum of events from the longest window's start to a day's end.
 
-        For an entity, the snapshot in force: how much, and its checksum.
+        For an entity, those of the snapshot in force.
         """
         end = bisect_left(self.days, day + timedelta(days=1))
         if self.entity:
@@ -441,7 +441,7 @@ class Seen:
 def _events(
     source: EventRows, days: Sequence[date], lookback: timedelta | None
 ) -> dict[date, list[int]]:
-    """Every day of events that these days, in order, look at, and perhaps others."""
+    """Return every day of events that these days, in order, look at, and perhaps others."""
     seen = extremes_of(days[0], days[-1] + timedelta(days=1)) if days else Extremes()
     reach = None if lookback is None else in_us(lookback)
     if seen.near((reach or 0) + in_us((source.group_by.events.slack or DAY) + DAY)):
@@ -474,7 +474,7 @@ def _snapshots(rows: EntityRows, days: Sequence[date]) -> dict[date, list[int]]:
 
 
 def _used(group_by: GroupBy) -> set[str]:
-    """The source's columns that a value depends on."""
+    """Return the source's columns that a value depends on."""
     fields = {
         f.name
         for feature in group_by.computed

@@ -38,12 +38,12 @@ NULL = 7  # what stands for the hash of a null
 
 
 def day_of(us: int) -> date:
-    """The day, UTC, that a time in microseconds since 1970 is on."""
+    """Return the day, UTC, of a time in microseconds since 1970."""
     return EPOCH + timedelta(days=us // in_us(DAY))
 
 
 def us_of(day: date) -> int:
-    """The midnight, UTC, that begins a day."""
+    """Return the midnight, UTC, that begins a day."""
     return (day - EPOCH) // timedelta(microseconds=1)
 
 
@@ -63,7 +63,7 @@ class Filled:
 
 @frozen(slots=False)
 class Departures:
-    """What became of the rows that some days of a result have and the left lacks.
+    """The rows that some days of a result have and the left lacks, and what became of them.
 
     `read` gives the result; it and `left` are whole. `filled` says how each finished day stands,
     `today` how many rows the left has of each day now, and `came` on which days it has rows that
@@ -85,14 +85,14 @@ class Departures:
 
     @cached_property
     def first(self) -> date:
-        """The day of the left's earliest row; of none, after all."""
+        """The day of the left's earliest row; `date.max` if it has none."""
         return day_of(self._first)
 
     # --- by day
 
     @cached_property
     def corrected(self) -> list[date]:
-        """Days of which the left lacks rows by no forgetting."""
+        """The days of which the left lacks rows that it cannot have forgotten."""
         if not self.filled or not self._dated_alike:
             return [d for d in sorted(self.filled) if self._fewer(d)]
         return [
@@ -131,7 +131,7 @@ class Departures:
     # --- rows, held by the left's engine
 
     def staying(self, days: Collection[date]) -> ir.Table:
-        """The result's rows of these days that are not to be computed again, with their day."""
+        """Return the result's rows of these days that are not computed again, with their day."""
         rows = self._had.filter(
             self._had[BY].isin([us_of(d) for d in days]), self._keepable(self._had)
         )
@@ -139,7 +139,7 @@ class Departures:
         return self.engine.keep(rest if self._reader is self.engine else self._reader.fetch(rest))
 
     def new(self, days: Collection[date]) -> ir.Table:
-        """The left's rows of these days that the result lacks."""
+        """Return the left's rows of these days that the result lacks."""
         had = self._had.select(self.time, *self._columns)
         had = self._keyed(
             had if self._reader is self.engine else self.engine.keep(self._reader.fetch(had)),
@@ -153,7 +153,7 @@ class Departures:
 
     @cached_property
     def _first(self) -> int:
-        """The time of the left's earliest row; of none, after all."""
+        """The time of the left's earliest row; that of `date.max` if it has none."""
         ((first,),) = self.engine.rows(self.left.agg(first=micros(self.left[self.time]).min()))
         return us_of(date.max) if first is None else int(first)
 
@@ -167,7 +167,7 @@ class Departures:
 
     @cached_property
     def _near(self) -> list[date]:
-        """Finished days that the left has rows of and some of whose rows may be kept."""
+        """The finished days that the left has rows of and some of whose rows may be kept."""
         doubtful = [
             d for d, f in self.filled.items() if (f.changed or f.kept) and self.today.get(d)
         ]
@@ -186,7 +186,7 @@ class Departures:
 
     @cached_property
     def _reader(self) -> Engine:
-        """The engine that reads the result: another one for files, where the left's reads none."""
+        """The engine that reads the result; for files it may be another than the left's."""
         con = self.result.get_backend()
         return self.engine if con is self.engine.connected else engine_of(con)
 
@@ -204,7 +204,7 @@ class Departures:
         return [AT, *self._names, NTH]
 
     def _marked(self, table: ir.Table, engine: Engine) -> ir.Table:
-        """Rows with their time, their day, and hashes of all other columns of the left."""
+        """Return rows with their time, their day, and hashes of all other columns of the left."""
         at = micros(table[self.time])
         marks = {
             n: engine.hashed(table[c]).fill_null(NULL)
@@ -226,7 +226,7 @@ class Departures:
         )
 
     def _of_left(self, days: Collection[date]) -> ir.Table:
-        """The left's rows of these days, keyed, held by the result's engine."""
+        """Return the left's rows of these days, keyed, held by the result's engine."""
         at = floor_to(micros(self.left[self.time]), in_us(DAY))
         rows = self.left.filter(at.isin([us_of(d) for d in days]))
         held = self._reader.keep(rows if self._reader is self.engine else self.engine.fetch(rows))
@@ -239,7 +239,7 @@ class Departures:
 
     @cached_property
     def _there(self) -> ir.Table:
-        """The left's rows of the same days: it has none before its first."""
+        """The left's rows of these days: it has none before its first."""
         return self._of_left(self._near)
 
     def _keepable(self, rows: ir.Table) -> ir.BooleanValue:
@@ -255,7 +255,7 @@ class Departures:
 
     @cached_property
     def _missing(self) -> ir.Table:
-        """What of it the left lacks and may be kept."""
+        """The result's rows that the left lacks and that may be kept."""
         return self._lacking.filter(self._keepable(self._lacking))
 
     @cached_property
@@ -264,7 +264,7 @@ class Departures:
 
     @cached_property
     def _deleted(self) -> Mapping[date, int]:
-        """How many rows the left lacks by no forgetting, of its first day."""
+        """How many rows the left lacks that it cannot have forgotten, of its first day."""
         return (
             self._by_day(self._lacking.filter(~self._keepable(self._lacking))) if self._near else {}
         )
@@ -276,7 +276,7 @@ class Departures:
 
     @cached_property
     def _moved(self) -> ir.Table:
-        """Those of the missing that stand at other times in the left now."""
+        """The missing rows that stand at other times in the left now."""
         none, came = (
             self._missing.limit(0),
             (sorted(self.came()) if self._missing_by_day and self._columns else []),
@@ -293,7 +293,7 @@ class Departures:
         return self._missing if self._all_came(arrived) else none
 
     def _identified(self) -> bool:
-        """Whether none of the left's rows, nor of the result's, are the same but for their time."""
+        """Whether no two rows of the left, nor of the result, are equal but for their time."""
         columns = [self.time, *self._columns]
         rows = self.left.select(*columns)
         left = self._reader.keep(rows if self._reader is self.engine else self.engine.fetch(rows))

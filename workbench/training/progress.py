@@ -28,7 +28,7 @@ WIDE = 24  # characters of the bar
 
 
 def track(steps: Sequence[T], what: str) -> Iterator[T]:
-    """The steps one by one, counted on the way."""
+    """Yield the steps one by one, and show how many are done."""
     with counting(what, len(steps)) as counted:
         for step in steps:
             yield step
@@ -66,9 +66,9 @@ def _in_cell() -> bool:
 
 
 class CellLine:
-    """One line of a cell's output that tells how far a step is.
+    """A line of a cell's output that shows how far a step is.
 
-    What is quick has none, what fails leaves how far it came.
+    A quick step shows none; a step that fails leaves its last line.
     """
 
     def __init__(self, what: str, total: int | None) -> None:
@@ -77,7 +77,7 @@ class CellLine:
         self._began = self._shown = time.monotonic()
 
     def advance(self, rows: int) -> None:
-        """Count so many more steps or rows as done, and show that where it is time to."""
+        """Count more steps or rows as done, and show that when it is time to."""
         self.done += rows
         now = time.monotonic()
         if now - self._began >= QUICK_S and (self._display is None or now - self._shown >= EVERY_S):

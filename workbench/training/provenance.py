@@ -16,7 +16,7 @@ RULES = 2
 
 
 def versions(engine: Engine) -> dict[str, str | int]:
-    """By name, as a manifest keeps them."""
+    """Return the versions by name, as a manifest keeps them."""
     return {
         "engine": engine.name,
         "engine_version": str(engine.connected.version),

@@ -46,7 +46,7 @@ class Together:
         return {asked(j, p) for j in self.joins for p in j.parts if p.max_age is not None}
 
     def left(self, join: Join, engine: Engine, first: date | None, last: date | None) -> ir.Table:
-        """The left's rows in the range, evaluated for the first join that has them."""
+        """Return the left's rows in the range, evaluated for the first join that has them."""
         at = (join.left.table, join.left.time)
         if at not in self.lefts:
             self.lefts[at] = left_rows(join, engine, first, last)
@@ -55,7 +55,7 @@ class Together:
     def features(
         self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
     ) -> ir.Table:
-        """The part's features for its spine: kept, where another part asks for the same."""
+        """Return the part's features for its spine, kept where another part needs them too."""
         mine = asked(join, part)
         if mine not in self.tables:
             table = features(
@@ -66,7 +66,7 @@ class Together:
 
 
 def asked(join: Join, part: JoinPart) -> Key:
-    """What decides a part's values: the group-by's meaning, and the keys and times that ask."""
+    """Return what decides a part's values: the group-by's meaning, the left's keys and times."""
     return (
         fingerprint(part.group_by, serving=False),
         join.left.table,

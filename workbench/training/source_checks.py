@@ -1,4 +1,4 @@
-"""Checks of definitions against data: one table of them, each an Ibis expression and a sentence."""
+"""Checks of definitions against data: each an Ibis expression and a sentence."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PLAUSIBLE, EARLY = Extremes(FIRST, _us(FAR)), Extremes(0, _us(NEAR))
 
 @frozen
 class Check:
-    """A question to the data, in a few rows, and the sentence if the answer is bad."""
+    """A query of the data, of a few rows, and the sentence if the answer is bad."""
 
     question: ir.Table
     sentence: Callable[[list[dict[str, Any]]], str | None]
@@ -115,7 +115,7 @@ def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
 
 
 def source_checks(rows: Rows) -> Iterator[Check]:
-    """Of a group-by's source: one row a key and snapshot, lists of one length."""
+    """Yield a group-by's source checks: one row a key and snapshot, lists of one length."""
     group_by, engine = rows.group_by, rows.engine
     if isinstance(rows, EntityRows) and group_by.taken:
         yield _one_row_a_key(rows)
@@ -165,7 +165,7 @@ def check_times(rows: EventRows) -> None:
 
 
 def _times(rows: EventRows, ends: Extremes | None = None) -> ir.Table:
-    """The times of a source in microseconds; with `ends`, at least those outside of them."""
+    """Return the times of a source in microseconds; with `ends`, at least those outside of them."""
     table = rows.outside(ends).table
     return table.select(us=micros(table[rows.group_by.events.time]))
 
@@ -254,7 +254,7 @@ def ask(checks: Iterable[Check], engine: Engine) -> list[list[dict[str, Any]]]:
 
 
 def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
-    """Refuse to compute what the data would make wrong, where every sentence names the rows.
+    """Refuse data that would make values wrong; every sentence names the rows.
 
     Warn of what other engines may compute otherwise.
     """
@@ -286,9 +286,9 @@ def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> 
 def check_source(
     group_by: GroupBy, engine: Engine, asked: Extremes | None = None, *, aged: bool = False
 ) -> None:
-    """Refuse a source whose data contradict the definition.
+    """Refuse a source whose data contradict the definition. Runs queries.
 
-    With the extremes of the instants that ask, as far as these may see. Runs.
+    With the extremes of the left's instants, only what these may see is checked.
     """
     if isinstance(group_by.source, EventSource):
         rows: Rows = EventRows(group_by, engine)
@@ -306,7 +306,7 @@ def check_source(
 
 
 def _states(rows: EntityRows, asked: Extremes | None) -> EntityRows:
-    """The snapshots that instants with these extremes may see, and those of a week before."""
+    """Return the snapshots that instants between these may see, and those of a week before."""
     if (
         asked is None
         or asked.least is None
@@ -319,9 +319,9 @@ def _states(rows: EntityRows, asked: Extremes | None) -> EntityRows:
 
 
 def _within_reach(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:
-    """The events that know which instants ask.
+    """Return the events that left rows between these extremes of time may see.
 
-    A day more, since some ask as of the midnight before.
+    They reach back a day more, since some left rows ask as of the midnight before.
     """
     windows = rows.group_by.windows
     if asked is None or aged or not windows or None in windows:

@@ -41,7 +41,7 @@ class Work:
 
     @classmethod
     def anew(cls, now: Sequence[Entry], built: Mapping[date, Entry]) -> Work:
-        """Every day as the left has it, but for those that were built so already."""
+        """Return every day as the left has it, but for those that were built so already."""
         made = [e for e in now if e.day not in built or built[e.day] != e]
         return cls(
             now,
@@ -96,23 +96,23 @@ class Work:
 
 
 def with_kept(entry: Entry, gone: Departures) -> Entry:
-    """An entry that says how many rows are kept beside those of the left."""
+    """Return an entry that says how many rows are kept beside those of the left."""
     rest, n = {k: v for k, v in entry.inputs.items() if k != "kept"}, gone.kept.get(entry.day, 0)
     return evolve(entry, inputs=rest | {"kept": [n]} if n else rest)
 
 
 def lost_sources(done: Entry, now: Entry) -> bool:
-    """Whether a finished day cannot be computed again, since its sources have lost rows.
+    """Return whether a finished day cannot be computed again, since its sources have lost rows.
 
-    Under other rules of values it must be.
+    Under other rules of values it is computed all the same.
     """
     return done.versions["rules"] == RULES and _sources(done, now) is LOST
 
 
 def stale(done: Entry, now: Entry, gone: Departures) -> bool:
-    """Whether a finished day, whose sources are there, is to be computed again.
+    """Return whether a finished day, whose sources are there, is to be computed again.
 
-    Not of a left that forgot some of it.
+    Rows that the left forgot are no reason.
     """
     if done.versions["rules"] != RULES or _sources(done, now) is GAINED:
         return True

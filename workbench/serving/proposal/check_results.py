@@ -16,7 +16,7 @@ SAID = {PASS: "passed", WARNING: "to know", FAIL: "failed", SKIPPED: "not checke
 
 @frozen
 class Finding:
-    """What one check found; `seconds` are how long it took, and no part of what it says."""
+    """The result of one check; `seconds` are its duration, and no part of the comparison."""
 
     name: str
     status: str
@@ -26,14 +26,14 @@ class Finding:
 
 
 def counted(findings: Sequence[Finding]) -> str:
-    """How many of each status, in words."""
+    """Count the findings of each status, in words."""
     told = [(s, sum(f.status == s for f in findings)) for s in STATUSES]
     return " · ".join(f"{n} {SAID[s]}" for s, n in told if n)
 
 
 @frozen(repr=False)
 class Findings(Sequence[Finding]):
-    """The findings of a proposal's checks, in order: true where none failed."""
+    """The findings of a proposal's checks, in order; true where none failed."""
 
     of: str
     found: tuple[Finding, ...]
@@ -56,7 +56,7 @@ class Findings(Sequence[Finding]):
 
     @property
     def failed(self) -> tuple[Finding, ...]:
-        """Those for which it should not be published."""
+        """The findings for which the proposal should not be published."""
         return tuple(f for f in self.found if f.status == FAIL)
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class StoppedError(RuntimeError):
-    """The checks were cancelled."""
+    """An error for checks that were cancelled."""
 
 
 @frozen
@@ -85,7 +85,7 @@ class Assurance:
         return evolve(finding, seconds=time.perf_counter() - began)
 
     def going(self) -> None:
-        """StoppedError where `stop` was called."""
+        """Raise StoppedError where `stop` was called."""
         if self._stopped.is_set():
             raise StoppedError
 
@@ -95,7 +95,7 @@ class Assurance:
         self.engine.interrupt()
 
     def revalue(self) -> Finding:
-        """The values of the sampled rows beside those that are served."""
+        """Compare the values of the sampled rows with those that are served."""
         proposal, older = self.proposal, self.proposal.older
         answers = {} if older is None else served(self.trial, older, proposal.store, self.going)
         self.revaluations = revalued(self.trial, proposal.plan, older, answers)

@@ -155,7 +155,7 @@ def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
 
 
 def _streamed(plan: GroupByPlan, messages: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows of messages by the SQL that the updater runs."""
+    """Return the rows of messages by the SQL that the updater runs."""
     from workbench.online.streaming.batch_writer import (  # noqa: PLC0415 the driver is an extra
         RowLevel,
     )
@@ -164,9 +164,9 @@ def _streamed(plan: GroupByPlan, messages: pa.Table, schema: pa.Schema) -> pa.Ta
 
 
 def _differing(stream: pa.Table, batch: pa.Table, coarse: Mapping[str, str]) -> str:
-    """The first difference between two sets of rows, or nothing.
+    """Return the first difference between two sets of rows, or an empty text.
 
-    Values that the topic tells less exactly are held together as it tells them.
+    Values that the topic carries less exactly are compared as it carries them.
     """
     names = [n for n in batch.schema.names if coarse.get(n) != LOST]
     if stream.num_rows != batch.num_rows:
@@ -191,5 +191,5 @@ def _differing(stream: pa.Table, batch: pa.Table, coarse: Mapping[str, str]) -> 
 
 
 def _place(row: dict[str, Any]) -> str:
-    """Where a row stands among others: floats only by what two engines agree in."""
+    """Return a row's place among others: floats only by the digits that two engines agree in."""
     return repr([f"{v:.9g}" if isinstance(v, float) else v for v in row.values()])

@@ -64,12 +64,12 @@ def _whole(unit: int) -> str:
 
 
 def _digits(value: float | Decimal) -> int:
-    """Significant digits of the shortest text that is the value."""
+    """Count the significant digits of the shortest text that is the value."""
     return len(Decimal(str(value)).normalize().as_tuple().digits)
 
 
 def _places(value: Decimal) -> int:
-    """Digits behind the point."""
+    """Count the digits behind the point."""
     exponent = value.normalize().as_tuple().exponent
     return max(-exponent, 0) if isinstance(exponent, int) else 0
 
@@ -97,7 +97,7 @@ def _float_alike(one: float, other: float, digits: int) -> bool:
 
 
 def _form(values: Sequence[str]) -> str | None:
-    """The normal form that all are in, where some would be otherwise in another one."""
+    """Return the normal form that all texts have, if some would differ in another one."""
     return next(
         (f for f in ("NFC", "NFD") if all(unicodedata.is_normalized(f, v) for v in values)), None
     )
@@ -129,7 +129,7 @@ TEXT = Measure(
 
 
 def _measured(value: Any) -> tuple[Measure | None, Any]:
-    """How a value is measured, if it is, and the value as its measure takes it."""
+    """Return the measure of a value, if any, and the value as its measure takes it."""
     if isinstance(value, datetime):
         return INSTANT, (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // timedelta(
             microseconds=1
@@ -144,7 +144,7 @@ def _measured(value: Any) -> tuple[Measure | None, Any]:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """The single values of one, of lists and maps too."""
+    """Yield the single values of a value, of lists and maps too."""
     if isinstance(value, dict):
         value = [v for pair in value.items() for v in pair]
     if isinstance(value, list | tuple):
@@ -156,7 +156,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 @frozen
 class Grain:
-    """How finely a column is told by one side, `of` how many of its values."""
+    """The precision of a column on one side, by `of` of its values."""
 
     measure: Measure
     grain: Any
@@ -165,7 +165,7 @@ class Grain:
 
 @frozen
 class Doubt:
-    """A column that one side tells less finely than the other, more often than by chance.
+    """A column that one side carries less finely than the other, more often than by chance.
 
     `coarser` is `topic` or `table`.
     """
@@ -233,7 +233,7 @@ class Sides:
     # --- by and large
 
     def doubts(self) -> list[Doubt]:
-        """The columns that one side tells less finely, where chance would hardly have it so."""
+        """Return the columns that one side carries less finely, beyond what chance explains."""
         pairs = [
             (name, *sides)
             for name in self.names
@@ -306,7 +306,7 @@ class Sides:
         )
 
     def _crowded(self, by_key: Mapping[Any, Sequence[Row]]) -> bool:
-        """Whether the table itself often has several rows of one key and time."""
+        """Return whether the table itself often has several rows of one key and time."""
         return sum(len({r["time"] for r in rows}) for rows in by_key.values()) < CROWDED * len(
             self.table
         )
@@ -321,7 +321,7 @@ class Sides:
         return {d for d in apart if d % QUARTER == 0 and abs(d) <= FARTHEST}
 
     def _kin(self, row: Row, near: Sequence[Row]) -> tuple[str, Row]:
-        """What the table's rows of its key and time are to a message, and the closest one."""
+        """Return how the table's rows of a message's key and time match it, and the closest one."""
         for other in near:
             if all(row[n] == other[n] for n in self.names):
                 return "known", other
@@ -334,7 +334,7 @@ class Sides:
         return tuple(_bare(row[k]) if isinstance(row[k], str) else row[k] for k in self.keys)
 
     def _alike(self, name: str, one: Any, other: Any) -> bool:
-        """Whether two values are one, told differently."""
+        """Return whether two values are one, at different precision."""
         if one == other or name == "time" or one is None or other is None:
             return one == other or name == "time"
         ours, theirs = list(_leaves(one)), list(_leaves(other))
@@ -371,16 +371,16 @@ def _instant(us: int) -> str:
 
 
 def _plain(text: str) -> bool:
-    """Whether a text is the same in every normal form."""
+    """Return whether a text is the same in every normal form."""
     return text.isascii() or unicodedata.normalize("NFD", text) == unicodedata.normalize(
         "NFC", text
     )
 
 
 def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple[bool, str]:
-    """One sentence on what would count twice, and whether it is certain.
+    """Return a sentence on what would count twice, and whether it is certain.
 
-    Empty where nothing is found.
+    The sentence is empty where nothing is found.
     """
     sides = Sides(plan, topic, table)
     twins, doubts = sides.twins(), sides.doubts()

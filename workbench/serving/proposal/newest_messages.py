@@ -154,7 +154,7 @@ def told(
 
 
 def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[Row]:
-    """The table's newest rows, and those of the messages' keys about their times."""
+    """Return the table's newest rows, and those of the messages' keys about their times."""
     stored = stored_rows(group_by, engine)
     times = [row["time"] for row in rows]
     about = stored.filter(stored.time >= min(times) - DAY, stored.time <= max(times) + DAY)
@@ -173,7 +173,7 @@ def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[
 
 
 def _spellings(text: str) -> set[str]:
-    """A text, and how else a table may have it."""
+    """Return a text, and how else a table may have it."""
     return {
         t
         for form in FORMS
@@ -196,7 +196,7 @@ def _far(plan: GroupByPlan, rows: Any, now: int) -> int:
 
 
 def _ages(plan: GroupByPlan, rows: Any, now: int) -> str:
-    """How far from now their times are, in words; empty where a filter leaves all out."""
+    """Say how far from now the times are; empty where a filter leaves all out."""
     times = _instants(plan, rows)
     if not len(times):
         return ", of which the source's filters keep none"

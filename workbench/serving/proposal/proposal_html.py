@@ -39,7 +39,7 @@ RIGHT = {2: "num", 3: "num roomy", 4: "num roomy"}
 
 
 def steps(at: int, told: str = "", *, turning: bool = False, failed: bool = False) -> Markup:
-    """Where a publication is: the steps before are done, this one is `told`."""
+    """Draw how far a publication is: earlier steps are done, this one is `told`."""
     made = []
     for i, name in enumerate(STEPS):
         now = i == at
@@ -70,7 +70,7 @@ def steps(at: int, told: str = "", *, turning: bool = False, failed: bool = Fals
 
 
 def changes(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> Markup:
-    """Features by kind; with the values of the sampled rows, once they are known."""
+    """Draw features by kind, with the values of the sampled rows once they are known."""
     diff = proposal.difference
     kinds = (
         ("added", diff.added),
@@ -251,7 +251,7 @@ def _fold(
 
 
 def _share(name: str, found: Mapping[str, Revaluation] | None) -> Any:
-    """How many of the compared rows change, with a bar."""
+    """Draw how many of the compared rows change, with a bar."""
     if found is None:
         return tag("span", "…", class_="muted")
     r = found.get(name)
@@ -285,7 +285,7 @@ def _nulls(name: str, found: Mapping[str, Revaluation] | None) -> str:
 
 
 def checks(names: Sequence[str], found: Sequence[Finding | None], running: int | None) -> Markup:
-    """Each check: waits, runs, or what it found; one that failed stands open."""
+    """Draw each check: it waits, runs, or shows its finding; one that failed stands open."""
     done = [f for f in found if f is not None]
     told = counted(done) if len(done) == len(names) else f"{len(done)} of {len(names)}"
     lines = [
@@ -336,7 +336,7 @@ def _line(name: str, found: Finding | None, *, turning: bool) -> Markup:
 
 
 def cost(before: Cost, after: Cost | None) -> Markup:
-    """The estimate beside the actual, and by how much it was off."""
+    """Draw the estimate beside the actual cost, and by how much it was off."""
     rows = [
         (
             "rows uploaded",
@@ -385,7 +385,7 @@ def cost(before: Cost, after: Cost | None) -> Markup:
 
 
 def bar(verdict: str, stays: Markup, buttons: Sequence[Markup], error: str = "") -> Markup:
-    """What would be written and what stays, the buttons, and in place what went wrong."""
+    """Draw what would be written and what stays, the buttons, and what went wrong."""
     said = tag(
         "div",
         tag("p", tag("b", verdict), " ", tag("span", stays, class_="muted")),
@@ -399,14 +399,14 @@ def bar(verdict: str, stays: Markup, buttons: Sequence[Markup], error: str = "")
 
 
 def primary(said: str, send: str | None, **more: Any) -> Markup:
-    """The one button that does it; without a request it is off, and its label says why."""
+    """Draw the one primary button; without a request it is off, and its label says why."""
     return button(
         said, send or "publish", class_="primary", focus="go", disabled=None if send else "", **more
     )
 
 
 def hints(call: str) -> Markup:
-    """Which keys do what, and the same without a page."""
+    """Draw which keys do what, and the call that does it without a page."""
 
     def key(name: str) -> Markup:
         return tag("kbd", name)

@@ -46,7 +46,7 @@ PARTS = ("steps", "changes", "checks", "cost", "confirm", "receipt")
 
 
 class Publishing:
-    """A proposal that is checked, confirmed once, and told of.
+    """A proposal's live page: its checks, its one confirmation, its receipt.
 
     Checks and the upload run in workers, on a connection of their own.
     """
@@ -82,7 +82,7 @@ class Publishing:
     # --- the page
 
     def page(self) -> Markup:
-        """The first view; the checks begin when it is there."""
+        """Return the first view; the checks begin when it is displayed."""
         proposal = self.proposal
         head = proposal_view.head(
             f"Publish {proposal.plan.name}", proposal.plan, proposal_view.against(proposal)
@@ -193,7 +193,7 @@ class Publishing:
         )
 
     def _letting_go(self) -> tuple[Markup, ...]:
-        """A second button, where more would go than may unasked.
+        """Draw a second button, where the upload would remove more than may go by default.
 
         It says what, and lets no more of it go than that.
         """
@@ -211,7 +211,7 @@ class Publishing:
         )
 
     def close(self) -> None:
-        """Close the connection that was made for it."""
+        """Close the connection that was opened for the page."""
         self.engine.leave()
 
     def _receipt(self) -> Markup:
@@ -220,7 +220,7 @@ class Publishing:
     # --- requests
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
-        """The parts that a request changes."""
+        """Return the parts that a request changes."""
         if request.kind == "halt":
             return self._halt()
         return (
@@ -230,7 +230,7 @@ class Publishing:
         )
 
     def stop(self, slot: str) -> None:
-        """Cancel the checks that another view's take the place of.
+        """Cancel checks, where those of another view replace them.
 
         An upload is not undone because its button was pressed twice.
         """
@@ -242,7 +242,7 @@ class Publishing:
         return Reply(self._drawn(*PARTS), say, focus)
 
     def _turned(self, to: str, *of: str) -> bool:
-        """From one of these states to another, or not."""
+        """Move from one of these states to another; return whether that was done."""
         with self._lock:
             if self.state not in of:
                 return False
@@ -257,7 +257,7 @@ class Publishing:
         return Reply(say="cancelling" if self.state in (CHECKING, PUBLISHING) else "nothing runs")
 
     def _check(self, push: Callable[[Reply], None], *, again: bool) -> Reply:
-        """Run the checks, each ticked off; a view that comes later is shown what is known."""
+        """Run the checks, each shown as it ends; a view that comes later is shown what is known."""
         if not self._turned(CHECKING, *((NEW, STOPPED, FAILED, READY) if again else (NEW,))):
             return self._all()
         self._halted.clear()
@@ -306,9 +306,9 @@ class Publishing:
         return self._all(f"checks done: {counted(result)}")
 
     def _publish(self, push: Callable[[Reply], None], *, deletes: bool) -> Reply:
-        """Publish once; whoever presses again is shown the receipt.
+        """Publish once; pressing again shows the receipt.
 
-        `deletes` lets go what was said to go, and nothing where nothing was.
+        `deletes` lets go what the page said would go, and nothing where it said nothing.
         """
         if self.state == DONE:
             return self._all(focus=FIRST_COPY)
@@ -383,7 +383,7 @@ class Publishing:
             self.told(self.done)
 
     def _elsewhere(self) -> Proposal:
-        """The proposal with its history read on a connection of this worker's own."""
+        """Return the proposal with its history read on this worker's own connection."""
         from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it shows this page
 
         proposal = self.proposal
@@ -398,7 +398,7 @@ class Publishing:
 
 
 def _told(error: Exception) -> str:
-    """An error's sentence."""
+    """Return an error's sentence."""
     return (str(error) or type(error).__name__).partition("\n")[0]
 
 
@@ -408,7 +408,7 @@ FIRST_COPY = '[data-part="receipt"] [data-copy]'
 def shown(
     proposal: Proposal, told: Callable[[Publication], None] | None = None
 ) -> tuple[Publishing, str]:
-    """What answers the page of a proposal, and the page that it starts with.
+    """Return the object that answers a proposal's page, and the page that it starts with.
 
     `told` is called once it is published.
     """

@@ -44,37 +44,34 @@ Values = list[dict[str, Any]]
 
 @frozen
 class Asked(EventRows):
-    """The events of a spine's keys alone, so that a sample of much data stays small.
-
-    No other event is there at all.
-    """
+    """The events of a spine's keys alone, so that a sample of much data stays small."""
 
     spine: ir.Table
 
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
-        """The events of the keys."""
+        """Return the events of the keys."""
         events = super().placed(inputs, each, bucket)
         asked = self.spine.rename(**{f"_fw_asked_{c}": c for c in self.spine.columns})
         return events.semi_join(asked, self.met(events, asked))
 
     def met(self, events: ir.Table, asked: ir.Table) -> list[ir.BooleanValue]:
-        """Which events are there for a row of the spine."""
+        """Return which events exist for a row of the spine."""
         return [events[c] == asked[f"_fw_asked_{c}"] for c in self.spine.columns if c != AT]
 
 
 @frozen
 class Before(Asked):
-    """Of these, those before the instant, of which each key has one here."""
+    """The events before the instant of their key, of which each key has one."""
 
     def met(self, events: ir.Table, asked: ir.Table) -> list[ir.BooleanValue]:
-        """Those at or after the instant are taken away."""
+        """Return which events exist: none at or after the instant."""
         return [*super().met(events, asked), events[EVENT] < asked[f"_fw_asked_{AT}"]]
 
 
 class Trial:
-    """A definition on an engine, tried at a sample of its left rows.
+    """A definition on an engine, computed for a sample of its left rows.
 
-    Of a group-by alone, at its own events' keys and times.
+    Of a group-by alone, the left is its own events' keys and times.
     """
 
     def __init__(self, definition: GroupBy | Join, con: BaseBackend, end: int) -> None:
@@ -118,21 +115,21 @@ class Trial:
         )
 
     def at(self, row: dict[str, Any]) -> Any:
-        """The time of a row in microseconds since 1970."""
+        """Return the time of a row in microseconds since 1970."""
         return microseconds(row[self.join.left.time])
 
     @property
     def fast(self) -> str:
-        """The plan that a backfill of much data goes by."""
+        """The plan that a backfill of much data takes."""
         return "kernel" if "kernel" in self.engine.plans else PAIRS
 
     @cached_property
     def values(self) -> Values:
-        """Each sampled row's features, by the engine's choice of plan."""
+        """The features of each sampled row, by the engine's choice of plan."""
         return self.computed(self.join, self.left, Chooser(self.engine))
 
     def computed(self, join: Join, left: ir.Table, planner: Planner) -> Values:
-        """The features of some numbered left rows, by their numbers."""
+        """Return the features of some numbered left rows, by their numbers."""
         table = training_set(join, self.engine, left, planner).select(
             ROW, *(f.name for f in join.outputs)
         )
@@ -148,7 +145,7 @@ class Trial:
     def exact(self) -> Join | None:
         """The join without parts that have a sketch, which only one plan makes.
 
-        None where all have.
+        `None` where all parts have one.
         """
         parts = [p for p in self.join.parts if estimate_in(p.group_by) is None]
         if len(parts) == len(self.join.parts):
@@ -158,7 +155,7 @@ class Trial:
     def differing(
         self, join: Join, one: Values, other: Values, left: ir.Table | None = None
     ) -> list[tuple[int, str]]:
-        """(row, feature) where two sets of values are not the same number (rule 11)."""
+        """Return (row, feature) where two sets of values are not the same number (rule 11)."""
         suspects = [
             (a, b, f)
             for a, b in zip(one, other, strict=True)
@@ -207,7 +204,7 @@ class Trial:
         return self.engine.keep(self.left.filter(self.left[ROW].isin(chosen)))
 
     def later(self) -> int:
-        """How many of these rows have an event at or after their instant."""
+        """The number of these rows that have an event at or after their instant."""
         found: set[int] = set()
         for part in self.timed:
             events = EventRows(part.group_by, self.engine).placed(Inputs(), None, None)
@@ -229,7 +226,7 @@ class Trial:
     def swept(
         self, spine: ir.Table, source: Any, name: str
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
-        """A planner by the engine's own plan, over the events of the keys that are asked for."""
+        """Plan by the engine's own plan, over the events of the requested keys."""
         return self._over(
             Asked,
             spine,
@@ -241,7 +238,7 @@ class Trial:
     def cut(
         self, spine: ir.Table, source: Any, name: str
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
-        """A planner by pairs, but for sketches, for which later events are not there."""
+        """Plan by pairs, but for sketches, without later events."""
         return self._over(Before, spine, source, name, Evaluation)
 
     def _over(
@@ -263,9 +260,9 @@ class Trial:
 
 
 def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str, float]]) -> float:
-    """What the error of a value is relative to.
+    """Return what the error of a value is relative to.
 
-    Of a derivation, the largest of the numbers that it is made of.
+    Of a derivation, it is the largest of the numbers that it uses.
     """
     derived = next((f for f in join.derivations if f.name == name), None)
     if derived is None:
@@ -275,7 +272,7 @@ def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str
 
 
 def _joined(group_by: GroupBy, engine: Engine, end: int) -> Join:
-    """A group-by as a join of its own keys, at its events' times or, of an entity, at the end."""
+    """Return a group-by as a join of its own keys, at its events' times or an entity's end."""
     table = rebound(group_by.source.table, engine).to_expr()
     known = table.filter([table[k].notnull() for k in group_by.keys])
     if isinstance(group_by.source, EventSource):
@@ -293,7 +290,7 @@ def _joined(group_by: GroupBy, engine: Engine, end: int) -> Join:
 
 
 def worst(found: Sequence[tuple[int, str]]) -> str:
-    """Which features differ, most often first."""
+    """Return which features differ, most often first, in words."""
     counts: dict[str, int] = {}
     for _, name in found:
         counts[name] = counts.get(name, 0) + 1

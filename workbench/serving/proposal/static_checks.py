@@ -52,7 +52,7 @@ def name(proposal: Proposal) -> Finding:
 
 
 def operations(proposal: Proposal) -> Finding:
-    """Every scalar operation is one that is proven on the three engines."""
+    """Check that every scalar operation is one that is proven on the three engines."""
     if doubts := unproven(proposal.definition):
         return Finding("operations", FAIL, said(proposal.plan.name, doubts))
     return Finding(
@@ -61,7 +61,7 @@ def operations(proposal: Proposal) -> Finding:
 
 
 def keys(proposal: Proposal) -> Finding:
-    """Keys are there, and of the types that the version before it has."""
+    """Check that keys are present, and of the types that the version before has."""
     told = [
         f"{p.keyless:,} rows of {p.group_by} have a null key and belong to nobody"
         for p in proposal.profiles
@@ -79,9 +79,9 @@ def keys(proposal: Proposal) -> Finding:
 
 
 def checks(proposal: Proposal, engine: Engine) -> Finding:
-    """What the author declared of the sources holds.
+    """Check what the author declared of the sources.
 
-    What was declared of features is asked by the upload itself.
+    What was declared of features is checked by the upload itself.
     """
     later = sum(len(g.checks) for g in proposal.group_bys)
     found = [
@@ -111,7 +111,7 @@ def checks(proposal: Proposal, engine: Engine) -> Finding:
 
 
 def history(proposal: Proposal) -> Finding:
-    """The longest window of each group-by reaches back no further than its first event."""
+    """Check that each group-by's longest window reaches back no further than its first event."""
     short, timed = [], False
     for profile in proposal.profiles:
         longest = max(
@@ -143,7 +143,7 @@ def history(proposal: Proposal) -> Finding:
 
 
 def topics(proposal: Proposal) -> Finding:
-    """The topics are there, as far as a broker is known."""
+    """Check that the topics exist, as far as a broker is known."""
     named = sorted({g.topic.name for g in proposal.plan.group_bys if g.topic is not None})
     if not named:
         return Finding("topics", SKIPPED, "No topic: values change by uploads alone")
@@ -186,9 +186,9 @@ def topics(proposal: Proposal) -> Finding:
 
 
 def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int) -> Finding:
-    """Features that are defined as before have the values that are served.
+    """Check that features that are defined as before have the values that are served.
 
-    Of the others it is counted how many change.
+    Of the others, those that change are counted.
     """
     older = proposal.older
     if older is None:

@@ -29,7 +29,7 @@ TAKEN = (
 
 @frozen
 class Cost:
-    """Rows that are read, bytes in the store with its indexes, seconds; null where not known."""
+    """The rows that are read, bytes in the store with indexes, and seconds; `None` if unknown."""
 
     rows: int
     bytes: int
@@ -56,7 +56,7 @@ def estimated(proposal: Proposal) -> Cost:
 
 
 def actual(publication: Publication, store: Store, before: int) -> Cost:
-    """What was read and is there now, beyond the bytes that were there before."""
+    """Return what was read and is stored now, beyond the bytes that were stored before."""
     return Cost(
         sum(u.staged for u in publication.uploads),
         taken(store, publication.plan.group_bys) - before,
@@ -65,7 +65,7 @@ def actual(publication: Publication, store: Store, before: int) -> Cost:
 
 
 def taken(store: Store, plans: Sequence[GroupByPlan]) -> int:
-    """Bytes of the tables of group-bys, with their indexes; 0 where there are none yet."""
+    """Return the bytes of group-bys' tables with their indexes; 0 where there are none yet."""
     with store.connection() as con:
         return sum(
             int(row[0])
@@ -75,7 +75,7 @@ def taken(store: Store, plans: Sequence[GroupByPlan]) -> int:
 
 
 def _rate(store: Store) -> float | None:
-    """Rows a second of the last uploads; none where nothing was ever uploaded."""
+    """Return the rows a second of the last uploads; `None` where nothing was ever uploaded."""
     if not store.has_catalog():
         return None
     with store.catalog() as con:
@@ -90,7 +90,7 @@ def _rate(store: Store) -> float | None:
 
 
 def size(n: int) -> str:
-    """Bytes for a reader.
+    """Format bytes for a reader.
 
     >>> size(148_000), size(2_000_000), size(12)
     ('148 kB', '2.0 MB', '12 B')
@@ -101,7 +101,7 @@ def size(n: int) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """Seconds for a reader.
+    """Format seconds for a reader.
 
     >>> span(None), span(0.01), span(1.52)
     ('–', 'under 0.1 s', '1.5 s')
@@ -112,7 +112,7 @@ def span(seconds: float | None) -> str:
 
 
 def off(estimate: float | None, found: float, least: float = 0) -> str:
-    """By how much the actual is off, in percent of the estimate.
+    """Return by how much the actual is off, in percent of the estimate.
 
     Not said where both are less than `least`.
 

@@ -43,7 +43,7 @@ class Revaluation:
 def served(
     trial: Trial, older: Plan, store: Store, stopped: Callable[[], None]
 ) -> dict[int, dict[str, Any]]:
-    """What the older version answers for the sampled rows at their times, by row.
+    """Return what the older version answers for the sampled rows at their times, by row.
 
     Those that it has no history or key for are left out.
 
@@ -77,7 +77,7 @@ def served(
 def revalued(
     trial: Trial, plan: Plan, older: Plan | None, answers: dict[int, dict[str, Any]]
 ) -> list[Revaluation]:
-    """Each feature of the new plan, in its order."""
+    """Return the changes of each feature of the new plan, in its order."""
     before = {} if older is None else successors(older, plan)
     joined = {mine: theirs for theirs, mine in trial.names.items()}
     values = trial.values
