@@ -94,8 +94,8 @@ class Aggregation:
     ----------
     reduction
         Any scalar Ibis expression over reductions of the source (semantics rule 9). One reduction
-        of one plain column
-        is named by itself, `{input}_{op}`; anything else takes `.name("web_spend")`.
+        of one plain column is named by itself, `{input}_{op}`; anything else takes
+        `.name("web_spend")`.
     windows
         `days(3, 14)`, `hours(6)`, a `timedelta`, or several of them.
     by
@@ -400,9 +400,8 @@ class GroupBy(Meaningful):
         it (rule 4).
     checks
         What must be true of a key's features, `[_.price_sum_7d >= 0]`: boolean expressions, or
-        `DataCheck`s. They are asked of
-        the stored keys at each upload, which they refuse where they do not hold. Those of the rows
-        belong to the source.
+        `DataCheck`s. They are asked of the stored keys at each upload, which they refuse where they
+        do not hold. Those of the rows belong to the source.
     description, owner, tags
         For people; they and checks change no value and take no part in equality.
 

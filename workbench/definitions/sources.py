@@ -90,8 +90,7 @@ class EventSource(Meaningful):
         1).
     topic
         The Kafka topic on which the same events arrive live: its name, or a `Topic` that says what
-        its messages are; none for
-        events that only the table has.
+        its messages are; none for events that only the table has.
     order
         Columns that tell events of one time apart, such as an offset; nulls come first (semantics
         rule 10).
@@ -100,16 +99,13 @@ class EventSource(Meaningful):
         21).
     checks
         What must be true of the rows, `[_.price >= 0, unique("purchase_id")]`: boolean expressions,
-        or `DataCheck`s. They are
-        asked at each upload, which they refuse where they do not hold, and of a join's left by
-        `backfill`; they change no value.
+        or `DataCheck`s. They are asked at each upload, which they refuse where they do not hold,
+        and of a join's left by `backfill`; they change no value.
     partition
         The stored column that says which day's partition a row lies in: a date, a text as
-        `2024-01-31` or `20240131`, or a number
-        as `20240131`. A backfill then skips partitions that no window can see (semantics rule 5);
-        it first counts rows whose
-        time is further from their partition's day, UTC, than `slack`, and refuses where there are
-        any.
+        `2024-01-31` or `20240131`, or a number as `20240131`. A backfill then skips partitions that
+        no window can see (semantics rule 5); it first counts rows whose time is further from their
+        partition's day, UTC, than `slack`, and refuses where there are any.
     slack
         How far before or after its partition's day a row's time may lie, such as `days(1)`; by
         default not at all.
@@ -165,9 +161,8 @@ class EntitySource(Meaningful):
         An Ibis table, one row a key and snapshot.
     snapshot
         The date (or ISO date text) column that says which day's end a row tells of. The value at
-        `t` comes from the
-        latest snapshot whose day ended at or before `t` (semantics rule 6). `None`, written out, is
-        a table without time.
+        `t` comes from the latest snapshot whose day ended at or before `t` (semantics rule 6).
+        `None`, written out, is a table without time.
     checks
         What must be true of the rows of the newest snapshot; see `EventSource`.
     """

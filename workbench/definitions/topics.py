@@ -71,47 +71,36 @@ class Topic:
         `"json"`, `"csv"` or `"avro"`.
     fields
         CSV alone: the names of a line's values, in order; they may be more than the table's
-        columns. An empty value is
-        null, a quoted empty one the empty text.
+        columns. An empty value is null, a quoted empty one the empty text.
     schema
         Avro alone: the record that is read, as a dict or JSON text. Messages written by another one
-        are read by it:
-        fields by name, with its defaults.
+        are read by it: fields by name, with its defaults.
     time
         What timestamps are: `"ms"`, `"us"` or `"s"` since 1970 as whole numbers, or `"iso"` texts;
-        without a zone they are
-        UTC. Avro's own timestamps have their unit.
+        without a zone they are UTC. Avro's own timestamps have their unit.
     registry
         Avro alone: each message begins with a zero byte and four bytes of the id under which a
-        schema registry has the schema
-        that it was written by. The registry's address comes from the environment,
-        `WORKBENCH_SCHEMA_REGISTRY`.
+        schema registry has the schema that it was written by. The registry's address comes from the
+        environment, `WORKBENCH_SCHEMA_REGISTRY`.
     envelope
         JSON alone: `"debezium"`, where a message is a change with the row before and after it, with
-        its schema beside it
-        or without. A row that was made or read by a snapshot is an event; one that was changed is
-        one where the source has
-        an `id`, by which the next upload brings what changed, and else a dead letter; one that was
-        deleted takes nothing
-        away, since facts stay, and is counted. A row that was taken out of its envelope says so by
-        `__op` or `__deleted`.
+        its schema beside it or without. A row that was made or read by a snapshot is an event; one
+        that was changed is one where the source has an `id`, by which the next upload brings what
+        changed, and else a dead letter; one that was deleted takes nothing away, since facts stay,
+        and is counted. A row that was taken out of its envelope says so by `__op` or `__deleted`.
         Decimals in base64, days, and times in other units are read as the schema beside a message
-        says; where there is
-        none, as the column's type says, times in the topic's unit, and a text that may be a
-        decimal's digits or its bytes
-        is a dead letter.
+        says; where there is none, as the column's type says, times in the topic's unit, and a text
+        that may be a decimal's digits or its bytes is a dead letter.
     key
         Columns that come from the message's key: their names, or `{"user_id": "id"}` with those
-        that they have there. A key
-        is a JSON object, with its schema or without, or the plain text or number of one column;
-        with a registry, Avro too.
+        that they have there. A key is a JSON object, with its schema or without, or the plain text
+        or number of one column; with a registry, Avro too.
     headers
         Columns that come from the message's headers, `{"region": "x-region"}`: plain texts and
         numbers.
     names
         JSON alone: `"insensitive"` matches names whatever their case; `{"user_id": "user.id"}` says
-        under which names
-        columns stand, of nested objects with dots between.
+        under which names columns stand, of nested objects with dots between.
     """
 
     name: str

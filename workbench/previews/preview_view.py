@@ -165,12 +165,11 @@ def preview(
     ----------
     what
         A join; a group-by, which is shown for a sample of 200 keys, each with its whole history; or
-        reductions that
-        have no name yet, such as `trailing(days(7), price.max())`, as they are being typed.
+        reductions that have no name yet, such as `trailing(days(7), price.max())`, as they are
+        being typed.
     row
         The left row whose value is explained, counted from 1 in order of time; it also turns to its
-        page. By default the
-        page's first row with events in a window.
+        page. By default the page's first row with events in a window.
     feature
         The column that is explained; by default the first with a window that has a value in that
         row.

@@ -97,41 +97,31 @@ def backfill(
     ----------
     join
         What to compute; or several joins, whose tables come as a list: a left that several have is
-        evaluated once, and
-        so is a part that asks for the same group-by with the same keys and times of such a left.
+        evaluated once, and so is a part that asks for the same group-by with the same keys and
+        times of such a left.
     start, end
         Dates or ISO dates; with `into`, only days in this range are filled.
     into
         What to fill, by days of the left's time: a table, by name; or a folder of Parquet files,
-        `day=2023-11-30/...`, by
-        a `Path` or a text with a slash. On Spark a name may be `catalog.schema.table`, and a
-        catalog of Delta or Iceberg has a
-        table of its own. Days already there for this definition are kept, the rest is computed
-        `step`
-        days at a time, and each step is there whole or not at all: one transaction on DuckDB and
-        Postgres; files that
+        `day=2023-11-30/...`, by a `Path` or a text with a slash. On Spark a name may be
+        `catalog.schema.table`, and a catalog of Delta or Iceberg has a table of its own. Days
+        already there for this definition are kept, the rest is computed `step` days at a time, and
+        each step is there whole or not at all: one transaction on DuckDB and Postgres; files that
         the folder's `_manifest.json` lists, and on Spark a view of them, or one commit of a lake's
-        table. A definition that changed rebuilds every day
-        that is there, beside it, and takes its place at the end. Days whose left or sources gained
-        rows or changed (a
-        checksum of what they use is kept) are computed again; days whose sources lost rows are
-        kept, since sources forget
+        table. A definition that changed rebuilds every day that is there, beside it, and takes its
+        place at the end. Days whose left or sources gained rows or changed (a checksum of what they
+        use is kept) are computed again; days whose sources lost rows are kept, since sources forget
         old rows. A left row stands once: what the left no longer has at its time, since it moved or
-        was deleted, is taken
-        out, whole days too; of a day whose sources lost rows, only what stands at another time now,
-        and what the left
-        gained there is computed from what the sources have. A left may forget as well: rows before
-        its earliest one are kept, unless they stand at another
-        time now, the same in all other columns. Where no columns tell rows apart (keys and times
-        alone), they count as
-        moved if all that is missing came at other times among the days that were filled. Days
-        outside [start, end) that
-        lose rows are named, not touched. What was done and why is said by a warning each;
-        `manifest` says what is there.
+        was deleted, is taken out, whole days too; of a day whose sources lost rows, only what
+        stands at another time now, and what the left gained there is computed from what the sources
+        have. A left may forget as well: rows before its earliest one are kept, unless they stand at
+        another time now, the same in all other columns. Where no columns tell rows apart (keys and
+        times alone), they count as moved if all that is missing came at other times among the days
+        that were filled. Days outside [start, end) that lose rows are named, not touched. What was
+        done and why is said by a warning each; `manifest` says what is there.
     on
         An Ibis connection that has the same tables. Files are written by it: by Spark's executors,
-        by DuckDB's own
-        writer, from Postgres by Arrow batches in bounded memory.
+        by DuckDB's own writer, from Postgres by Arrow batches in bounded memory.
     step
         How many days a step reaches over; days without rows, and days that need no work, cost
         nothing.
@@ -140,10 +130,9 @@ def backfill(
         without left rows go.
     plan
         How event group-bys are computed: "pairs" (a range join of left rows and events), "kernel"
-        (rows in order, each
-        event in and out of a window once; DuckDB, Spark, Postgres) or "running" (running totals, on
-        Postgres). By default
-        what `explain` says: pairs while they are few, else the engine's own.
+        (rows in order, each event in and out of a window once; DuckDB, Spark, Postgres) or
+        "running" (running totals, on Postgres). By default what `explain` says: pairs while they
+        are few, else the engine's own.
 
     Returns an Ibis table over the finished result: `into`, or a temporary one that lives as long as
     the connection. Over a folder written from Postgres, which reads no files, it is a table of an
