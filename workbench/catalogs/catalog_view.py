@@ -49,9 +49,8 @@ class Catalog(Mapping[str, Entry]):
     total: int = field(default=0)
     store: Store | None = field(default=None)
     definitions: tuple[Any, ...] = field(default=(), repr=False)
-    cells: dict[str, Any] = field(
-        factory=dict, repr=False, eq=False
-    )  # what the notebook's cells name
+    # the values that the notebook's cells name
+    cells: dict[str, Any] = field(factory=dict, repr=False, eq=False)
     on: BaseBackend | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Entry:

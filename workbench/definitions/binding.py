@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-MISSING = re.compile(
-    r"""Column ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") is not found"""
-)  # as Ibis says of table["name"]
+# how Ibis words the error of table["name"]
+MISSING = re.compile(r"""Column ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") is not found""")
 READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
 WIDEST = 38  # digits of a decimal on every engine
 SINGLE = 4  # bytes of an integer that every double holds

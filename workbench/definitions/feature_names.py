@@ -18,9 +18,8 @@ BESIDE = 10  # characters of a definition's hash in the name of a table that is 
 # Controls, formats (bidi overrides, zero widths), halves of characters, unassigned ones, ends of
 # lines.
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-FILLERS = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0"
-)  # letters and marks that show nothing
+# letters and marks that show nothing
+FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")
 MARKUP = frozenset("<>")
 INNER = "_fw_"  # how the names of the plan's own columns start
 

@@ -358,16 +358,9 @@ def check(op: ops.Reduction) -> None:
     _check_types(op)
 
 
-PLACED = (
-    ops.Count,
-    ops.First,
-    ops.Last,
-    FirstK,
-    LastK,
-    ops.ArrayCollect,
-    ops.ArgMin,
-    ops.ArgMax,
-)  # give a value as it is
+# reductions that give a value of the column, unchanged
+PLACED = (ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect, ops.ArgMin, ops.ArgMax)
+# reductions that authors write with more than the operation's name
 AUTHORED = {
     ops.CountDistinct: "nunique",
     ops.ArrayCollect: "collect",
@@ -375,7 +368,7 @@ AUTHORED = {
     LastK: "last_k",
     TopK: "top_k",
     BottomK: "bottom_k",
-}  # where authors write more than the operation's name
+}
 
 
 def _check_types(op: ops.Reduction) -> None:

@@ -120,9 +120,8 @@ class EventSource(Meaningful):
     partition: str | None = field(default=None, repr=False, metadata=IDLE)
     slack: timedelta | None = field(default=None, repr=False, metadata=IDLE)
     connection: BaseBackend | None = field(default=None, repr=False, metadata=IDLE)
-    origin: ops.Relation | None = field(
-        default=None, repr=False, metadata=IDLE
-    )  # keeps a temporary table alive
+    # a reference that keeps a temporary table alive
+    origin: ops.Relation | None = field(default=None, repr=False, metadata=IDLE)
 
     def __init__(
         self,

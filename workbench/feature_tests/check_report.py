@@ -42,9 +42,8 @@ class Mismatch:
     case: int
     feature: str
     expected: Any
-    given: tuple[
-        tuple[str, Any, bool], ...
-    ]  # of each path its name, its value, and whether it is the one expected
+    # for each path its name, its value, and whether that is the expected one
+    given: tuple[tuple[str, Any, bool], ...]
 
 
 @frozen(repr=False)
@@ -137,9 +136,8 @@ class Checked:
         con = ibis.duckdb.connect()
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # of what the data lack: here that is said on purpose
+                # warnings of data that lack something: a test's data lack it on purpose
+                warnings.simplefilter("ignore")
                 found = _moment(self.example, con, m)
         except Exception:  # noqa: BLE001 a value that is wrong is to be told, drawn or not
             return None
@@ -199,9 +197,8 @@ def _moment(example: Example, con: BaseBackend, m: Mismatch) -> Moment:
         engine_of(con),
         next((t.name for t in example.group_by.source.table.find(ops.UnboundTable)), "events"),
     )
-    join, _tables = joined(
-        example, engine, con.create_table(name, example.events)
-    )  # under its name, which the drawing bears
+    # the table has the source's name, which the drawing shows
+    join, _tables = joined(example, engine, con.create_table(name, example.events))
     seen = page(Nearby(join, engine), 1, len(example.cases))
     return moment(
         seen,
@@ -304,11 +301,12 @@ def _scaled(example: Example, engine: Engine) -> list[dict[str, float]]:
         return [{} for _ in example.cases]
     scaling, named = asked
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
+        # warnings of data that lack something: a test's data lack it on purpose
+        warnings.simplefilter("ignore")
         rows = sorted(
             engine.fetch(computed(scaling, Chooser(engine, PAIRS), None, None)).to_pylist(),
             key=lambda r: r[NUMBER],
         )
-    del tables  # they were to live until now
+    del tables  # temporary tables that had to live until here
     head = f"{example.group_by.name}_"
     return [{f.removeprefix(head): r[s] or 0.0 for f, s in named.items()} for r in rows]

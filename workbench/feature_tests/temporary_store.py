@@ -118,10 +118,11 @@ def _dropped(process: int, url: str, name: str) -> None:
     if os.getpid() != process or process not in OPEN:
         return
     OPEN.pop(process).close()
+    # the server may have stopped; the next one drops the database
     with (
         suppress(psycopg.Error),
         psycopg.connect(url, autocommit=True) as con,
-    ):  # the server may be gone, and the next one drops it
+    ):
         con.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
@@ -220,9 +221,8 @@ def _uploaded(mine: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> N
     """Upload events as the uploader does."""
     con = ibis.duckdb.connect()
     con.create_table(ROWS, events)
-    history = of_definition(
-        replace(plan.group_bys[0], checks=()), group_by, con
-    )  # a timeline of bad data is a test as well
+    # declared checks are left out, since a test may have bad data on purpose
+    history = of_definition(replace(plan.group_bys[0], checks=()), group_by, con)
     with mine.connection() as connection:
         uploads.uploads(connection, [history.incoming(END)], END)
 

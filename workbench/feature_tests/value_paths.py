@@ -150,11 +150,12 @@ def _adds_up(group_by: GroupBy) -> bool:
 def _trained(example: Example, *, engine: Engine, plan: str | None) -> Rows:
     join, tables = joined(example, engine)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what the data lack: here that is said on purpose
+        # warnings of data that lack something: a test's data lack it on purpose
+        warnings.simplefilter("ignore")
         rows = fetched(
             engine, computed(join, Chooser(engine, plan), None, None), join.schema
         ).to_pylist(maps_as_pydicts="strict")
-    del tables  # they were to live until now
+    del tables  # temporary tables that had to live until here
     head = f"{example.group_by.name}_"
     return [
         {k.removeprefix(head): v for k, v in r.items() if k.startswith(head)}

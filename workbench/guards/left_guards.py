@@ -34,10 +34,8 @@ LABEL = re.compile(
     r"|default(ed)?|clicked|cancell?ed|responded)(_.*)?",
     re.IGNORECASE,
 )
-SAMPLE, LEAST = (
-    200,
-    20,
-)  # left rows whose features are held against a label, and the fewest that tell anything
+# left rows whose features are compared with a label, and the fewest that say anything
+SAMPLE, LEAST = 200, 20
 N = "_fw_n"  # not one of the left's own names
 NEARLY = 0.999  # a correlation
 

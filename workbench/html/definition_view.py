@@ -220,10 +220,8 @@ def text(definition: Any) -> str:
     return written(line.rstrip() for line in lines)
 
 
-CELL, LAST = (
-    64,
-    1_000,
-)  # characters of a column, which one long value would make all rows wide of, and of the last one
+# characters of a column, since one long value would widen all rows, and of the last column
+CELL, LAST = 64, 1_000
 
 
 def table(

@@ -18,9 +18,8 @@ CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
 WRITTEN = re.compile(r'class="([^"]*)"')
 BOXES = frozenset({"div", "header", "li", "summary"})
 INLINE = ("</span>", "</b>", "</code>", "</a>", "</small>")
-READ = frozenset(
-    {"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"}
-)  # by people; others are values
+# attributes that people read, or hear; others are values
+READ = frozenset({"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"})
 HOST = frozenset({"jp-OutputArea-child", "light", "dark"})  # of JupyterLab's page, and of marimo's
 
 
@@ -47,9 +46,8 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     '<b class="x">a &lt; b</b>'
     """
     if name == "pre":
-        attributes.setdefault(
-            "tabindex", "0"
-        )  # it scrolls, and who has no mouse scrolls it by keys
+        # a region that scrolls needs the focus, to be scrolled by keys
+        attributes.setdefault("tabindex", "0")
     written = "".join(f" {attribute(k, v)}" for k, v in attributes.items() if v is not None)
     held = _apart(children) if name in BOXES else join(children)
     return Markup(f"<{name}{written}>{held}</{name}>")

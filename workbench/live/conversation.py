@@ -137,9 +137,8 @@ class Conversation:
             if not self._current(request):
                 return
             if self._stops.get(request.slot, 0) != stops and not isinstance(error, RefusedError):
-                self._answer(
-                    request
-                )  # a cancel that was meant for the request before has met this one
+                # a cancel that was meant for the previous request has stopped this one: try again
+                self._answer(request)
                 return
             log.debug("a request failed", exc_info=error)
             self._reply(

@@ -79,10 +79,8 @@ def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
         return None
 
     shown = display({"text/plain": text}, raw=True, display_id=True)
-    turn, later = (
-        threading.Lock(),
-        [],
-    )  # what is known later may be known before the static page is drawn
+    # the later page may be ready before the static one is drawn
+    turn, later = threading.Lock(), []
 
     def put(text: str, static: str) -> None:
         with turn:

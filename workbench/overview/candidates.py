@@ -25,10 +25,8 @@ KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|n
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
 DAY_OR_TEXT = '.cast("timestamp")'
 EPOCH, FIRST_YEAR, DAY_US = date(1970, 1, 1), 1000, 86_400_000_000  # pages write no year before
-QUARTER_US, FARTHEST_US = (
-    900_000_000,
-    14 * 3_600_000_000,
-)  # of what zones are made, and the farthest
+# zones differ from UTC by whole quarters of an hour, and by this at most
+QUARTER_US, FARTHEST_US = 900_000_000, 14 * 3_600_000_000
 ROUNDED_US = 1_000_000  # a clock that is written twice may be rounded once
 REPEATS = 2.0  # rows a value from which a column's values repeat
 
@@ -144,10 +142,11 @@ def _plausible(column: ColumnFacts) -> bool:
 
     Such a time is a placeholder for 'never'.
     """
+    # whole numbers were checked as epochs; texts are not in the order of their times
     if column.kind in {
         "whole",
         "text",
-    }:  # the one was looked at, the other is not ordered as its times are
+    }:
         years = [
             int(t[:4])
             for t in (column.least, column.most)

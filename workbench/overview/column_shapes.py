@@ -57,9 +57,8 @@ def bin_counts(
         if not starts:
             continue
         value = measured(table[column.name], column.kind, engine)
-        if (
-            column.kind == "decimal"
-        ):  # doubles compare alike on every engine, also beside a scale that no literal has
+        # doubles compare alike on every engine, also beside a scale that no literal has
+        if column.kind == "decimal":
             value, starts = (
                 (value - ibis.literal(column.least, value.type())).cast("float64"),
                 [float(s - column.least) for s in starts],

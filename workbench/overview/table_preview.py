@@ -163,9 +163,8 @@ def _state_key(
     if day is None:
         return None
     once = next(c.distinct for c in columns if c.name == day.name) == 1
-    for key in [k for k in keys if once or not k.unique][
-        :MOST_STATE_KEYS
-    ]:  # who has one row in many days has no snapshots
+    # a key that has one row in many days has no snapshots
+    for key in [k for k in keys if once or not k.unique][:MOST_STATE_KEYS]:
         rows = looked.filter(looked[key.name].notnull(), looked[day.name].notnull())
         twice = (
             rows.group_by(key.name, day.name)
@@ -213,9 +212,8 @@ def relation_of(what: Any) -> Any:
         raise DefinitionError(message)
     try:
         found = ibis.memtable(what).op()
-        found.data.to_pyarrow(
-            found.schema
-        )  # so that what is of several types is refused here, not by an engine
+        # a column of several types is refused here, not by an engine
+        found.data.to_pyarrow(found.schema)
     except Exception as error:  # pandas, Arrow and Ibis each raise their own kinds
         if not hasattr(what, "iloc") and not hasattr(what, "column_names"):
             return relation(what, "preview")

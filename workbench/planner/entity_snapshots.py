@@ -42,11 +42,8 @@ if TYPE_CHECKING:
     from workbench.planner.time_bounds import Clock
 
 BEFORE = -(2**62)  # before all instants
-LOOKS = (
-    in_us(7 * DAY),
-    in_us(400 * DAY),
-    None,
-)  # how far back the snapshot in force is looked for, in turn
+# how far back the snapshot in force is searched for, in turn
+LOOKS = (in_us(7 * DAY), in_us(400 * DAY), None)
 
 
 @frozen

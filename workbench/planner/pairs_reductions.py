@@ -312,9 +312,8 @@ LOWER: dict[type[ops.Reduction], Any] = {
     ops.Variance: _spread("var"),
     ops.StandardDev: _spread("std"),
     ops.Covariance: _together("cov", None),
-    ops.Correlation: _together(
-        "corr", "pop"
-    ),  # the two are one number; Ibis compiles "sample" for Spark alone
+    # "pop" and "sample" give one number; Ibis compiles "sample" for Spark alone
+    ops.Correlation: _together("corr", "pop"),
     Skew: _moment,
     Kurtosis: _moment,
     ops.Median: _quantile,

@@ -478,8 +478,7 @@ class EventRows(Rows):
         source = self.group_by.events
         columns: dict[str, ir.Value] = {EVENT: micros(table[source.time])}
         for i, name in enumerate(source.order):
-            columns[f"_fw_order{i}a"] = (
-                table[name].notnull().ifelse(1, 0)
-            )  # Postgres casts no boolean to a small integer
+            # Postgres casts no boolean to a small integer
+            columns[f"_fw_order{i}a"] = table[name].notnull().ifelse(1, 0)
             columns[f"_fw_order{i}b"] = table[name]
         return columns

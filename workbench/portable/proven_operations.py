@@ -45,9 +45,8 @@ TRUNCATED = ("Y", "Q", "M", "W", "D", "h", "m", "s", "ms", "us")
 DIGITS = 15  # what a double holds
 FORMAT = re.compile(r"(%[YmdHMS]|[-/:_., ])+")  # letters are patterns of their own on Postgres
 SEPARATOR = re.compile(r"[^\\\[\](){}*+?.^$|]+")  # Spark takes a separator for a regular expression
-CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
-)  # Ibis's literals of these lose their backslash on Spark
+# characters whose Ibis literals lose their backslash on Spark
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def family(dtype: dt.DataType) -> str:

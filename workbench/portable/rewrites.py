@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 LARGEST = sys.float_info.max
-LEAST_EXPONENT, LARGEST_EXPONENT = (
-    -745.13,
-    709.78,
-)  # exp() of these is a double that is neither 0 nor infinite
+# exp() of values between these is a double that is neither 0 nor infinite
+LEAST_EXPONENT, LARGEST_EXPONENT = -745.13, 709.78
 EVERY_WHOLE = 2.0**52  # doubles from here on have no fraction
 HALF = 0.5
 MICROSECOND_SCALE = 6
@@ -184,9 +182,8 @@ def _fitting(value: Any, to: Any) -> ir.Value:
     """
     low, high = to.bounds.lower, to.bounds.upper
     if value.type().is_floating():
-        inside = ((value > low - 1.0) | (value == low)) & (
-            value < high + 1.0
-        )  # doubles: 2^63 - 1 is none of them
+        # 2^63 - 1 is no double, so the bounds are compared as doubles beside them
+        inside = ((value > low - 1.0) | (value == low)) & (value < high + 1.0)
     elif value.type().is_decimal():
         inside = (value > ibis.literal(Decimal(low - 1))) & (
             value < ibis.literal(Decimal(high + 1))
@@ -302,9 +299,8 @@ def _delta(node: ops.TimestampDelta) -> ir.Value | None:
     if unit in (None, UNITS["us"]):
         return None
     elapsed = node.left.to_expr().delta(node.right.to_expr(), unit="microsecond")
-    return _count_of(
-        elapsed - elapsed % unit, unit
-    )  # a remainder has the sign of its dividend on all three
+    # a remainder has the sign of its dividend on all three engines
+    return _count_of(elapsed - elapsed % unit, unit)
 
 
 def _part(node: Any) -> ir.Value | None:

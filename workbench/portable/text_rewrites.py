@@ -50,10 +50,8 @@ def _apart(method: str) -> tuple[str, str, str]:
     other engines give.
     """
     if method == "lower":
-        letters, become = (
-            "İ\u03a3",
-            "i\u03c3",
-        )  # a capital sigma is another letter at the end of a word
+        # a capital sigma is another letter at the end of a word
+        letters, become = "İ\u03a3", "i\u03c3"
     else:
         letters = become = "".join(c for c in map(chr, range(0xDF, CASED)) if len(c.upper()) > 1)
     return letters, "".join(chr(PRIVATE + i) for i in range(len(letters))), become

@@ -47,9 +47,8 @@ class Queries:
         self._compared: tuple[Page, Certificate] | None = None
         self._offending: dict[str, tuple[int, ...]] = {}
         self._guarding = threading.Lock()  # a view asks, and so does who sees that no view is there
-        self._behind: Engine = near.origin.apart(
-            tables(near.join)
-        )  # made here, since two threads may not use the other one
+        # opened here, since two threads may not share a connection
+        self._behind: Engine = near.origin.apart(tables(near.join))
         self.turn: AbstractContextManager[Any] = (
             threading.RLock() if self._behind is near.origin else nullcontext()
         )

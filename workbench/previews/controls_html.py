@@ -201,9 +201,8 @@ def as_of(moment: Moment, state: State) -> Markup:
 def slider(moment: Moment) -> Markup:
     """Draw a range input over the timeline's own axis."""
     first, last = moment.span
-    step = (
-        1_000_000 if last - first > 2 * HOUR_US else 1_000
-    )  # a second, or a millisecond where all is close
+    # a step of a second, or of a millisecond where the events are close
+    step = 1_000_000 if last - first > 2 * HOUR_US else 1_000
     first, last = first // step * step, last // step * step + step
     said = f"{preview_words.time(moment.at)} UTC"
     place = f"left:{LEFT / WIDTH:.4%};width:{(RIGHT - LEFT) / WIDTH:.4%}"

@@ -49,10 +49,8 @@ INSIDE = (COUNTS, FILTERED, EMPTY)
 BEFORE, WITHIN, AFTER = 6, 40, 4  # events shown before the window, in it, and from the instant on
 LEAKED = 1_000  # events at or after the instant that a leak is told with
 LOOKED = 64  # instants that the next change of value is looked for at
-MOST_CHANGES, SAMPLES = (
-    200,
-    96,
-)  # the value line has every change, or samples where more events than this are near
+# the value line has every change, or samples where more events than this are near
+MOST_CHANGES, SAMPLES = 200, 96
 STATUS = "_fw_status"
 BESIDE = 3  # columns of the source shown beside the input, of those that tell events apart
 CASE = "fw case"  # no name that a plan or an author uses
@@ -182,9 +180,8 @@ class Story:
             for name, dtype in types.items()
             if dtype.is_interval()
         }
-        told = (
-            told.mutate(*name_values(spans)) if spans else told
-        )  # drivers hand over lengths of time in types that Arrow does not turn into its own
+        # drivers return lengths of time in types that Arrow does not convert to its own
+        told = told.mutate(*name_values(spans)) if spans else told
         totals = {
             r[STATUS]: r["n"]
             for r in self.engine.fetch(told.group_by(STATUS).agg(n=told.count())).to_pylist()

@@ -126,9 +126,8 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
 def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
     """Return the row with its features as of another time."""
     schema, time = page.join.left.table.schema.to_pyarrow(), page.join.left.time
-    moment_ = pa.array([at], pa.timestamp("us")).cast(
-        schema.field(time).type, safe=False
-    )  # to the precision that the left has
+    # the time has the precision of the left's
+    moment_ = pa.array([at], pa.timestamp("us")).cast(schema.field(time).type, safe=False)
     columns = [moment_ if f.name == time else pa.array([row[f.name]], f.type) for f in schema]
     rows = pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
     kept = page.near.lefts(LEFT, rows, page.engine, keep=False)

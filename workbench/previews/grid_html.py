@@ -202,9 +202,8 @@ def _window_head(page: Page, name: str, feature: Feature, class_: str | None) ->
         class_="nb",
         title=f"{nulls:.0%} null on this page",
     )
-    said = (
-        feature.window.words if feature.window else tag("span", name, class_="sr")
-    )  # its name stands over it
+    # without a window the name is for screen readers, since eyes see it above
+    said = feature.window.words if feature.window else tag("span", name, class_="sr")
     return tag(
         "th", said, bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name
     )

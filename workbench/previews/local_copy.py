@@ -71,9 +71,8 @@ class Nearby:
         self._checked = _checked(engine.connected)
         self._density: float | None = None  # rows that were brought for a left row
         self.stops = 0  # how often what ran was cancelled
-        self._compiled: dict[
-            Any, tuple[str, ibis.Schema]
-        ] = {}  # of definitions that are tied to a connection
+        # SQL of definitions that are tied to a connection
+        self._compiled: dict[Any, tuple[str, ibis.Schema]] = {}
         self._identities: dict[int, Hashable | None] = {}
 
     @property
@@ -342,9 +341,8 @@ class Nearby:
         return found.cast(columns(schema))
 
     def _identity(self, of: GroupBy | Join) -> Hashable | None:
-        if (
-            id(of) not in self._identities
-        ):  # a part of the join, or the join, which live as long as this
+        # `of` is the join or a part of it, which live as long as this object, so its id is safe
+        if id(of) not in self._identities:
             self._identities[id(of)] = identity(of)
         return self._identities[id(of)]
 

@@ -53,9 +53,8 @@ def folded(page: Page, moment: Moment, name: str) -> Markup:
         "Lineage": drawn_lineage(page, moment, name),
         "Leak check": leak(moment, name),
     }
-    read = {
-        said: Markup(COPY.sub("", panel)) for said, panel in made.items()
-    }  # nobody answers a static page's buttons
+    # a static page has no buttons, since no kernel answers them
+    read = {said: Markup(COPY.sub("", panel)) for said, panel in made.items()}
     return join(
         tag("details", tag("summary", said), tag("div", panel, class_="panel"))
         for said, panel in read.items()

@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from workbench.previews.explained_value import Moment
     from workbench.previews.grid_page import Page
 
-HEADLINE, NAMED, UNFOLDED = (
-    80,
-    80,
-    20_000,
-)  # characters of a value at large, of a key's, and of a value that is unfolded
+# characters of the large value, of a key's value, and of an unfolded value
+HEADLINE, NAMED, UNFOLDED = 80, 80, 20_000
 DOTS = {"counts": "pt", "at or after t": "pt open"}
 
 

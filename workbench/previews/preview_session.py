@@ -47,9 +47,8 @@ class Explorer:
         told: Callable[[tuple[Finding, ...]], None] | None = None,
     ) -> None:
         self.queries, self.state, self._told_of = queries, state, told
-        self._drawing = (
-            threading.RLock()
-        )  # a second view may be drawn while the first one is answered
+        # a second view may be drawn while the first one is answered
+        self._drawing = threading.RLock()
 
     # --- the whole
 

@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
 
 KEPT = 512  # statements; some 20 kB each
-TIED = (
-    ops.InMemoryTable,
-    ops.SQLQueryResult,
-    ops.ScalarUDF,
-    ops.AggUDF,
-)  # what a connection must be told of before it runs them
+# nodes that a connection must register before it runs them
+TIED = (ops.InMemoryTable, ops.SQLQueryResult, ops.ScalarUDF, ops.AggUDF)
 STATEMENTS: OrderedDict[Hashable, tuple[str, ibis.Schema]] = OrderedDict()
 LOCK = threading.Lock()
 

@@ -170,9 +170,8 @@ def _stems(moment: Moment, scale: Axis) -> list[Markup]:
     for e in moment.events:
         x = scale.x(e.time)
         if e.status == "at or after t":
-            x = min(
-                max(x, scale.x(moment.at) + 11), RIGHT + 20
-            )  # at true scale it would hide under the line of t
+            # at true scale the mark would hide under the line of t
+            x = min(max(x, scale.x(moment.at) + 11), RIGHT + 20)
         high = TALLEST * (abs(float(e.value)) / most if _numeric(e.value) else 0.6) * 0.8 + 6
         marks.append(_stem(e, x, round(EVENTS_Y - high, 1), moment, labels))
     return marks

@@ -30,10 +30,8 @@ TABS = {
     "test": "Pin as test",
 }
 OPERATORS = tuple(COMPARED)
-EARLIEST, LATEST = (
-    -62_135_596_800_000_000,
-    253_402_300_799_999_999,
-)  # the times that Python's calendar has, in microseconds
+# the times of Python's calendar, in microseconds
+EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 
 # What the page may ask for: each request's parameters and their types.
 KINDS: Mapping[str, Mapping[str, type]] = {

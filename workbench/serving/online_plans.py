@@ -47,13 +47,8 @@ if TYPE_CHECKING:
 
 SETTINGS = ("quantile", "sep")  # arguments that are no values of a row
 LISTS = (KList, ops.ArrayCollect)
-ORDERED = (
-    ops.First,
-    ops.Last,
-    ops.Count,
-    ops.CountStar,
-    *LISTS,
-)  # take values as they are, of any type
+# reductions that take values of any type
+ORDERED = (ops.First, ops.Last, ops.Count, ops.CountStar, *LISTS)
 VALUE = "value"
 TIME = (  # of a stored row: microseconds since 1970; of an entity's, the end of its snapshot's day
     "time"

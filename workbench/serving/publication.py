@@ -129,9 +129,8 @@ class Proposal:
     definition: Definition = field(repr=False)
     con: BaseBackend = field(repr=False)
     basis: Basis = field(repr=False)  # what it is confirmed on
-    kafka: str | None = field(
-        default=None, repr=False
-    )  # where its topics are, else the environment's
+    # the brokers of its topics; by default the environment's
+    kafka: str | None = field(default=None, repr=False)
 
     @property
     def against(self) -> str | None:

@@ -59,13 +59,14 @@ def _read_anew(plan: GroupByPlan, engine: Engine, text: str) -> str:
     if not schema:
         return text
     first = places[0]
+    # not cleaned here, since the text cleans the values itself
     read = rebound(
         ibis.table(
             schema, name=first.name, catalog=first.catalog or None, database=first.db or None
         ).op(),
         engine,
         clean=False,
-    )  # which the text does
+    )
     if _as_it_stands(read):
         return text
     anew = sqlglot.parse_one(engine.sql(read.to_expr()), dialect=dialect)

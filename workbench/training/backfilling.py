@@ -36,19 +36,8 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
 
 STEP = 30  # days a transaction: few scans of the sources, and little lost if one fails
-FILES = {
-    "parquet",
-    "csv",
-    "tsv",
-    "json",
-    "jsonl",
-    "orc",
-    "avro",
-    "arrow",
-    "feather",
-    "gz",
-    "zst",
-}  # names of files end so, and no table is one
+# endings of file names, which no table's name has
+FILES = {"parquet", "csv", "tsv", "json", "jsonl", "orc", "avro", "arrow", "feather", "gz", "zst"}
 Day = date | datetime | str | None
 
 

@@ -43,11 +43,8 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join, JoinPart
 
 EPOCH = date(1970, 1, 1)
-PRIME, MIX, NOTHING = (
-    1_000_000_007,
-    31,
-    7,
-)  # checksums of rows add up within 64 bits for eight thousand million rows a day
+# checksums of rows add up within 64 bits for eight thousand million rows a day
+PRIME, MIX, NOTHING = 1_000_000_007, 31, 7
 
 
 def days_since_epoch(day: date) -> int:
@@ -391,9 +388,8 @@ def _by_day(
     # calls deep
     weighed = [(m * pow(MIX, len(mixed) - 1 - i, PRIME)) % PRIME for i, m in enumerate(mixed)]
     row = _sum(weighed) % PRIME if mixed else ibis.literal(0)
-    whole = (
-        row * row % PRIME
-    )  # or two rows that swap the values of a column would add up to the same
+    # squared, as two rows that swap the values of a column would else add up to the same
+    whole = row * row % PRIME
     days = table.select(day=floor_to(us, in_us(DAY)), mark=whole).filter(lambda t: t.day.notnull())
     counts = engine.fetch(
         days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day")

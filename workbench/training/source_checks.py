@@ -298,9 +298,8 @@ def check_source(
             group_by.entity.snapshot is not None
             and group_by.entity.table.schema[group_by.entity.snapshot].is_string()
         ):
-            ask(
-                [_iso_dates(group_by, engine)], engine
-            )  # first, for what follows reads them as dates
+            # the first check, since the others read these as dates
+            ask([_iso_dates(group_by, engine)], engine)
         rows = _states(EntityRows(group_by, engine), asked)
     ask(source_checks(rows), engine)
 

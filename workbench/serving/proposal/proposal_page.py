@@ -59,18 +59,16 @@ class Publishing:
 
     def __init__(self, proposal: Proposal, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.proposal, self.state, self.error = proposal, NEW, ""
-        self.engine = engine_of(proposal.con).apart(
-            tables(proposal.definition)
-        )  # here, where the cell runs, and not in a worker
+        # opened in the thread of the cell, not in a worker
+        self.engine = engine_of(proposal.con).apart(tables(proposal.definition))
         self.con = self.engine.connected
         self.estimate = upload_costs.estimated(proposal)
         self.actual: Cost | None = None
         self.done: Publication | None = None
         self.told: Callable[[Publication], None] | None = None
         self.receipt = Markup("")
-        self.goes: tuple[
-            Outcome, ...
-        ] = ()  # what an upload was refused for, which would take it away
+        # deletions for which an upload was refused
+        self.goes: tuple[Outcome, ...] = ()
         self.assurance: Assurance | None = None
         self.found: list[Finding | None] = [None] * len(CHECKS)
         self.running: int | None = None
