@@ -38,11 +38,11 @@ NULLS = {"missing": "no key", "null_key": "null key", "expired": "expired"}
 def served_html(
     store: Store, entry: Entry, keys: Mapping[str, Any], at: At = None, feature: str | None = None
 ) -> Markup:
-    """The answer for one key, as `fetch` gives it, and the events behind `feature`, as `why` does.
+    """Draw the answer for one key, as `fetch` gives it, and the events behind `feature`.
 
-    Texts are read as the keys' types, so that a form can send them; keys that are not given are
-    asked for. What fails is said in a sentence in the panel. Without `at`, it is asked as of the
-    entry's `now`.
+    The events are those of `why`. Texts are read as the keys' types, so that a form can send them;
+    a form requests the keys that are missing. A failure is a sentence in the panel. Without `at`,
+    values are as of the entry's `now`.
     """
     from workbench.online import fetch  # noqa: PLC0415 the driver is an extra
     from workbench.online.fetching.fetched_reasons import stored_reasons  # noqa: PLC0415 as above

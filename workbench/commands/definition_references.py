@@ -34,14 +34,11 @@ class Place:
 
 
 def definition(reference: str, kinds: tuple[type, ...]) -> Any:
-    """The object of one of these kinds that FILE:NAME or package.module:NAME names.
+    """Return the object of one of these kinds that FILE:NAME or package.module:NAME names.
 
-    Without a NAME the only one there is.
-
-    A file of a package, or one with relative imports, is loaded as its package's module. Runs the
-    file.
-
-    Raises DefinitionError that says what there is, and where a file fails.
+    Without a NAME it is the only one in the module. The file is run; a file of a package, or one
+    with relative imports, is loaded as its package's module. Raises DefinitionError where the
+    object is missing, with what there is instead, and where a file fails.
     """
     where, colon, name = reference.rpartition(":")
     place = _placed(where if colon else reference, reference)

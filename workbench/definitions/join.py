@@ -105,7 +105,7 @@ def _span(value: Any, self: JoinPart) -> timedelta | None:
 
 @frozen(eq=False)
 class JoinPart(Meaningful):
-    """A group-by as one join sees it.
+    """A group-by as a part of a join: with the left's keys, a prefix and a maximal age.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class JoinPart(Meaningful):
     keys
         Left column to key, `{"buyer_id": "user_id"}`; keys left out are matched by name.
     prefix
-        Goes before the group-by's name in the columns, for a group-by that is joined twice.
+        A text before the group-by's name in the columns, for a group-by that is joined twice.
     max_age
         If the key's newest event before `t` (or the snapshot's end) is older, every feature is null
         (rule 17).
@@ -214,7 +214,7 @@ def _join_names(self: Join, _: Any, __: Any) -> None:
 
 @frozen(kw_only=True, repr=False, eq=False)
 class Join(Meaningful):
-    """One row of features for each row of `left`, as of its time.
+    """A training set: one row of features for each row of `left`, as of its time.
 
     Parameters
     ----------
@@ -230,7 +230,6 @@ class Join(Meaningful):
         For people; they change no value and take no part in equality.
 
     Raises DefinitionError, in the cell that makes it, for whatever cannot be right.
-
     """
 
     name: str = field(converter=NAME)

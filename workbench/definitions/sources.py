@@ -90,9 +90,9 @@ class EventSource(Meaningful):
         1).
     topic
         The Kafka topic on which the same events arrive live: its name, or a `Topic` that says what
-        its messages are; none for events that only the table has.
+        its messages are; `None` for events that only the table has.
     order
-        Columns that tell events of one time apart, such as an offset; nulls come first (semantics
+        Columns that order events of one time, such as an offset; nulls come first (semantics
         rule 10).
     id
         The column that identifies an event, by which a repeated message is dropped (semantics rule
@@ -152,14 +152,14 @@ class EventSource(Meaningful):
 
 @frozen(init=False, eq=False)
 class EntitySource(Meaningful):
-    """State, told by daily snapshots: a snapshot of day D is the state at the end of D, UTC.
+    """State in daily snapshots: a snapshot of day D is the state at the end of D, UTC.
 
     Parameters
     ----------
     table
         An Ibis table, one row a key and snapshot.
     snapshot
-        The date (or ISO date text) column that says which day's end a row tells of. The value at
+        The date (or ISO date text) column with the day at whose end the row was the state. The value at
         `t` comes from the latest snapshot whose day ended at or before `t` (semantics rule 6).
         `None`, written out, is a table without time.
     checks

@@ -63,11 +63,10 @@ def paths(
     opened: ExitStack,
     notes: list[str],
 ) -> Iterator[Path]:
-    """The paths of the engines asked for, each when the one before it was gone through.
+    """Yield the paths of the requested engines, each once the one before it is done.
 
-    What is opened for them is `opened`'s to close.
-
-    `notes` gains why some of those that were not asked for by name are left out.
+    `opened` closes what is opened for them. `notes` gets the reasons why engines that were not
+    requested by name are left out.
     """
     told = os.environ.get(ENGINES, "")
     asked: Sequence[Any] | None = (
@@ -166,11 +165,10 @@ def _trained(example: Example, *, engine: Engine, plan: str | None) -> Rows:
 def joined(
     example: Example, engine: Engine, events: ir.Table | None = None
 ) -> tuple[Join, list[ir.Table]]:
-    """The cases as a join's left, its part the group-by over the example's events.
+    """Return a join whose left is the cases and whose part is the group-by over the events.
 
-    And the tables, which are to be held on to.
-
-    `events` stands for the example's own where they are a table already.
+    It also returns the temporary tables, which the caller must keep alive. `events` stands for the
+    example's own events where they are a table already.
     """
     group_by, schema = example.group_by, example.group_by.source.table.schema
     types = pa.schema(

@@ -72,13 +72,11 @@ def guards(
     now: datetime | None = None,
     seen: MutableMapping[GroupBy, Seen] | None = None,
 ) -> Iterator[Finding]:
-    """What the guards find in a join's left and sources on an engine, one by one.
+    """Yield the guards' findings in a join's left and sources on an engine, passes included.
 
-    Passes too, to be counted.
-
-    Lazy: each source is scanned twice, once for its times and once for its keys, when its findings
-    are asked for. With `seen` that is kept by group-by, for the next call while the data stay.
-    Without `now` nothing is held against a clock. A guard that fails is a note that says so.
+    It is lazy: each source is scanned twice, once for its times and once for its keys, when its
+    findings are reached. `seen` keeps them by group-by, for the next call while the data stay.
+    Without `now` nothing is compared with a clock. A guard that fails gives a note that says so.
     """
     sources = {} if seen is None else seen
     at = None if now is None else _us(now)

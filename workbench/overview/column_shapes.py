@@ -29,7 +29,7 @@ LONGEST_VALUE = 60  # characters of a common text
 def edges(column: ColumnFacts) -> list[Any]:
     """Return where the bins of a column begin, in the type that it is measured in.
 
-    None where its values do not differ.
+    `None` where its values do not differ.
     """
     if column.kind not in NUMBERS | TIMES or column.least is None or column.least == column.most:
         return []

@@ -244,7 +244,7 @@ def sampled(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> 
 def form_of(values: Sequence[str]) -> TextForm | None:
     """Return the form that most of some texts have, and that fewest contradict.
 
-    None where less than half have any.
+    `None` where less than half have any.
     """
     counted = [
         (
@@ -298,12 +298,10 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
 def settled(
     columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], table: ir.Table, engine: Engine
 ) -> list[Reading]:
-    """What the texts are read as, over all rows.
+    """Return what the texts are read as, over all rows, by two statements at most.
 
-    Where some say that its form is not meant, by the twin that they speak for.
-
-    The first rows of a sorted file are of one day, and do not tell the day from the month. Runs two
-    statements at most.
+    Where some texts contradict a column's form, its twin is tried: the first rows of a sorted file
+    are of one day, and do not tell the day from the month.
     """
     told = _counts(table, forms, engine)
     twins = {

@@ -55,12 +55,11 @@ def inside(window: Window | None) -> str:
 
 
 def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
-    """The normalised node over the engine's own tables.
+    """Return the normalised node over the engine's own tables.
 
-    Over unbound ones where it has no connection.
-
-    What the engine calls otherwise is plain from there on (`Engine.plain`). `clean` makes NaN and
-    infinities nulls at the tables (rule 9), as for every source; a left keeps what it has.
+    Without a connection the tables stay unbound. What the engine names or types in its own way is
+    plain from there on (`Engine.plain`). `clean` makes NaN and infinities nulls at the tables (rule
+    9), as for every source; a left keeps what it has.
     """
     return _on_tables(normal(node), engine, clean=clean)
 

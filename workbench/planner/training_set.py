@@ -66,11 +66,10 @@ def training_set(
 ) -> ir.Table:
     """Return the left's rows, one to one, and one column for each feature (semantics rule 17).
 
-    Lazy, unless the planner runs something.
-
-    `left` stands for the join's left where that was already evaluated: the same columns. `parts`
-    gives the features of a part for its spine, where several joins may share them; `beside` names
-    columns of the left that it is asked by besides keys and instant.
+    It is lazy, unless the planner runs something. `left` replaces the join's left where that was
+    already evaluated, with the same columns. `parts` gives the features of a part for its spine,
+    where several joins may share them; `beside` names columns of the left that a spine has besides
+    keys and instant.
     """
     rows = rebound(join.left.table, engine, clean=False).to_expr() if left is None else left
     columns = rows.columns

@@ -76,12 +76,10 @@ class Left:
     def rows(
         self, wanted: Wanted, number: int, size: int, pages: int = 1
     ) -> tuple[pa.Table, pa.Table]:
-        """The rows of a page, from 1, and those of its block, numbered from 0 in order of time.
+        """Return the rows of a page, from 1, and of its block, numbered from 0 in order of time.
 
-        DefinitionError past the last.
-
-        A block that is read is of so many pages, the one that is asked for and those beyond it, the
-        way that is turned.
+        A block has `pages` pages: the requested one and those after it, or before it where pages
+        are turned back. DefinitionError past the last page.
         """
         first, total = (number - 1) * size, self.count(wanted)
         if first >= total > 0:

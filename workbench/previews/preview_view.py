@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 @frozen(repr=False)
 class Preview:
-    """What `preview` found: text in a terminal, HTML in a notebook, both from the same facts.
+    """The result of `preview`: text in a terminal, HTML in a notebook, both from the same facts.
 
-    `rows` are the page's left rows with their features, as dicts; `moment` is what stands behind
-    the chosen value.
+    `rows` are the page's left rows with their features, as dicts; `moment` explains the chosen
+    value by its events.
     """
 
     page: Page
@@ -69,9 +69,9 @@ class Preview:
 
     @property
     def guards(self) -> tuple[Finding, ...]:
-        """What in the data makes training see what serving will not.
+        """Findings in the data by which training sees what serving will not.
 
-        Of a group-by, only its source's own findings. The first access scans each source twice.
+        A group-by has only its source's own. The first access scans each source twice.
         """
         near = self.page.near
         if near.findings is None:
@@ -147,19 +147,19 @@ def preview(
     time: Any = None,
     at: datetime | str | None = None,
 ) -> Preview | TablePreview:
-    """A page of left rows with their features, and the events behind one value.
+    """Show a page of left rows with their features, and the events behind one value.
 
     In a notebook it is live: every cell, time and panel answers.
 
     Of a table it is a first look: what each column holds (types, nulls, distinct values, extremes,
-    a histogram), which may say whose a row is and when it happened, and the lines of Python that
-    make the first group-by of it. The engine computes that, over as many rows as DuckDB has within
-    a million, and others within 200,000: beyond, it is a sample, and says so.
+    a histogram), which columns may be key and time, and the lines of Python that define a first
+    group-by of it. The engine computes that over at most a million rows on DuckDB, and 200,000 on
+    other engines; of a larger table it is a sample, and says so.
 
-    The page's rows come from the left's connection, or from `on`. The rows of their keys are
-    brought beside the notebook by one scan a source; features, events and every other look are
-    computed there, by the same plan as `backfill` has, so that a preview on Postgres or Spark is as
-    quick as on DuckDB and shows the same numbers (rule 11).
+    The page's rows come from the left's connection, or from `on`. The source rows of their keys are
+    copied beside the notebook by one scan of each source. Features, events and everything else are
+    computed there, by the plan of `backfill`, so that a preview on Postgres or Spark is as quick as
+    on DuckDB and shows the same numbers (rule 11).
 
     Parameters
     ----------

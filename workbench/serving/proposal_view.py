@@ -420,9 +420,9 @@ def receipt_html(publication: Publication) -> str:
 
 @frozen
 class Answered:
-    """A real answer to the example key, as of the end of the history, and its duration.
+    """A real answer for the example key, as of the end of the history, with its duration.
 
-    Or the reason why there is none.
+    `error` says why there is none.
     """
 
     answer: Answer | None

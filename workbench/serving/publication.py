@@ -165,12 +165,12 @@ class Proposal:
     def confirm(
         self, *, allow_deletes: bool | float = False, progress: Callable[[int], None] | None = None
     ) -> Publication:
-        """Write it: tables, history, and then the name, at once.
+        """Publish the proposal: tables, history, and then the name, at once.
 
-        `allow_deletes` is as in `publish`. `progress` is called with the number of rows that went
-        by, in this thread; what it raises undoes the upload. Raises StoreError, with who, when and
-        what, where something else is served since this was looked at; to confirm the same once more
-        changes nothing.
+        `allow_deletes` is as in `publish`. `progress` is called in this thread with the number of
+        rows that went by; what it raises undoes the upload. Raises StoreError, with who, when and
+        what, where something else is served since the proposal was made. To confirm the same
+        proposal once more changes nothing.
         """
         from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 

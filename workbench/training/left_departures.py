@@ -65,9 +65,9 @@ class Filled:
 class Departures:
     """The rows that some days of a result have and the left lacks, and what became of them.
 
-    `read` gives the result; it and `left` are whole. `filled` says how each finished day stands,
-    `today` how many rows the left has of each day now, and `came` on which days it has rows that
-    the result lacks.
+    `read` gives the result; it and `left` have all days. `filled` compares each finished day with
+    the left, `today` is how many rows the left has of each day now, and `came` gives the days on
+    which it has rows that the result lacks.
     """
 
     engine: Engine

@@ -20,13 +20,13 @@ SAME, GAINED, LOST = "same", "gained", "lost"
 
 @frozen
 class Work:
-    """What there is to do.
+    """The days of a dated result that need work, by what is done with each.
 
     `made` are days that are computed from what the left has, `mended` those whose sources lost
     rows, so that only rows that they lack are computed; of `trimmed` ones the left has none, and
-    some of their rows moved away. Beside each stand the rows that are kept. `emptied` are to have
-    no rows. `again` are those of `made` that were there, and `kept` finished days that are left as
-    they are though rows are lost.
+    some of their rows moved away. Rows that are kept stay beside them. `emptied` are to have no
+    rows. `again` are days of `made` that were filled before, and `kept` finished days that are left
+    as they are though rows are lost.
     """
 
     now: Sequence[Entry]

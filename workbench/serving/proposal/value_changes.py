@@ -45,10 +45,8 @@ def served(
 ) -> dict[int, dict[str, Any]]:
     """Return what the older version answers for the sampled rows at their times, by row.
 
-    Those that it has no history or key for are left out.
-
-    A row counts where every part was uploaded to its time, and the values were not made from less
-    than the new ones'.
+    Rows for which it has no history or key are left out. A row counts where every part was uploaded
+    to its time, and the values were computed from no less data than the new ones.
     """
     ends = registry.batch_ends(store)
     until = min((ends.get(g.table) or 0 for g in older.group_bys if not g.timeless), default=2**62)
