@@ -149,7 +149,7 @@ class Entry:
     """A published join or group-by, or a group-by that is stored for joins.
 
     `plan` is the definition that is served, or was last; `published` says whether it is fetched by
-    this name, `stored` whether joins of which it is a part are. `before` is the plan that this
+    this name, `stored` whether joins that have it as a part are. `before` is the plan that this
     one's name follows (`x_v1` for `x_v2`). Ages are as of `now`.
     """
 

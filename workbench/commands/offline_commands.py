@@ -83,9 +83,7 @@ def explain(parser: ArgumentParser) -> Callable[[Namespace], None]:
 def compare(parser: ArgumentParser) -> Callable[[Namespace], int]:
     """Compute a join on several engines and certify that every value is the same number.
 
-    Exit code 1 where one is not.
-
-    With one warehouse, or none, its two plans are compared.
+    The exit code is 1 where one is not. With one warehouse, or none, its two plans are compared.
     """
     named(parser, "Join")
     parser.add_argument(

@@ -16,10 +16,10 @@ ROLES = ("owner", "writer", "reader")
 
 
 def migrate(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Make a store's catalog, or bring it up to this version; whoever owns the store may.
+    """Create a store's catalog, or bring it up to this version, as the store's owner.
 
-    Nothing else does: a newer package that only looks changes nothing. Services of an older one
-    read on, unless the migration says that they cannot.
+    No other command does: a newer package that only reads changes nothing. Services of an older one
+    go on reading, unless the migration says that they cannot.
     """
 
     def run(_: Namespace, store: Store) -> str:

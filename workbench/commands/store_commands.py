@@ -204,9 +204,9 @@ def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
 
 def unpublish(parser: ArgumentParser) -> Callable[[Namespace], None]:
-    """Serve nothing under a name any more.
+    """Stop serving anything under a name.
 
-    Rows that nothing else uses go, its versions stay in the history.
+    Rows that nothing else uses are removed; its versions stay in the history.
     """
     _name(parser)
 

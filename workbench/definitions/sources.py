@@ -159,9 +159,9 @@ class EntitySource(Meaningful):
     table
         An Ibis table, one row a key and snapshot.
     snapshot
-        The date (or ISO date text) column with the day at whose end the row was the state. The value at
-        `t` comes from the latest snapshot whose day ended at or before `t` (semantics rule 6).
-        `None`, written out, is a table without time.
+        The date (or ISO date text) column with the day at whose end the row was the state. The
+        value at `t` comes from the latest snapshot whose day ended at or before `t` (semantics rule
+        6). `None`, written out, is a table without time.
     checks
         What must be true of the rows of the newest snapshot; see `EventSource`.
     """

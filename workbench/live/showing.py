@@ -65,12 +65,12 @@ def _lively() -> bool:
 
 
 def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
-    """Display text and static HTML, and after them, where it can be, the live page of a subject.
+    """Display text and static HTML, and after them, where possible, the live page of a subject.
 
-    The static page is an output of its own, so that it is there for whoever has no kernel; the
-    stylesheet of the live one hides it, and shows it again when the live one is gone. It is drawn
-    while the live one is already looked at. `subject` is given what puts another text and static
-    page in their place, for what is known only later. Returns the widget, or None.
+    The static page is an output of its own, for readers without a kernel; the stylesheet of the
+    live one hides it, and shows it again when the live one is gone. It is drawn while the live one
+    is displayed already. `subject` gets a function that replaces the text and the static page, for
+    what is known only later. Returns the widget, or `None`.
     """
     from IPython.display import display  # noqa: PLC0415 only a notebook has it
 

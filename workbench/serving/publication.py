@@ -272,7 +272,7 @@ def propose(
     on: BaseBackend | None = None,
     kafka: str | None = None,
 ) -> Proposal:
-    """What `publish` would do, checked against the definition's data and what is served."""
+    """Return the proposal of a publication, checked against its data and what is served."""
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
     from workbench.online.storage.proposal_basis import basis  # noqa: PLC0415 as above
 
@@ -459,7 +459,7 @@ def upload(
 def unpublish(name: str, store: Store) -> None:
     """Stop serving anything under a name.
 
-    Rows that nothing else uses go; its versions stay in `history`.
+    Rows that nothing else uses are removed; its versions stay in `history`.
     """
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 
 def asked(plan: GroupByPlan, engine: Engine, texts: Mapping[str, str], what: str) -> ir.Table:
-    """The query of a plan, of `texts` by dialect, on a connected engine.
+    """Return the query of a plan on a connected engine; `texts` has its SQL by dialect.
 
-    The source's columns that it names must be there, of the types that the definition has or of
-    narrower ones that lose nothing on the way.
+    The source's columns that it names must exist, in the types that the definition has or in
+    narrower ones whose cast loses nothing.
 
     Raises StoreError where the plan has no text for the engine, EngineError where the source has
     changed or cannot be read.

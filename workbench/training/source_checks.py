@@ -128,12 +128,10 @@ def source_checks(rows: Rows) -> Iterator[Check]:
 def check_times(rows: EventRows) -> None:
     """Refuse events whose times are in a wrong unit, and warn of those without a time.
 
-    Runs.
-
-    One time that is too late is refused, and so are times that are all too early. Both are asked
-    for by plain comparisons of the stored time, so that an engine that skips by them reads little
-    of a source that is as it should be. Where the instants that ask are known and a partition is
-    declared, of its partitions alone that they may see, and of rows in none.
+    It runs a query. One time that is too late is refused, and so are times that are all too early.
+    Both are found by plain comparisons of the stored time, so that an engine that skips rows by
+    them reads little of a correct source. Where a partition column is declared and the instants of
+    left rows are known, only the partitions that these may see are read, and rows in no partition.
     """
     engine, source = rows.engine, rows.group_by.events
     odd = _times(rows, PLAUSIBLE).filter(lambda t: t.us.isnull() | (t.us >= PLAUSIBLE.largest))

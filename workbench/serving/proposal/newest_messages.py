@@ -85,10 +85,9 @@ def told(
     now: int,
     table: Callable[[Sequence[Row]], list[Row]] = lambda _rows: [],
 ) -> Finding:
-    """What a topic's newest messages come to for a group-by; `now` in microseconds.
+    """Return the finding of a topic's newest messages for a group-by; `now` in microseconds.
 
-    `table` gives the table's rows that such rows of messages are held against, where events have no
-    id.
+    `table` gives the table's rows to compare with rows of messages, where events have no id.
     """
     from workbench.online.messages.decoder import Decoder  # noqa: PLC0415 as above
     from workbench.online.messages.message_contents import (  # noqa: PLC0415 the driver is an extra
