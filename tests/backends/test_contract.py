@@ -14,9 +14,9 @@ import cases
 import ibis
 import pyarrow as pa
 import pytest
+from agreed_operations import AGREED, check_agreed
+from golden_quickstart import definitions
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from test_golden import definitions
-from test_normal import AGREED, check_agreed
 
 from workbench import EventSource, GroupBy, Join, backfill, days, samples, trailing
 from workbench.backends import EngineError

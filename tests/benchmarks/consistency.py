@@ -2,7 +2,7 @@
 
 How much of it the code is to blame for.
 
-PYTHONPATH=.:tests/monitoring python tests/benchmarks/consistency.py [REQUESTS]
+PYTHONPATH=. python tests/benchmarks/consistency.py [REQUESTS]
 """
 
 from __future__ import annotations

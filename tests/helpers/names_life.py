@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 from cases import stored
+from explorer_requests import ask
 from ibis import _
-from test_exploring import ask
 
 from workbench import (
     EventSource,
@@ -266,7 +266,7 @@ def forgotten(store, join):
 def streamed(store, con, kafka, n, tag):
     """One key's answer after ten more events came by Kafka."""
     from streamed import sent, topic
-    from test_updater import FAST
+    from updater_runs import FAST
 
     from workbench.online.streaming.updater import Updater
 

@@ -14,28 +14,24 @@ import httpx
 import pytest
 import uvicorn
 from conftest import ROOT
+from hosted_board import board
 
 from workbench.monitoring.dashboards import dashboard_host
-from workbench.monitoring.dashboards.board import Board, Line
 from workbench.monitoring.dashboards.dashboard_view import Dashboard
 from workbench.online.http.admission import Access
 
 SEARCH = {"v": 1, "id": 1, "slot": "view", "kind": "search", "params": {"query": "x"}}
 CODE = """
 import argparse, sys
-sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/monitoring"]
+sys.path[:0] = [{root!r}, {root!r} + "/tests", {root!r} + "/tests/helpers"]
 from workbench.monitoring.dashboards import dashboard_command
 from workbench.monitoring.dashboards.dashboard_view import Dashboard
-from test_hosting import board
+from hosted_board import board
 p = argparse.ArgumentParser()
 dashboard_command.dashboard(p)
 options = p.parse_args(["a.py:b", "--port", "0", *{options!r}])
 sys.exit(dashboard_command._served(Dashboard(board(), board), options))
 """
-
-
-def board():
-    return Board("shop", "", "", "", 10**15, (Line("spend", "shop", "ok"),), ())
 
 
 @contextmanager

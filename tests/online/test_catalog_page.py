@@ -18,10 +18,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 from conftest import ROOT
+from host_page import CONTRAST, HOST
 from ibis import _
 from psycopg.conninfo import make_conninfo
 from stage import THEMES, Stage
-from test_pages import CONTRAST, HOST
 
 from workbench import (
     DefinitionError,

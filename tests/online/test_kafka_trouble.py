@@ -26,8 +26,7 @@ from kafka.admin import (
     ResourceType,
 )
 from streamed import event, line, published, returns, sent, topic
-from test_updater import COUNT, FAST, asked, updated
-from test_updater_faults import until
+from updater_runs import COUNT, FAST, asked, until, updated
 
 from workbench import EventSource, GroupBy, Topic, days, trailing
 from workbench.online import StoreError, process_handover

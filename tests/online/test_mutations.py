@@ -9,8 +9,8 @@ import cases
 import pyarrow as pa
 import pytest
 from attrs import evolve, fields
+from delivered_histories import CON, check, deliveries
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from test_promise import CON, check, deliveries
 
 from workbench.online.fetching import fetch_sql, fetch_steps
 from workbench.online.fetching.aggregate_sql import AGGREGATES, Values

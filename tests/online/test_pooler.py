@@ -14,10 +14,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 from conftest import lacking
+from delivered_histories import CON, check, deliveries
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from pooler import SERVERS, lacks_pooler, lacks_preparing, pooler, preparing
 from psycopg.conninfo import make_conninfo
-from test_promise import CON, check, deliveries
 
 from workbench import EventSource, GroupBy, days, publish, trailing, unpublish, upload
 from workbench.online import AsyncFetcher, Store, StoreError, fetch

@@ -9,8 +9,9 @@ import re
 
 import ibis
 import pytest
+from host_page import CONTRAST, HOST
 from ibis import _
-from test_pages import CONTRAST, HOST, THEMES
+from stage import THEMES
 
 from workbench import GroupBy, Join, days, last_k, publish, quickstart, samples, trailing, unpublish
 

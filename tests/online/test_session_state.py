@@ -12,12 +12,12 @@ import psycopg
 import pyarrow as pa
 import pytest
 from conftest import lacking
+from delivered_histories import CON, check, deliveries
 from held import hold, served, table
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from ibis import _
 from pooler import lacks_pooler, pooler
 from psycopg.conninfo import make_conninfo
-from test_promise import CON, check, deliveries
 
 from workbench import EventSource, GroupBy, Join, histogram, last_k
 from workbench.online import AsyncFetcher, Store, StoreError, fetch

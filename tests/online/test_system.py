@@ -11,12 +11,12 @@ import cases
 import psycopg
 import pyarrow as pa
 import pytest
+from delivered_histories import CON, check, deliveries
 from held import hold, table
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from ibis import _
 from psycopg.conninfo import make_conninfo
-from test_promise import CON, check, deliveries
-from test_values import ASKING, ELEMENTS, EVERY, LEFT, LISTS, MIXED, NESTED, ROWS, D, held, named
+from value_cases import ASKING, ELEMENTS, EVERY, LEFT, LISTS, MIXED, NESTED, ROWS, D, held, named
 
 from workbench import EventSource, GroupBy, Join, bottom_k, days, histogram, top_k
 from workbench.online import Store

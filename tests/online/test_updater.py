@@ -14,6 +14,7 @@ import services
 from conftest import ROOT
 from kafka import KafkaConsumer
 from streamed import T, event, join, line, published, returns, sent, topic
+from updater_runs import COUNT, FAST, SUM, asked, updated
 
 from workbench import backfill
 from workbench.online import StoreError, fetch
@@ -24,20 +25,6 @@ from workbench.online.streaming.updater import Streaming, Updater
 from workbench.serving.publication import publish
 
 pytestmark = pytest.mark.slow
-
-AT = (T + timedelta(days=1)).replace(tzinfo=UTC)
-COUNT, SUM = "refund_amt_count_30d", "refund_amt_sum_30d"
-FAST = Streaming(refresh=0.2)
-
-
-def asked(store, name="returns_v1", user="5", at=AT):
-    return dict(fetch(store, name, user_id=user, at=at))
-
-
-def updated(store, kafka, *names, settings=FAST):
-    """What is on the topics is applied."""
-    with Updater(store, *names, servers=kafka.servers, settings=settings) as updater:
-        return updater.caught_up(60)
 
 
 def test_the_event_of_the_readme_is_in_the_feature_a_moment_later(store, kafka, duck):

@@ -15,7 +15,7 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 from streamed import event, line, published, returns, sent, topic
-from test_updater import COUNT, FAST, asked, updated
+from updater_runs import COUNT, FAST, asked, until, updated
 
 from workbench.online import StoreError
 from workbench.online.storage.uploads import locked
@@ -25,14 +25,6 @@ from workbench.online.streaming.topic_batch import Guard, Topic
 from workbench.online.streaming.updater import Streaming, Updater
 
 pytestmark = pytest.mark.slow
-
-
-def until(true, seconds=60):
-    """Wait for it."""
-    end = time.monotonic() + seconds
-    while not (found := true()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return found
 
 
 def stands(store, name):

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from host_page import CONTRAST
 from stage import THEMES, VSCODE
-from test_pages import CONTRAST
 
 STYLE = (Path(__file__).parents[2] / "workbench" / "html" / "style.css").read_text()
 TEXTS = ("fg", "muted", "ok", "warn", "alert")

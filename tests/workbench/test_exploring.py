@@ -10,6 +10,7 @@ from datetime import datetime
 import ibis
 import pyarrow as pa
 import pytest
+from explorer_requests import ask
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ibis import _
@@ -29,7 +30,7 @@ from workbench import (
     samples,
     trailing,
 )
-from workbench.live import Conversation, RefusedError, Request
+from workbench.live import Conversation, RefusedError
 from workbench.portable.arrow_types import fetched, typed
 from workbench.previews.explained_value import moment
 from workbench.previews.grid_page import page
@@ -50,12 +51,6 @@ def shop(tmp_path_factory):
 @pytest.fixture
 def explorer(shop) -> Explorer:
     return preview(quickstart.training_set, 8, SUM, on=shop).live()[0]
-
-
-def ask(explorer, kind, **params):
-    parts = {}
-    reply = explorer.answer(Request(1, "view", kind, params), lambda part: parts.update(part.parts))
-    return {**parts, **reply.parts}
 
 
 def at_time(con, join, row, at):

@@ -14,8 +14,8 @@ import ibis
 import pyarrow as pa
 import pytest
 from cases import stored
+from golden_quickstart import definitions
 from ibis import _
-from test_golden import definitions
 
 from workbench import (
     EntitySource,

@@ -13,14 +13,13 @@ import ibis
 import pytest
 from conftest import ROOT, lacking
 from lab import Lab, lab, lacks_lab, notebook
+from lab_preview import GRID, VALUE, answered, backfilled, shown
 
-from workbench import EventSource, Join, backfill, quickstart, samples
+from workbench import samples
 
 pytestmark = pytest.mark.slow
 
-SUM = "quickstart_purchases_v1_purchase_price_sum_14d"
 SLEEPS = 12  # seconds that a cell runs
-VALUE, GRID = ".fw-live .say .v", ".fw-live table.grid"
 BUSY = """import ibis, pathlib, time
 from workbench import preview, quickstart, samples
 warehouse = ibis.duckdb.connect()
@@ -46,43 +45,6 @@ def seen(started):
     page = Lab(browser, address)
     yield page
     page.page.close()
-
-
-def backfilled(con, user: str, at: str):
-    """The 14-day sum of one user at one time, by a backfill."""
-    name = f"asked_{abs(hash((user, at)))}"
-    con.create_table(
-        name,
-        ibis.memtable(
-            [(user, datetime.fromisoformat(at))], schema={"user_id": "string", "ts": "timestamp"}
-        ),
-        overwrite=True,
-    )
-    asked = Join(
-        name="asked", left=EventSource(con.table(name), time="ts"), parts=[quickstart.purchases_v1]
-    )
-    return backfill(asked, on=con).to_pyarrow()[SUM][0].as_py()
-
-
-def answered(seen, act) -> None:
-    """Do something, and wait for its answer."""
-    before = seen.page.locator(".fw-live").first.get_attribute("data-asked") or "0"
-    act()
-    # the newest request is the view's: its guards asked when the page was made
-    seen.page.wait_for_function(
-        "before => { const { asked, answered } = document.querySelector('.fw-live').dataset; return"
-        " Number(asked) > before && asked === answered; }",
-        arg=int(before),
-        timeout=120_000,
-    )
-
-
-def shown(seen) -> tuple[str, str, int | None]:
-    """The user, the time and the value that the page shows."""
-    said = seen.page.locator(".fw-live .say").first.inner_text()
-    user, at = re.search(r"user_id (\w+) as of (\S+ \S+) UTC", said).groups()
-    value = seen.page.locator(VALUE).inner_text().replace(",", "")
-    return user, at, None if value == "null" else int(value)
 
 
 def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, tmp_path):

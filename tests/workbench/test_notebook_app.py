@@ -12,7 +12,7 @@ import ibis
 import pytest
 from conftest import ROOT, lacking
 from lab import Notebook, lab, lacks_lab
-from test_lab import GRID, VALUE, answered, backfilled, shown
+from lab_preview import GRID, VALUE, answered, backfilled, shown
 
 from workbench import samples
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import ibis
 import pytest
+from host_page import CONTRAST
 from stage import Stage
-from test_pages import CONTRAST
 
 from workbench import preview, quickstart, samples
 

@@ -16,9 +16,9 @@ import pyarrow as pa
 import pytest
 from attrs import evolve
 from conftest import ROOT
+from host_page import CONTRAST
 from ibis import _
 from stage import THEMES
-from test_pages import CONTRAST
 
 from workbench import (
     DataCheck,
