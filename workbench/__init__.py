@@ -1,4 +1,4 @@
-"""Define features as Ibis expressions in a notebook; get the same number everywhere."""
+"""Feature Workbench: features as Ibis expressions, with the same number everywhere."""
 
 from __future__ import annotations
 

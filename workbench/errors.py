@@ -22,11 +22,11 @@ SHOWN = 12  # names listed in a message; more would bury the sentence
 
 
 class DefinitionError(ValueError):
-    """A definition contradicts itself, its source or its data."""
+    """An error for a definition that contradicts itself, its source or its data."""
 
 
 class CheckError(AssertionError):
-    """A feature's value differs from what its check expects.
+    """An error for a feature whose value differs from what its check expects.
 
     The message draws why; `checked` holds the rest.
     """

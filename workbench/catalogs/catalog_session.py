@@ -61,7 +61,7 @@ class Browsing:
         self._engine: Engine | None = None
 
     def page(self) -> Markup:
-        """The first view of the page."""
+        """Return the first view of the page."""
         return page.html(self.catalog, self.shelf.query, live=True)
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:

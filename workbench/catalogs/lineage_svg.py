@@ -100,5 +100,5 @@ def sentence(entry: Entry) -> str:
 
 
 def drawn(entry: Entry) -> Markup:
-    """The graph as SVG."""
+    """Draw the graph as SVG."""
     return scrolled(drawing(graph(entry), sentence(entry)))

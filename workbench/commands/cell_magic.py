@@ -203,7 +203,7 @@ class FeatureSets(Magics):
 
 
 def _bound(node: ast.Name | ast.alias) -> str | None:
-    """The name that an assignment or an import binds."""
+    """Return the name that an assignment or an import binds."""
     if isinstance(node, ast.alias):
         return node.asname or node.name
     return node.id if isinstance(node.ctx, ast.Store) else None

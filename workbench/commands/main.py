@@ -1,4 +1,4 @@
-"""The `workbench` command: the same verbs for schedulers and shells.
+"""The `workbench` command: the package's verbs for schedulers and shells.
 
 Packages add commands by entry points.
 """

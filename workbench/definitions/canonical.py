@@ -33,7 +33,7 @@ class Meaningful:
 
 
 def canonical(definition: object, *, serving: bool = True) -> str:
-    """The definition as JSON text, keys sorted.
+    """Return the definition as JSON text, keys sorted.
 
     Names, keys, windows, expressions and the columns they use are in; connections, descriptions,
     owners and tags are not. `serving=False` leaves out what changes no offline value (topic, id),
@@ -45,7 +45,7 @@ def canonical(definition: object, *, serving: bool = True) -> str:
 
 
 def fingerprint(definition: object, *, serving: bool = True) -> str:
-    """The SHA-256 of the canonical JSON, in hex."""
+    """Return the SHA-256 of the canonical JSON, in hex."""
     return hashlib.sha256(canonical(definition, serving=serving).encode()).hexdigest()
 
 

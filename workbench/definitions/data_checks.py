@@ -79,7 +79,7 @@ class DataCheck:
 
     @property
     def of(self) -> str:
-        """Return whether the check is of each row or of the whole table."""
+        """Whether the check is of each row or of the whole table."""
         return TABLE if self.expression.shape.is_scalar() else ROW
 
     def __repr__(self) -> str:

@@ -25,7 +25,7 @@ INNER = "_fw_"  # how the names of the plan's own columns start
 
 
 def code_point(character: str) -> str:
-    """A character for a reader who may not see it.
+    """Name a character for a reader who may not see it.
 
     >>> code_point(chr(0x202E))
     'U+202E (RIGHT-TO-LEFT OVERRIDE)'

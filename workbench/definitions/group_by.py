@@ -142,7 +142,7 @@ def _bucket_type(node: ops.Value, by: str) -> dt.DataType:
 
 
 def trailing(spans: Any, *reductions_: Any) -> tuple[Aggregation, ...]:
-    """Each reduction over each window, in the order given.
+    """Return each reduction over each window, in the order given.
 
     `trailing(days(3, 14), price.sum(), price.count())` makes four features.
     """

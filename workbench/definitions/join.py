@@ -244,7 +244,7 @@ class Join(Meaningful):
 
     @property
     def inputs(self) -> dict[str, dt.DataType]:
-        """Return what a derivation may use, by name and type: left columns and all features."""
+        """The columns that a derivation may use, by name and type: the left's and all features."""
         lefts = dict(self.left.table.schema.items())
         return lefts | {
             f"{p.head}_{f.name}": f.dtype for p in self.parts for f in p.group_by.outputs

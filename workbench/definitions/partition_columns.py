@@ -132,6 +132,6 @@ class Partition:
 
 
 def _day(us: ir.IntegerValue) -> Any:
-    """The day, UTC, of microseconds since 1970."""
+    """Return the day, UTC, of microseconds since 1970."""
     seconds = (floor_to(us, DAY).cast("float64") / SECOND).cast("int64")  # exact: a double holds it
     return normal(seconds.as_timestamp("s").op()).to_expr().date()

@@ -109,7 +109,7 @@ class Each(ops.Value):
 
 @deferrable
 def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
-    """The `k` oldest non-null values, oldest first; null where there is none.
+    """Return the `k` oldest non-null values, oldest first; null where there is none.
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
@@ -120,7 +120,7 @@ def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> i
 
 @deferrable
 def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
-    """The `k` newest non-null values, newest first; null where there is none.
+    """Return the `k` newest non-null values, newest first; null where there is none.
 
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
@@ -131,7 +131,7 @@ def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir
 
 @deferrable
 def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
-    """The `k` largest values, largest first, duplicates kept; null where there is none."""
+    """Return the `k` largest values, largest first, duplicates kept; null where there is none."""
     return TopK(
         argument(value, "top_k", ", 3"), whole(k, "top_k"), condition(where, "top_k")
     ).to_expr()
@@ -139,7 +139,7 @@ def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.
 
 @deferrable
 def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
-    """The `k` smallest values, smallest first, duplicates kept; null where there is none."""
+    """Return the `k` smallest values, smallest first, duplicates kept; null where there is none."""
     return BottomK(
         argument(value, "bottom_k", ", 3"), whole(k, "bottom_k"), condition(where, "bottom_k")
     ).to_expr()
@@ -147,13 +147,13 @@ def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> 
 
 @deferrable
 def skew(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
-    """Population skewness, as Chronon has it; null under 3 values or where all are equal."""
+    """Return the population skewness, as Chronon does; null under 3 values or if all are equal."""
     return Skew(argument(value, "skew"), condition(where, "skew")).to_expr()
 
 
 @deferrable
 def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> ir.FloatingScalar:
-    """Population excess kurtosis; null under 4 values or where all are equal."""
+    """Return the population excess kurtosis; null under 4 values or where all are equal."""
     return Kurtosis(argument(value, "kurtosis"), condition(where, "kurtosis")).to_expr()
 
 
@@ -161,7 +161,7 @@ def kurtosis(value: ir.NumericColumn, where: ir.BooleanValue | None = None) -> i
 def histogram(
     value: ir.Column, k: int | None = None, where: ir.BooleanValue | None = None
 ) -> ir.MapScalar:
-    """A map from each value to its count, of all values or of the `k` most frequent.
+    """Return a map from each value to its count, of all values or of the `k` most frequent.
 
     Equal counts keep the smaller value (semantics rule 10); null where there is no value.
     """
@@ -175,7 +175,7 @@ def histogram(
 # the signature is public: each(column, True) reads as well
 @deferrable
 def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir.Column:  # noqa: FBT001, FBT002
-    """The elements of a list or map column, to be aggregated one by one.
+    """Return the elements of a list or map column, to be aggregated one by one.
 
     `each(t.prices).sum()` sums the elements of all lists, `each(t.scores).mean()` gives a map of
     means by the map's keys, and `each(t.embedding, by_position=True).mean()` a list, position by

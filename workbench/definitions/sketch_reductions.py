@@ -101,7 +101,7 @@ class ApproxHistogram(Estimate):
 
     @attribute
     def dtype(self) -> dt.DataType:
-        """The input's type to a count."""
+        """A map from the input's type to a count."""
         return dt.Map(self.arg.dtype, dt.int64)
 
     @property
@@ -125,7 +125,7 @@ WRITTEN: dict[type[Estimate], tuple[str, str]] = {
 def approx_unique_count(
     value: ir.Column, where: ir.BooleanValue | None = None, *, lg_k: int = LG_K
 ) -> ir.IntegerScalar:
-    """About how many different values there are; 0 where there is none.
+    """Estimate how many different values there are; 0 over nothing.
 
     Ibis's `approx_nunique()` is the same.
 
@@ -151,7 +151,7 @@ def approx_percentile(
     *,
     k: int = K,
 ) -> ir.Scalar:
-    """The approximate value at or below which a share `q` of the values lie; null over nothing.
+    """Estimate the value at or below which a share `q` of the values lie; null over nothing.
 
     A list of shares gives a list of values.
 
@@ -179,7 +179,7 @@ def approx_percentile(
 def approx_histogram(
     value: ir.Column, k: int, where: ir.BooleanValue | None = None
 ) -> ir.MapScalar:
-    """A map from about the `k` most frequent values to their counts; null where there is no value.
+    """Estimate the `k` most frequent values with their counts, as a map; null over nothing.
 
     A frequent-items sketch of Apache DataSketches that counts at least 8 values for each of `k`,
     and is exact where there are no more different ones. Past that, a count is too high by at most a

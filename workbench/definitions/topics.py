@@ -22,7 +22,7 @@ TIMES = ("ms", "us", "s", "iso")
 
 
 def _schema(value: Any) -> str | None:
-    """A schema as JSON text with sorted keys, so that equal ones are equal texts."""
+    """Return a schema as JSON text with sorted keys, so that equal ones are equal texts."""
     try:
         return (
             None

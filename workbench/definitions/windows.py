@@ -75,7 +75,7 @@ def _windows(unit: str, lengths: tuple[int, ...]) -> tuple[Window, ...]:
 
 
 def days(*lengths: int) -> tuple[Window, ...]:
-    """Windows of whole days, each [t - n d, t).
+    """Return windows of whole days, each [t - n d, t).
 
     >>> days(3, 14)
     (3d, 14d)
@@ -84,7 +84,7 @@ def days(*lengths: int) -> tuple[Window, ...]:
 
 
 def hours(*lengths: int) -> tuple[Window, ...]:
-    """Windows of whole hours, each [t - n h, t).
+    """Return windows of whole hours, each [t - n h, t).
 
     >>> hours(1, 24)
     (1h, 24h)
@@ -93,7 +93,7 @@ def hours(*lengths: int) -> tuple[Window, ...]:
 
 
 def minutes(*lengths: int) -> tuple[Window, ...]:
-    """Windows of whole minutes, each [t - n min, t).
+    """Return windows of whole minutes, each [t - n min, t).
 
     >>> minutes(5) + hours(1)
     (5m, 1h)

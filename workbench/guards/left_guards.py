@@ -81,7 +81,7 @@ class Left:
 
     @property
     def labels(self) -> list[str]:
-        """Return the left's columns that may be labels.
+        """The left's columns that may be labels.
 
         They are neither keys nor time, and no derivation uses them. Without a page only those that
         are named as labels are.
@@ -98,7 +98,7 @@ class Left:
 
     @cached_property
     def sample(self) -> Sequence[Mapping[str, Any]]:
-        """Return some rows with features: the page's if enough, else some from all the left."""
+        """Some rows with features: the page's if enough, else some from all the left."""
         if self.page is not None and self.paged:
             return self.page.rows
         ((rows,),) = self.engine.rows(self.table.agg(n=self.table.count()))

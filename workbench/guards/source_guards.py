@@ -77,7 +77,7 @@ class Events:
 
     @cached_property
     def _named(self) -> dict[str, str]:
-        """Return internal names for the source's own columns beside the base table's.
+        """Internal names for the source's own columns beside the base table's.
 
         The source may compute columns that have the names of the base table's.
         """

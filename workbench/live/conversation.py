@@ -78,7 +78,7 @@ class Conversation:
 
     @property
     def busy(self) -> bool:
-        """Return whether a request is being answered."""
+        """Whether a request is being answered."""
         with self._lock:
             return bool(self._running)
 

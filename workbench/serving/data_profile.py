@@ -52,7 +52,7 @@ class Profile:
 
     @property
     def sentences(self) -> list[str]:
-        """Return what a person should know of the data, in sentences."""
+        """Sentences on what a person should know of the data."""
         unit = "events" if self.kind == "events" else "snapshot rows" if self.first else "rows"
         span = (
             (" that hold at all times" if self.kind == "entity" else "")

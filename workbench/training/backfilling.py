@@ -77,7 +77,7 @@ def backfill(
     rebuild: bool = False,
     plan: str | None = None,
 ) -> ir.Table | list[ir.Table]:
-    """Features of each left row whose time is in [start, end), UTC; both open by default.
+    """Compute features of each left row whose time is in [start, end), UTC; both open by default.
 
     One row out per row in: the left's columns, then one column per feature (semantics rules 9 and
     17 say when it is null). The left is evaluated once. Runs on the left's connection, or on `on`.

@@ -90,7 +90,7 @@ class Trial:
 
     @cached_property
     def left(self) -> ir.Table:
-        """Return the sampled rows, numbered: those whose key and time have the lowest hashes.
+        """The sampled rows, numbered: those whose key and time have the lowest hashes.
 
         The sample is the same each time.
         """
@@ -190,7 +190,7 @@ class Trial:
 
     @cached_property
     def alone(self) -> ir.Table:
-        """Return sampled rows of which no two have a key in common.
+        """Sampled rows of which no two have a key in common.
 
         So what comes after each of them can be taken away.
         """
