@@ -120,7 +120,7 @@ __all__ = [
     "why",
 ]
 
-# Which module each public name is of. A name is loaded when it is asked for: serving needs no Ibis.
+# The module of each public name, which is loaded on first use: serving needs no Ibis.
 MODULES = {
     "backends.engine_refusals": ("EngineError",),
     "catalogs.catalog_entries": ("Entry",),

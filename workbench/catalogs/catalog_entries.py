@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 STALE = timedelta(days=2)  # as a fetch says it: behind now, without an upload or a message
 STOPPED = timedelta(minutes=5)  # without a sign of life of its updater
 UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
-# What stands before a status's word; the worst first.
+# The glyph before a status's word, the worst status first.
 SIGNS = {
     "alert": "▲",
     "stale": "◆",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 LISTED = 40  # events, the newest
-# What a part's status says of its values (semantics rule 22), and of its nulls.
+# The meaning of a part's status for its values (semantics rule 22), and for its nulls.
 STATUSES = {
     "ok": ("✓", "ok", "right as of then"),
     "stale": (

@@ -18,7 +18,7 @@ import ibis.expr.operations as ops
 from attrs import fields, has
 from ibis.common.deferred import Deferred
 
-# attrs metadata: what of a definition changes no value (IDLE), or only how it is served (SERVING).
+# attrs metadata of fields that change no value (IDLE), or only how it is served (SERVING).
 IDLE, SERVING = {"meaning": "idle"}, {"meaning": "serving"}
 
 

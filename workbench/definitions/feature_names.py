@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # characters of a name in a message
 BESIDE = 10  # characters of a definition's hash in the name of a table that is built beside another
-# Controls, formats (bidi overrides, zero widths), halves of characters, unassigned ones, ends of
-# lines.
+# Unicode categories that do not show: controls, formats (bidi overrides, zero widths), surrogates,
+# private and unassigned characters, ends of lines.
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 # letters and marks that show nothing
 FILLERS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u3164\uffa0")

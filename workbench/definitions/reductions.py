@@ -298,7 +298,7 @@ KINDS: dict[type[ops.Reduction], Kind] = {
     ApproxHistogram: Kind(_k("approx_histogram")),
 }
 
-# What Ibis has and we refuse, with what to say instead.
+# Reductions of Ibis that are refused, with what to write instead.
 INSTEAD: dict[type[ops.Reduction], str] = {
     ops.Arbitrary: "it depends on physical order; say first() or last()",
     ops.Kurtosis: "Ibis has it on DuckDB alone; use workbench.kurtosis(x), population and excess",

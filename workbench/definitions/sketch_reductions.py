@@ -112,7 +112,7 @@ class ApproxHistogram(Estimate):
         return Frequent(self.k)
 
 
-# What each is called, and what is exact in its place.
+# The name of each estimate, and the exact reduction in its place.
 WRITTEN: dict[type[Estimate], tuple[str, str]] = {
     ApproxUniqueCount: ("approx_unique_count", "nunique()"),
     ApproxPercentile: ("approx_percentile", "quantile()"),

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from workbench.definitions.data_checks import DataCheck
 
-# What can be applied to one event at a time, so that the updater gives the same value as the
-# backfill.
+# Relations that can be computed for one event at a time, so that the updater gives the backfill's
+# value.
 ROWWISE = (
     ops.Project,
     ops.Filter,

@@ -181,7 +181,7 @@ def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
     return {name: value(v, known[name].dtype, f"expect[{name!r}]") for name, v in expect.items()}
 
 
-# How a value is written, by what its type is.
+# How an author writes a value, by its type.
 WRITTEN = {
     "decimal": "Decimal('1.50') or '1.50'",
     "timestamp": "'2024-03-01 12:00' or a datetime",

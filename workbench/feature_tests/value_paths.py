@@ -40,9 +40,8 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.feature_tests.feature_example import Example
 
-ENGINES = (  # names of engines, with commas: what a check runs on where it does not say
-    "WORKBENCH_ENGINES"
-)
+# an environment variable: names of engines, with commas, that a check runs on by default
+ENGINES = "WORKBENCH_ENGINES"
 KNOWN = ("duckdb", "online", "postgres", "spark")
 RUNNING = "running"  # a plan of Postgres's
 NUMBER, AT = "case_number", "asked_at"

@@ -60,7 +60,7 @@ __all__ = [
 
 PARTS = (*OF_PARTS, *late_load_guard.GUARDS)
 
-# What is known of a source: its findings, and its keys on the engine where they could be read.
+# The facts of a source: its findings, and its keys on the engine where they could be read.
 Seen = tuple[tuple[Finding, ...], Known | None]
 
 
@@ -93,7 +93,7 @@ def guards(
         if group_by not in sources:
             sources[group_by] = of_source(group_by, engine, at)
         findings, keys = sources[group_by]
-        # checks are no part of what a group-by means: those of one are not another's that is equal
+        # checks are no part of a group-by's meaning, so equal group-bys may have different checks
         yield from (_joined(f, parts) for f in (*findings, *of_checks(group_by, engine, at)))
         if keys is not None and left is not None:
             for part in parts:

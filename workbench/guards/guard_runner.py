@@ -133,7 +133,7 @@ def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding
         return Finding(guard.kind, subject.name, PASS)
     if guard.rows is None or told.level == PASS or not told.count:
         return told
-    # it was looked at above
+    # `guard.rows` was compared with None above, which the lambda hides from the type checker
     rows = _tried(guard, subject, lambda: _numbers(subject, guard.rows(subject, answer)))  # type: ignore[misc]
     return rows if isinstance(rows, Finding) else evolve(told, rows=rows)
 

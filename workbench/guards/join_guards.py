@@ -87,7 +87,7 @@ class Matched:
 
     def tail(self, feature: Feature) -> Any:
         """Return where a feature's window begins for each left row."""
-        # it has one
+        # only features with a window come here
         return EventRows(self.group_by, self.engine).tail(self.table[AT], feature.window)  # type: ignore[arg-type]
 
 
@@ -100,7 +100,7 @@ def _before(s: Matched, feature: Feature) -> Any:
 
 def _lengths(s: Matched) -> list[Feature]:
     """Return one feature of each window, the longest first."""
-    # each has one
+    # each of these features has a window
     return sorted({f.window: f for f in s.windowed}.values(), key=lambda f: f.window, reverse=True)  # type: ignore[arg-type,return-value]
 
 
@@ -153,7 +153,7 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
         return None
     number, longest = next(iter(short.items()))
     n, reach = a[f"short {number}"], a[f"reach {number}"]
-    # a sawtooth window may hold up to its hop more than its length, of which nothing is to be said
+    # a sawtooth window may hold more than its length, up to a hop, which needs no words
     held = (
         f"; their values hold at most {span(reach)}"
         if 0 < reach < in_us(longest.window.length)  # type: ignore[union-attr]  # it has one

@@ -23,9 +23,8 @@ NAMED = re.compile(
     r"|event_(date|day|month)|year_?month|year)",
     re.IGNORECASE,
 )
-NO_PARTITION = (  # where Hive and Spark put rows whose partition column is null
-    "__HIVE_DEFAULT_PARTITION__"
-)
+# the partition into which Hive and Spark put rows whose partition column is null
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 YEAR, MONTH, OF_MONTH, BETWEEN = (
     "(19|20)[0-9][0-9]",
     "(0[1-9]|1[0-2])",
@@ -39,7 +38,7 @@ WRITTEN_DAY = (
 WRITTEN_MONTH = f"^{YEAR}{BETWEEN}{MONTH}$"
 # Hive's year=2024/month=01/day=09: what each column of such a name holds, and from which digit of a
 # day on.
-# A month alone may be anything's, and so may a year or a day.
+# A column of months alone may be of anything, and so may one of years or days.
 PIECES = {
     "year": (f"^{YEAR}$", 0),
     "month": ("^0?[1-9]$|^1[0-2]$", 4),
@@ -112,7 +111,7 @@ def _ask(s: Events) -> Mapping[str, Any] | None:
 
 def _judge(s: Events, a: Answer) -> Finding | None:
     columns = [k.removeprefix("read ") for k in a if k.startswith("read ")]
-    # a column without any day is no partition by day, but for the partition that Hive names so
+    # a column without any day is no partition by day; Hive's default partition does not count
     off = {
         c: a[f"off {c}"] + (a[f"none {c}"] if a[f"read {c}"] else a.get(f"default {c}", 0))
         for c in columns

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     Begin = Callable[[Callable[[str, str], None]], tuple[Subject, str]]
 
-# seconds in which the live page is sent and drawn, before the static one takes the processor
+# Seconds for the live page to be sent and drawn, before the static one takes the processor.
 FIRST = 0.1
-UNASKED = 5.0  # seconds after which a page that asked nothing is taken to be nobody's
+UNASKED = 5.0  # seconds without a request, after which nobody is taken to look at the page
 MOST = 16  # live views of a kernel; the oldest gives way to its static page
 LIVE: deque[LiveWidget] = deque()
 

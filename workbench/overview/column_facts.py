@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
 
 LONGEST_TEXT = 200  # characters of an extreme that are fetched
-# The days that there are, of leap years and others.
+# Days that exist, in leap years and others.
 LEAP = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
 ISO_DAY = (
     "^(?:[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"

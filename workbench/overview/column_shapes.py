@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
 
 BINS, TOP = 12, 5
-# whole numbers that have a bar each: in fewer bins some would hold two of them, and stand out
+# Up to so many whole numbers have a bar each: in fewer bins some would hold two, and stand out.
 EACH = 31
 LONGEST_VALUE = 60  # characters of a common text
 

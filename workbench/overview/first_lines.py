@@ -110,7 +110,7 @@ def _without_inner(
         free = name_beside(free or "column", taken)
         taken.add(free.casefold())
         new[name] = free
-    # as `rename` takes them, the new name first
+    # `rename` takes the new name first
     back = {to: name for name, to in new.items()}
     return (
         back,

@@ -25,14 +25,14 @@ MOSTLY = 0.5  # of a column's texts: so many have to be of a form for it to be s
 SAMPLED_ROWS = 1_000  # by which a form is chosen
 LONGEST = 60  # characters of a text that has a form
 TO_NUMBER, TO_TIME = '.try_cast("float64")', '.cast("timestamp")'
-# Without the leading zeros that codes have.
+# Numbers have no leading zeros, as codes do.
 WHOLE = "(?:0|[1-9][0-9]{0,199})"
 EXPONENT = "(?:(?:0|[1-9][0-9]{0,7})[.]?[0-9]{0,40}|[.][0-9]{1,40})[eE][+-]?[0-2]?[0-9]{1,2}"
 POINT = f"{WHOLE}(?:[.][0-9]{{0,200}})?|[.][0-9]{{1,40}}|{EXPONENT}"
 THOUSANDS = "[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:[.][0-9]{1,200})?"
 DOTTED = "[1-9][0-9]{0,2}(?:[.][0-9]{3})+"
 COMMA = f"(?:{DOTTED}|{WHOLE}),[0-9]{{1,200}}|{DOTTED}|{WHOLE}"
-# What can be read in one way alone.
+# Texts in which a comma, or a point, can only be read in one way.
 COMMA_ALONE = (
     f"^ *[+-]?(?:(?:{DOTTED}|0),[0-9]+|[0-9]+,(?:[0-9]{{1,2}}|[0-9]{{4,}})|[0-9]{{4,}},[0-9]+) *"
 )
@@ -153,7 +153,7 @@ FORMS = (
         "days or times with slashes, the day first", DAY, MONTH, "/", 3, (MONTH_FIRST, DAY_FIRST)
     ),
     _turned("days or times with dots, the day first", DAY, MONTH, "[.]", 3),
-    # Ibis that reads these alike on every engine is longer than a line.
+    # These have no Ibis: what reads them alike on every engine is longer than a line.
     TextForm(
         "days or times with slashes", f"^[0-9]{{1,2}}/[0-9]{{1,2}}/(?:[0-9]{{2}}){{1,2}}{LOOSE}", ""
     ),
@@ -171,8 +171,8 @@ FORMS = (
 
 
 PLAIN = evolve(FORMS[0], said="numbers", then=TO_NUMBER)  # of which none has a comma
-# Forms that read the same texts otherwise: which of two is meant, all rows say, and not the first
-# ones.
+# Pairs of forms that read one text differently: all rows, not only the first ones, show which of
+# the two is meant.
 TWINS = {
     a: b
     for one, other in ((FORMS[0], FORMS[1]), (FORMS[8], FORMS[9]))

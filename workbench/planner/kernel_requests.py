@@ -96,8 +96,8 @@ ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]]
     ApproxHistogram: ("approx_histogram", _k),
 }
 
-# These give whole inputs, by their place in time, and so take any type; the rest compares or adds
-# values.
+# Reductions that give whole inputs by their place in time, and so take any type; the others compare
+# or add values.
 PLACED = (ops.CountStar, ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect)
 
 

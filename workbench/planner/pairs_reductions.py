@@ -36,9 +36,8 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
 
-EXACT = (  # wide enough for any sum of 64-bit integers; the cast back raises where it does not fit
-    "decimal(38, 0)"
-)
+# wide enough for any sum of 64-bit integers; the cast back raises where a sum does not fit
+EXACT = "decimal(38, 0)"
 THIRD, FOURTH = 3, 4
 
 
@@ -239,8 +238,8 @@ def _less(value: ir.DecimalColumn, least: ir.DecimalColumn, engine: Engine) -> i
     if value.type().scale is None:
         return cast(value - least, "float64")
     wide = dt.Decimal(WIDEST, value.type().scale)
-    # of these the difference has no more digits than they have; rows that are not kept may be below
-    # the least
+    # the difference of two values of one sign has no more digits than they have; rows that do not
+    # count may be below the least
     alike = ((value <= 0) & (least <= 0)) | ((value >= 0) & (least >= 0))
     near = [alike.ifelse(cast(v, wide), ibis.literal(0).cast(wide)) for v in (value, least)]
     return alike.ifelse(

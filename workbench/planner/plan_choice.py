@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
 
 PAIRS = "pairs"
-# pairs that a range join is done with before the kernel has started; and events that a scan counts
-# cheaply
+# A range join has done so many pairs before the kernel has started, and a scan counts so many
+# events cheaply.
 FEW = 1_000_000
 
 

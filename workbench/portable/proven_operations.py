@@ -393,7 +393,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ),
 }
 
-# How authors write what is not named as its class.
+# How authors write operations whose method is not named after the class.
 SIGNS = {
     "Add": "+",
     "Subtract": "-",
@@ -479,7 +479,7 @@ SIGNS = {
 }
 PREFIXES = re.compile(r"^(extract|string|timestamp|array|date(?=_[td]))_")
 
-# What to write instead of an operation that is not listed at all.
+# What to write instead of operations that are not listed at all.
 INSTEAD: dict[type[ops.Node], str] = {
     ops.TimestampDiff: "say a.delta(b, unit='second')",
     ops.DateDiff: "say a.delta(b, unit='day')",

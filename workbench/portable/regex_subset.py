@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# What Python means by these, spelled out: engines disagree on which letters and which line ends
-# they take in.
+# Classes spelled out as Python reads them, since engines disagree on which letters and line ends
+# they include.
 CLASSES = {"d": "0-9", "w": "A-Za-z0-9_", "s": r" \t\n\r\x0b\x0c"}
 TOKEN = re.compile(
     r"""\\(?P<kind>[dws])

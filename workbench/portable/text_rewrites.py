@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
 BLANKS = r"[\t\n\x0b\x0c\r]"  # and the space: what strip() takes off
-# put after a text, so that a pattern can tell its end: Java's $ also matches before a last newline
+# a mark put after a text, at which a pattern ends: Java's $ also matches before a last newline
 END = "$"
 PRIVATE = 0x10F000  # where letters wait while an engine changes the case of the others
 CASED = 0xFB18  # beyond the last letter whose upper case is several

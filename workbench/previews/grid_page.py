@@ -36,9 +36,8 @@ if TYPE_CHECKING:
     from workbench.previews.local_copy import Nearby
 
 KNOWN, AGE = "_fw_known", "_fw_age"
-SEEN = (  # a feature of a definition that has no others; those may not be called as the plan's own
-    "fw_seen"
-)
+# the name of a definition's only feature, which may not be one of the plan's own names
+SEEN = "fw_seen"
 LEFT, ALL = "_fw_left", Wanted()
 SAMPLE = 200  # rows that a distribution is of
 NULL_WORDS = {

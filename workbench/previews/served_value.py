@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
     from workbench.previews.explained_value import Moment
 
-# What each status of a part says of its values (semantics rule 22).
+# The meaning of each status of a part for its values (semantics rule 22).
 STATUSES = {
     "ok": "right of what the store knows",
     "missing": "the key has no fact before t",

@@ -33,7 +33,7 @@ OPERATORS = tuple(COMPARED)
 # the times of Python's calendar, in microseconds
 EARLIEST, LATEST = -62_135_596_800_000_000, 253_402_300_799_999_999
 
-# What the page may ask for: each request's parameters and their types.
+# The page's requests, with their parameters and the parameters' types.
 KINDS: Mapping[str, Mapping[str, type]] = {
     "page": {"page": int},
     "cell": {"row": int, "feature": str},

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
 SAMPLE = 200  # keys whose own events a group-by alone is asked at
-# rows of a table up to which a refusal counts: two backfills of more would be waited for
+# A refusal counts changes only up to so many rows of a table: two backfills of more take too long.
 MOST = 50_000
 
 

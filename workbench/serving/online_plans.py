@@ -50,9 +50,8 @@ LISTS = (KList, ops.ArrayCollect)
 # reductions that take values of any type
 ORDERED = (ops.First, ops.Last, ops.Count, ops.CountStar, *LISTS)
 VALUE = "value"
-TIME = (  # of a stored row: microseconds since 1970; of an entity's, the end of its snapshot's day
-    "time"
-)
+# a stored row's time in microseconds since 1970; of an entity, the end of its snapshot's day
+TIME = "time"
 
 
 # --- types

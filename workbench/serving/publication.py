@@ -299,8 +299,8 @@ def propose(
     there, forgetful = registry.batch_ends(store), registry.forgetful(store)
     wanted = [(plan.group_by(g.name), g) for g in group_bys]
     known = {} if before is None else {g.name: g.checks for g in before.plan.group_bys}
-    # what was forgotten for another retention is uploaded again where this one keeps everything,
-    # and what has other checks is asked them
+    # A group-by is uploaded again where this plan keeps everything and an earlier retention has
+    # removed rows, or where its checks have changed.
     histories = tuple(
         of_definition(p, g, con)
         for p, g in wanted

@@ -32,8 +32,8 @@ WORDS = {
     "float32": "as a float of 32 bits",
     LOST: "with fewer digits",
 }
-# Of a time cut down to the second these are what they are of the time itself; so are parts of it
-# that are longer than its unit.
+# Operations that give the same for a time cut down to the second as for the time itself, as do all
+# parts of a time that are longer than its unit.
 WHOLE = (
     ops.Date,
     ops.ExtractDateField,

@@ -390,8 +390,8 @@ class _Found:
     def __init__(self, join: Join, con: Any) -> None:
         self.join, self.con, self.ways = join, con, 0
         self.lefts = list(join.left.table.schema.names)
-        # by number here, since DuckDB does not tell columns apart by case, and the ways' engines
-        # may
+        # columns have numbers here, since DuckDB ignores the case of names, and other engines may
+        # not
         self.columns = {name: f"c{i}" for i, name in enumerate(join.schema)} | {
             NUMBER: NUMBER,
             THERE: THERE,

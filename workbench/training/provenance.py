@@ -10,8 +10,8 @@ import ibis
 if TYPE_CHECKING:
     from workbench.backends import Engine
 
-# of docs/semantics.md: raised by whoever changes what a value is, so that dated results are
-# computed again
+# The version of the rules in docs/semantics.md. Raise it with any change of what a value is, so
+# that dated results are computed again.
 RULES = 2
 
 

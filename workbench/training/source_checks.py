@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Times that only a wrong unit gives: milliseconds read as seconds lie beyond FAR, seconds read as
+# Times that only a wrong unit gives: milliseconds read as seconds are beyond FAR, seconds read as
 # milliseconds before NEAR.
 FAR, NEAR = datetime(2200, 1, 1, tzinfo=UTC), datetime(1970, 3, 1, tzinfo=UTC)
 
