@@ -63,9 +63,8 @@ def lacking(reason: str) -> None:
     """Skip with the reason; on CI, where everything is there to be had, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI lacks a service: {reason}")
-    pytest.skip(
-        reason, allow_module_level=True
-    )  # a module that imports what is lacking says so itself
+    # A module that imports what is lacking skips itself.
+    pytest.skip(reason, allow_module_level=True)
 
 
 @pytest.fixture

@@ -331,6 +331,7 @@ def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeyp
 
     monkeypatch.setattr(workbench.backends.spark_kernel, "HELD", 600)
     rng = random.Random(3)  # noqa: S311 a history, not a secret
+    # The sum of a part of them does not fit 64 bits, that of all of them does.
     large = [
         2**62,
         2**62,
@@ -338,7 +339,7 @@ def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeyp
         -(2**62),
         -(2**62),
         -(2**62),
-    ]  # a part of them does not fit 64 bits, all of them do
+    ]
     rows = [
         *hot(rng),
         *(event("hot", NOON - 19 * cases.DAY + i, n=n, x=1e15 + n) for i, n in enumerate(large)),

@@ -318,9 +318,8 @@ def test_spark_keeps_nothing_of_the_rows_that_came(spark):
     """
     engine = engine_of(spark)
     table = spark.sql(WIDE.format(parts=4))
-    assert (
-        list(range(20_000)) == engine.batches(table).read_all()["id"].to_pylist()
-    )  # in the partitions' order
+    # Rows come in the order of the partitions.
+    assert list(range(20_000)) == engine.batches(table).read_all()["id"].to_pylist()
     before = held(spark)
 
     sizes = [sum(b.nbytes for b in engine.batches(table)) for _ in range(3)]

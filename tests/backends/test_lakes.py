@@ -23,9 +23,8 @@ from workbench.backends.parquet_results import dated
 
 pytestmark = pytest.mark.slow
 EVENTS = 4_000
-TRIED = (
-    ("delta", "iceberg") if lakes.LONG else ("iceberg",)
-)  # what is alike in both, and takes long on Delta
+# What is alike for both formats takes long on Delta, and runs there only where LONG says so.
+TRIED = ("delta", "iceberg") if lakes.LONG else ("iceberg",)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +104,8 @@ def test_duckdb_reads_by_arrow_what_spark_wrote_to_a_lake(found, kind):
     )
     kinds = con.table("kinds").order_by("id").to_pyarrow().to_pylist()
 
-    assert want == [
-        r | {"t": r["t"].replace(tzinfo=None)} for r in got
-    ]  # Iceberg and Delta have Spark's times with their zone
+    # Iceberg and Delta have Spark's times with their zone.
+    assert want == [r | {"t": r["t"].replace(tzinfo=None)} for r in got]
     assert [1, 2, 3] == [r["id"] for r in kinds]
     assert {
         (

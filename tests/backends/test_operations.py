@@ -28,9 +28,8 @@ ROWS = [Row(**{c: oracle.clean(v) for c, v in row.items()}) for row in rows()]
 SCHEMA = pa.schema(DTYPES)
 TABLE = ibis.table(ibis.Schema.from_pyarrow(SCHEMA), name="scalars")
 NODES = {name: case.expr(TABLE).op() for name, case in CASES.items()}
-SILENT = [
-    name for name, case in CASES.items() if case.want is None
-]  # held against DuckDB, not against Python
+# These are held against DuckDB, not against Python.
+SILENT = [name for name, case in CASES.items() if case.want is None]
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +70,8 @@ def values(con, names):
         "k", **{c: finite(source[c]) for c in source.columns if c.startswith("c")}
     )
     try:
-        fetched = (
-            con.to_pyarrow(source) if con.name == "postgres" else engine.fetch(source)
-        )  # COPY has no lists
+        # COPY, which the engine fetches by, has no lists.
+        fetched = con.to_pyarrow(source) if con.name == "postgres" else engine.fetch(source)
     except Exception as error:
         failed = [name for name in names if not runs(con, table, name)]
         message = f"{engine.title} cannot compute {failed or 'all of them at once'}"

@@ -88,9 +88,10 @@ def test_merged_histograms_keep_their_bound_and_are_exact_while_all_values_fit(p
     elif len(set(everything)) <= kind.counted:
         assert oracle.histogram(everything, k) == kind.estimate(merged)
     else:
+        # The error includes the one that is kept where all were dropped.
         assert oracle.near_counts(
             kind.estimate(merged), everything, k, kind.error + 1 / len(everything)
-        )  # and the one that is kept where all were dropped
+        )
 
 
 @pytest.mark.parametrize("kind", [str, int, float])
@@ -265,9 +266,8 @@ def test_bytes_of_datasketches_alone_are_read_and_merged_as_before():
     assert kind.estimate(kind.merged(read, kind.of(range(50)))) == kind.estimate(kind.merged(read))
     assert 3 == kind.estimate(kind.merged(empty, kind.of([1, 2, 3])))
     large = kind.dumped(kind.of(range(1_000)))
-    assert large == bytes(
-        ds.cpc_sketch.deserialize(large).serialize()
-    )  # and DataSketches reads ours
+    # DataSketches reads our bytes.
+    assert large == bytes(ds.cpc_sketch.deserialize(large).serialize())
 
 
 # --- in the kernel: windows of one key

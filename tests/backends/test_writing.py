@@ -49,10 +49,11 @@ from workbench.training.provenance import RULES
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
 KINDS = ("table", "folder")
+# These tests write folders on Spark too.
 FOLDERS = {
     "test_what_is_written_is_the_plain_backfill",
     "test_two_runs_on_one_folder_or_table_are_refused",
-}  # on Spark too
+}
 REAL = [
     pytest.param("duck"),
     pytest.param("postgres", marks=pytest.mark.slow),
@@ -459,11 +460,12 @@ def every_type(con):
         "t": pa.array([START + timedelta(days=1, microseconds=7)] * 3, pa.timestamp("us")),
         "z": pa.array([START.replace(tzinfo=UTC)] * 3, zone),
     }
+    # Ibis loads no decimals into Postgres.
     load = (
         cases.stored
         if con.name == "postgres"
         else lambda con, name, rows: con.create_table(name, rows, overwrite=True)
-    )  # Ibis loads no decimals there
+    )
     load(con, "written_kinds", pa.table(data))
     load(con, "written_asked", pa.table(lefts))
     source = EventSource(con.table("written_kinds"), time="t")
@@ -494,11 +496,12 @@ def test_every_type_comes_back_as_it_was(con, into):
     table = backfill(join, into=into)
 
     assert list(want.columns) == list(table.columns)
+    # Types as files have them; Postgres has a map as JSON.
     told = {
         c: str(t)
         for c, t in want.schema().items()
         if t.is_timestamp() or t.is_array() or t.is_json()
-    }  # as files have it; Postgres has a map as JSON
+    }
     assert {c: str(t) for c, t in want.schema().items()} == {
         c: str(t).replace("timestamp(6)", "timestamp") for c, t in table.schema().items()
     } | told
@@ -666,9 +669,8 @@ def test_a_dated_table_on_spark_is_a_view_of_the_listed_files(spark):
     table = backfill(spend(spark, 1), into=name)
     place = engine_of(spark).folder(name)
     stray = place / "day=2024-01-02" / "part-9999.parquet"
-    stray.write_bytes(
-        next(place.glob("day=2024-01-03/*.parquet")).read_bytes()
-    )  # what a killed step leaves
+    # A killed step leaves such a file.
+    stray.write_bytes(next(place.glob("day=2024-01-03/*.parquet")).read_bytes())
 
     assert (
         80 == table.count().to_pyarrow().as_py() == spark.table(name).count().to_pyarrow().as_py()

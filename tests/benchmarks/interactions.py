@@ -162,9 +162,8 @@ def opened(seen: Lab) -> float:
     )
     page.locator(".jp-CodeCell").nth(1).locator(".cm-content").click()
     page.evaluate("document.querySelectorAll('.fw-live').forEach((e) => e.remove())")
-    page.evaluate(
-        WATCH
-    )  # the page's own clock: a driver that asks now and then sees it up to half a second late
+    # The page's own clock tells: a driver that polls sees the page up to half a second late.
+    page.evaluate(WATCH)
     page.keyboard.press("Control+Enter")
     page.wait_for_function("window.drawn", timeout=60_000)
     return page.evaluate("window.drawn - window.pressed")

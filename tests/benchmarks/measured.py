@@ -95,7 +95,6 @@ def run(told: dict) -> dict:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(1)
-    )  # so that a server that was started is stopped
+    # A server that was started is stopped on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     print(json.dumps(run(json.loads(sys.argv[1]))))

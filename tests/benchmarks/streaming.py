@@ -142,8 +142,8 @@ def streamed(
                 (name,),
             ).fetchone()
             con.execute("truncate workbench.batches")
+        # The sums are what Prometheus scrapes.
         steps = {
-            # what is scraped
             step: updater.measures.seconds.labels(step)._sum.get()  # noqa: SLF001
             for step in ("decode", "write")
         }

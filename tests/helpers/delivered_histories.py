@@ -81,8 +81,9 @@ MERGED = (
 )
 SHOWN = ("first", "last", "first2", "last3", "top2", "bottom2", "argmin", "argmax")
 # Some of the events lie before the horizon, and some messages of them come after it has passed.
+# A topic that tells times less exactly may tell events from before the horizon only as long as no
+# upload lacks them, so that its unit is a microsecond where there are further uploads.
 forgetful = st.builds(
-    # what a topic tells less exactly may come from before the horizon as long as no upload lacks it
     lambda delivery, retain, ends, first: evolve(
         delivery,
         retain=retain,

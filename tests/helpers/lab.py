@@ -164,10 +164,10 @@ class Lab:
         """
         before, seen, end = None, 0, time.monotonic() + seconds
         while seen < 4:
+            # The address is that of our own server.
             kernels = [
                 s["kernel"]
                 for s in json.load(
-                    # our own server
                     urllib.request.urlopen(f"{self.address}/api/sessions", timeout=30)  # noqa: S310
                 )
                 if s["path"] == name

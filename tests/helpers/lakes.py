@@ -19,9 +19,8 @@ JARS = (
     "io.delta:delta-storage:4.4.0",
     "org.apache.iceberg:iceberg-spark-runtime-4.1_2.13:1.12.0",
 )
-LONG = bool(
-    os.environ.get("WORKBENCH_LONG_TESTS")
-)  # all that is tried of Iceberg, of Delta too, and whole lives of a table: some two minutes more
+# All that is tried of Iceberg is tried of Delta too, and whole lives of a table: two minutes more.
+LONG = bool(os.environ.get("WORKBENCH_LONG_TESTS"))
 JOB = Path(__file__).parent / "lake_job.py"
 
 

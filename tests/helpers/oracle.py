@@ -198,9 +198,8 @@ def scale(name, rows, value):
     if name in ("sum", "average"):
         return sum(xs) / (len(xs) if name == "average" else 1)
     squares = sum(x * x for x in xs) / len(xs)
-    return (
-        max(1.0, squares) if name in ("skew", "kurtosis", "correlation") else squares
-    )  # these have no unit
+    # Skewness, kurtosis and correlation have no unit.
+    return max(1.0, squares) if name in ("skew", "kurtosis", "correlation") else squares
 
 
 def snapshot_at(rows, key, t):

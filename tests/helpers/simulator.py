@@ -386,9 +386,8 @@ def clean(store, requests, *, people=200, keys=1, pause=0.02, threads=1):
         while not done.is_set():
             now = datetime.now(UTC).replace(tzinfo=None)
             at = [now - timedelta(milliseconds=int(chance.integers(2000))) for _i in range(8)]
-            at = [
-                t.replace(microsecond=t.microsecond // 1000 * 1000) for t in at
-            ]  # as messages have it
+            # Messages tell times in milliseconds.
+            at = [t.replace(microsecond=t.microsecond // 1000 * 1000) for t in at]
             rows = [
                 event(names[chance.integers(people)], number + i, float(chance.random()) * 100, t)
                 for i, t in enumerate(at)

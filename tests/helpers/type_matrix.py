@@ -53,9 +53,8 @@ def _single(value: float) -> float:
 def whole(bits: int, *, signed: bool = True) -> Kind:
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     name = f"{'' if signed else 'u'}int{bits}"
-    family = (
-        "number" if high < 2**63 else "unsummed"
-    )  # a sum has 63 bits and a sign, or is refused (rule 11)
+    # A sum has 63 bits and a sign, or is refused (rule 11).
+    family = "number" if high < 2**63 else "unsummed"
     return Kind(
         name,
         getattr(pa, name)(),
@@ -85,8 +84,8 @@ DAYS = (
     (date(1, 1, 1), date(9999, 12, 31), date(2023, 11, 29), None),
     (date(1969, 12, 31), date(1970, 1, 1), date(1970, 1, 1), None),
 )
+# A naive time is UTC.
 TIMES = tuple(
-    # naive is UTC
     tuple(None if d is None else datetime(d.year, d.month, d.day, 23, 59, 59, 999999) for d in some)  # noqa: DTZ001
     for some in DAYS
 )
@@ -452,9 +451,8 @@ def group_by(
     events: ibis.Table, kind: Kind, windows: tuple[str, ...] = tuple(WINDOWS), **serving: Any
 ) -> GroupBy:
     """All that is asked of one type, over these windows."""
-    ties = (
-        ["seq"] if kind.family in ORDERED else ["seq", "n"]
-    )  # a full tie goes by the value, which nested ones have no order of
+    # A full tie goes by the value, and nested values have no order.
+    ties = ["seq"] if kind.family in ORDERED else ["seq", "n"]
     asks = [
         Aggregation(a.expr.name(name.removesuffix(f"_{w}")), WINDOWS[w][0])
         for name, a, w in features(kind, windows)

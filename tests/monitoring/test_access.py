@@ -281,9 +281,8 @@ def test_a_page_whose_style_or_script_is_taken_out_reads_in_order_and_offers_not
     assert {} == {name: told for name, told in found.items() if told}
 
 
-LONG = (
-    "\u0645\u0631\u062d\u0628\u0627 " + "unbroken" * 1_200 + " \U0001f9ea\u200d\U0001f52c"
-)  # right to left, 10 kB in one word, an emoji of several
+# Text from right to left, 10 kB in one word, and an emoji of several code points.
+LONG = "\u0645\u0631\u062d\u0628\u0627 " + "unbroken" * 1_200 + " \U0001f9ea\u200d\U0001f52c"
 LONG_NAME = "amount_" + "x" * 200
 
 

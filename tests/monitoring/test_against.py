@@ -116,9 +116,8 @@ def test_each_tile_is_held_against_the_one_so_long_before(
 
 
 def test_a_week_is_read_from_before_the_span_that_is_shown(store, join, rows, edges):
-    later = (
-        NOW + timedelta(days=7) - timedelta(hours=12)
-    )  # of the eight usual tiles and two others, one is left to be held against
+    # Of the eight usual tiles and two others, one is left to be held against.
+    later = NOW + timedelta(days=7) - timedelta(hours=12)
     with Fetcher(store, sample=1.0) as fetcher:
         fetcher.fetch(watched.NAME, [{"user": u} for u in OTHERS], at=later - timedelta(hours=1))
     asked = ASKED | {"now": later, "span": timedelta(hours=6)}
@@ -184,9 +183,8 @@ def test_what_is_served_otherwise_than_trained_on_drifts_from_the_warehouse(
 
     of = line(got, SUM)
     assert [d.judged.psi for d in expected] == list(of.drift.values)
-    assert [True] * 8 + [False] * 2 == [
-        v > 0.25 for v in list(of.drift.values)
-    ]  # the others' amounts are beyond all bins either way
+    # The others' amounts are beyond all bins either way.
+    assert [True] * 8 + [False] * 2 == [v > 0.25 for v in list(of.drift.values)]
     assert ("alert", line(usual, SUM).drift) == (of.status, line(still, SUM).drift)
     newest = tiles(theirs, edges, SUM)[-1]
     assert [n / newest.n_finite for n in newest.counts if n] == pytest.approx(
@@ -451,11 +449,12 @@ def test_what_is_not_fresh_is_told_as_a_monitor_tells_it(store, join):
     assert expected["freshness"]
     assert not expected["null"]  # of the newest answers some have a value
     assert expected["freshness"] == [t.sentence for t in shown.board.told if t.kind == "freshness"]
+    # The upload is fresh, its facts are not.
     assert all(
         "the newest fact is of 2024-03-07" in t.sentence
         for t in fresh.board.told
         if t.kind == "freshness"
-    )  # the upload is fresh, its facts are not
+    )
     assert all("age" in n.hot for n in shown.board.lines if n.group_by == "orders_v1")
     assert "2,080 logged answers are of other times than these 3 d: now= looks at those" in repr(
         shown

@@ -70,8 +70,8 @@ def classes(con, pairs, kind, **more):
         ),
         (
             pa.timestamp("us", "UTC"),
-            datetime(2024, 1, 1),  # noqa: DTZ001 as above
-            datetime(2024, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001 as above
+            datetime(2024, 1, 1),  # noqa: DTZ001 as the tables have it
+            datetime(2024, 1, 1, 0, 0, 0, 1),  # noqa: DTZ001 as the tables have it
         ),
         (pa.decimal128(20, 2), Decimal("12345678901234567.89"), Decimal("12345678901234567.88")),
         (pa.binary(), b"\x00a", b"\x00b"),

@@ -51,11 +51,12 @@ def test_the_confusion_matrix_of_planted_faults_is_the_identity(found):
 
     assert {user: {cause} for user, (_, cause, _) in FAULTS.items()} == got
     planted = {cause for _, cause, _ in FAULTS.values()}
+    # The three causes that are left are planted below.
     assert {c.name for c in CAUSES} - planted == {
         "version",
         "error",
         "window_edge",
-    }  # which are planted below
+    }
 
 
 def test_who_has_no_fault_has_no_difference_and_an_error_is_left_out(found):

@@ -58,9 +58,8 @@ def test_a_partition_that_stands_still_is_an_alert_and_the_others_are_not(store,
         made.look()
         made.write([timedelta(seconds=1)] * 5, 1, apply=False)
         made.look()
-        with (
-            store.connection() as con
-        ):  # ten minutes pass, in which an updater looks and applies the other one
+        # Ten minutes pass, in which an updater looks and applies the other partition.
+        with store.connection() as con:
             con.execute(
                 "update workbench.offsets set behind = behind - 600000000, appended = appended -"
                 " 600000000 where topic = %s and partition = 1",

@@ -252,9 +252,8 @@ def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside
             found.append(error)
 
     with other.connection() as c, c.transaction():
-        c.execute(
-            uploads.LOCK, (f"workbench.{first.plan.group_bys[0].table}",)
-        )  # the rollback waits here, after it looked
+        # The rollback waits for this lock, after it looked.
+        c.execute(uploads.LOCK, (f"workbench.{first.plan.group_bys[0].table}",))
         thread = threading.Thread(target=roll_back)
         thread.start()
         while not c.execute(

@@ -259,7 +259,7 @@ def test_a_fetch_by_a_plan_that_was_held_since_before_is_asked_anew(store, con):
         held = store.fetcher._served["ever"]  # noqa: SLF001 as another process holds it
         publish(definition, store, confirm=True, end="2024-02-01", retain=days(10))
         upload("ever", store, end="2024-02-02", on=con)
-        store.fetcher._served["ever"] = held  # noqa: SLF001 as above
+        store.fetcher._served["ever"] = held  # noqa: SLF001 as another process holds it
 
         assert rows(store, plan) < len(EVENTS)
         assert same(want, told(store))

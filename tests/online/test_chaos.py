@@ -32,9 +32,8 @@ def test_after_chaos_every_fetch_is_the_backfill_over_exactly_the_good_events():
         "400",
     ]
 
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=600
-    )  # kafka-python leaves sockets of a dead broker to the collector
+    # kafka-python leaves sockets of a dead broker to the collector.
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
 
     assert 0 == done.returncode, done.stdout + done.stderr
     found = json.loads(done.stdout[done.stdout.index("{") :])

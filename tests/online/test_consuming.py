@@ -88,9 +88,8 @@ def test_a_join_that_ends_while_nobody_polls_is_not_begun_anew(admin, member):
     name = topic(admin, 2)
     one = member(name, name)
 
-    for _ in range(
-        40
-    ):  # each poll is over long before its join, and each join long before the next poll
+    # Each poll is over long before its join, and each join long before the next poll.
+    for _ in range(40):
         one.poll(0.001)
         time.sleep(0.25)
         if one.positions:

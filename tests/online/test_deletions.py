@@ -161,9 +161,8 @@ def test_what_goes_is_measured_by_rows_and_by_keys(served, store, rows, what):
 def test_a_share_of_ones_own_and_an_end_before_which_nothing_went(served, store):
     put(served, [r for r in events(*[10] * 10) if r["ts"] < DAY - timedelta(hours=5)])
 
-    upload(
-        "spend_v1", store, end=DAY - timedelta(hours=5), on=served
-    )  # what lies after the end was not looked at
+    # Events after the upload's end were not looked at.
+    upload("spend_v1", store, end=DAY - timedelta(hours=5), on=served)
     with pytest.raises(StoreError, match="50 of its 100 rows"):
         upload("spend_v1", store, end=DAY, on=served, allow_deletes=0.49)
     upload("spend_v1", store, end=DAY, on=served, allow_deletes=0.5)
@@ -237,9 +236,8 @@ def test_an_entity_of_which_most_keys_or_snapshots_are_gone_stops(con, store):
     snapshots()
     with pytest.raises(StoreError, match="10 of its 10 keys"):
         upload("people_v1", store, end="2024-03-06", on=con)
-    snapshots(
-        *[(d, 10, 1) for d in range(1, 5)], (5, 8, 3)
-    )  # the oldest is forgotten, a fifth of the keys goes
+    # The oldest snapshot is forgotten, and a fifth of the keys goes.
+    snapshots(*[(d, 10, 1) for d in range(1, 5)], (5, 8, 3))
     upload("people_v1", store, end="2024-03-07", on=con)
 
     assert [3, None] == [
@@ -266,13 +264,14 @@ def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(
     """N11: what is older than the retention after the upload is taken away by it anyway."""
 
     def kept(end):
+        # Seven days of events.
         put(
             con,
             [
                 {"user": f"u{i % 5}", "ts": end - timedelta(hours=6 * i + 1), "amt": 1}
                 for i in range(28)
             ],
-        )  # seven days
+        )
 
     kept(DAY)
     weekly = GroupBy(
@@ -291,14 +290,12 @@ def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(
         " interval 2 day"
     )
 
-    with pytest.raises(
-        StoreError, match="8 of its 28 rows"
-    ):  # two of the seven days that it would still answer
+    # Two of the seven days that it would still answer are gone.
+    with pytest.raises(StoreError, match="8 of its 28 rows"):
         upload("week_v1", store, end=late + timedelta(days=1), on=con)
     con.raw_sql("delete from paid")
-    with pytest.raises(
-        StoreError, match="28 of its 28 rows"
-    ):  # an emptied table stops, however late
+    # An emptied table stops an upload, however late.
+    with pytest.raises(StoreError, match="28 of its 28 rows"):
         upload("week_v1", store, end=late + timedelta(days=30), on=con)
 
     assert 6 == before
@@ -508,9 +505,8 @@ def _beyond(before, after, streamed, most, identified):
     theirs = gone & sent
     # as short as it is
     places = lambda counter: Counter(e[:2] for e in counter.elements())  # noqa: E731
-    fresh = (
-        new - old - (sent - old)
-    )  # rows that come; a message that the table has now is there already
+    # Rows that come; a message that the table has now is there already.
+    fresh = new - old - (sent - old)
     lost = (places(gone - theirs) - places(fresh)).total() + theirs.total()
     lost = gone.total() if gone.total() <= most * len(before) + 1e-9 else lost
     known = {e[0] for e in old} | {e[0] for e in sent}

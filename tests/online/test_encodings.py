@@ -66,7 +66,7 @@ FULL = {
     "day": date(2024, 2, 29),
     "clock": time(1, 2, 3, 4),
     "seen": datetime(1969, 12, 31, 23, 59, 59, 999999, UTC),
-    "ms": datetime(2026, 11, 10, 12, 0, 0, 5000),  # noqa: DTZ001 as above
+    "ms": datetime(2026, 11, 10, 12, 0, 0, 5000),  # noqa: DTZ001 the table's is naive UTC
     "uid": str(UUID(int=7)),
     "tags": [0.1, None],
 }
@@ -221,13 +221,14 @@ def registered(store, plan):
         registry.unpublish(store, plan.name)
 
 
+# Each of the other encodings takes as long.
 FEW = (
     "json in ms",
     "json in s",
     "csv in iso",
     "avro millis",
     "avro float",
-)  # the others take as long each
+)
 
 
 @pytest.mark.parametrize("said", TOPICS if os.environ.get("WORKBENCH_ENCODINGS") == "all" else FEW)

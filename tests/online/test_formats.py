@@ -330,9 +330,8 @@ def test_nothing_decoded_is_an_empty_table_of_the_types():
     assert (0, list(RETURNS)) == (got.table.num_rows, got.table.column_names)
 
 
-BAD_ALWAYS = [
-    m for m in BAD_OBJECTS if m != b'{"x": 1, "x": 1}'
-]  # of columns that these tables lack
+# The one left out is of columns that these tables lack.
+BAD_ALWAYS = [m for m in BAD_OBJECTS if m != b'{"x": 1, "x": 1}']
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 ROWS = st.fixed_dictionaries(
     {

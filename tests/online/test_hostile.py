@@ -37,9 +37,8 @@ pytestmark = pytest.mark.slow
 # the tables' timestamps are naive UTC
 T, AT = datetime(2024, 1, 1), datetime(2024, 1, 9)  # noqa: DTZ001
 TYPES = {"k": pa.string(), "t": pa.timestamp("us"), "v": pa.string()}
-LONG = "".join(
-    chr(0x4E00 + i * i % 20011) for i in range(350_000)
-)  # a megabyte that hardly compresses
+# A megabyte that hardly compresses.
+LONG = "".join(chr(0x4E00 + i * i % 20011) for i in range(350_000))
 HOSTILE = [
     "'",
     '"',

@@ -383,6 +383,7 @@ def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
             " os.execv(sys.executable, sys.argv[1:])"
         )
         pipe = offered(store, kafka.servers)
+        # `workbench stream` becomes this process.
         command = [
             sys.executable,
             "-c",
@@ -391,7 +392,7 @@ def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
             "-m",
             "workbench.online.streaming.stream_process",
             str(pipe),
-        ]  # as `workbench stream` becomes it
+        ]
         with subprocess.Popen(
             command, cwd=ROOT, pass_fds=[pipe], stderr=subprocess.PIPE, text=True
         ) as process:

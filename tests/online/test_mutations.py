@@ -37,8 +37,8 @@ APPLIED, RECONCILED, REVIVED, FORGOTTEN, AHEAD, ROWS = (
     batch_writer.RowLevel.rows,
 )
 TOTALS, STAYS, ARRIVING = (
-    fetch_sql.Block._merged,  # noqa: SLF001 as above
-    retained_totals._stays,  # noqa: SLF001 as above
+    fetch_sql.Block._merged,  # noqa: SLF001 what is broken on purpose
+    retained_totals._stays,  # noqa: SLF001 what is broken on purpose
     retained_totals.arriving,
 )
 

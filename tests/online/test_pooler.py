@@ -123,9 +123,8 @@ def test_what_the_address_says_of_prepared_statements_is_done(kind, address, key
     max_examples=4, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
 )
 @given(case=cases.cases, delivery=deliveries)
-@pytest.mark.parametrize(
-    "kind", ["transaction", "preparing"], indirect=True
-)  # a session that stays is a direct one
+# In session mode, a connection through the pooler is as a direct one.
+@pytest.mark.parametrize("kind", ["transaction", "preparing"], indirect=True)
 def test_the_promise_holds_through_a_pooler(pooled, case, delivery):
     check(pooled, CON, case, delivery)
 

@@ -515,10 +515,11 @@ def test_an_entity_is_as_of_its_latest_snapshot_through_missing_days_and_absent_
 
     done = served(store, definition)
 
+    # The level of u1 holds for two days.
     assert (5, 4) == (
         done.uploads[0].staged,
         done.uploads[0].inserted,
-    )  # u1's level holds for two days
+    )
     got = {
         (at.day, user): fetch(store, "people", user=user, at=at)
         for at in times

@@ -389,9 +389,8 @@ def test_a_plan_keeps_its_checks_and_older_plans_have_none(con, store):
     )
     checked = plan.group_bys[0].checked
     assert {"duckdb", "postgres", "pyspark"} <= set(checked)
-    assert all(
-        str(END) in text for text in checked.values()
-    )  # or the end of an upload would be in none
+    # Without it, no query would have the end of an upload.
+    assert all(str(END) in text for text in checked.values())
 
 
 def test_a_share_is_the_number_that_it_says():

@@ -125,9 +125,8 @@ def test_a_reader_does_what_it_should_and_the_rest_is_refused_in_a_sentence(data
     with Store(database) as store:
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         url = granted(database, "reader", ODD, capsys)
-        publish(
-            spend(duck, "later_v1"), store, end="2026-11-30", confirm=True
-        )  # tables of later are included
+        # What is granted includes tables that are made later.
+        publish(spend(duck, "later_v1"), store, end="2026-11-30", confirm=True)
         with Store(url) as reader:
             assert asked(store) == asked(reader) == asked(reader, "later_v1")
             assert "later_v1" in str(catalog(reader))

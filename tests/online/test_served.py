@@ -66,13 +66,14 @@ AVRO |= {
     "timestamp('UTC')": {"type": "long", "logicalType": "timestamp-micros"},
     "decimal(12, 2)": {"type": "bytes", "logicalType": "decimal", "precision": 12, "scale": 2},
 }
+# JSON carries no binary, so these messages are Avro.
 SENT = {
     "type": "record",
     "name": "paid",
     "fields": [
         {"name": name, "type": ["null", AVRO[kind]], "default": None} for name, kind in PAID.items()
     ],
-}  # JSON carries no binary
+}
 
 
 def definition(con):

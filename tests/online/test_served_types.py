@@ -31,10 +31,11 @@ pytestmark = pytest.mark.slow
 WHOLE = os.environ.get("WORKBENCH_TYPES") == "all"
 NOT_KEPT = ("struct",)  # a store keeps no such type
 NOT_CARRIED = ("bytes", "numeric", "numeric_infinite")  # by a topic of JSON
+# Arrow has no endless value, so no message is made of one here.
 ENDLESS = (
     "date_infinite",
     "timestamp_infinite",
-)  # Arrow has no such value, so no message is made of one here
+)
 KINDS = {k.name: k for k in matrix.KINDS}
 BY_DUCKDB = [k.name for k in matrix.there("duckdb") if k.name not in NOT_KEPT]
 BY_POSTGRES = [

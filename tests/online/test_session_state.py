@@ -206,9 +206,10 @@ def test_every_kind_of_connection_has_the_same_settings(hostile_store, kind):
 
     got = [value.strip('"') for value in got]
     want = session_state.MEANING | {"transaction_isolation": "read committed"}
+    # A fetcher behind a pooler runs one statement alone.
     relaxed = (
         {"transaction_isolation"} if kind == "fetcher" and hostile_store.access.relayed else set()
-    )  # one statement alone
+    )
     assert {n: v for n, v in want.items() if n not in relaxed} == {
         n: v for n, v in zip(shown, got, strict=True) if n not in relaxed
     }

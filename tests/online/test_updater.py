@@ -147,9 +147,8 @@ def test_bad_messages_are_kept_with_their_reason_and_stop_nothing(store, kafka, 
         stood = updated(store, kafka)
 
         found = [d for d in dead_letters.listed(store, "returns_v1") if d.topic == name]
-        assert [1, 3, 7, 9] == sorted(
-            d.offset for d in found
-        )  # the null is no event, and nothing is wrong with it
+        # The null is no event, and nothing is wrong with it.
+        assert [1, 3, 7, 9] == sorted(d.offset for d in found)
         assert [b for b in bad if b] == [d.payload for d in sorted(found, key=lambda d: d.offset)]
         assert all(d.reason and "\n" not in d.reason for d in found)
         assert 5 == asked(store)[COUNT]

@@ -200,9 +200,8 @@ def test_an_updater_stops_while_an_upload_has_its_table(store, kafka, duck):
         assert 1 == asked(store)[COUNT]
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # kafka-python leaves sockets that did not connect to the collector
+# kafka-python leaves sockets that did not connect to the collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_broker_that_is_away_is_said_and_waited_for(store, duck, caplog, monkeypatch):
     monkeypatch.setattr(kafka_consumer, "ANSWER", 500)
     with broker.kafka() as own:

@@ -355,8 +355,8 @@ def test_sparks_own_iterator_keeps_what_it_gave(spark):
 
     Read `frame` itself in `Spark.batches` when this fails.
     """
+    # Ibis hands out no session.
     runtime, system = (
-        # Ibis hands out no session
         getattr(spark._session._jvm.java.lang, name)  # noqa: SLF001
         for name in ("Runtime", "System")
     )

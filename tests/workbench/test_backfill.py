@@ -86,9 +86,8 @@ def test_a_range_is_half_open_in_days_of_the_left(con):
 def test_only_missing_days_are_computed(con):
     join = spend(con, 1)
     backfill(join, "2024-01-03", "2024-01-05", into="out")
-    con.raw_sql(
-        "update out set g_v_sum_1d = -1"
-    )  # a mark that would not survive being computed again
+    # The mark would not survive a second computation.
+    con.raw_sql("update out set g_v_sum_1d = -1")
 
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

@@ -371,9 +371,8 @@ def test_one_days_left_reads_no_year_of_snapshots(states, monkeypatch, form):
 
     backfill(states_join(states, form, 799))
 
-    most = (
-        3 * 10 * KEYS
-    )  # a week and its ends, once for each of what a key, a snapshot and a value are read by
+    # A week and its ends, once for each of the three reads: key, snapshot and value.
+    most = 3 * 10 * KEYS
     whole = sum(n > most for n in looks)
     assert {"text": whole == 2, "computed": whole > 2}.get(form, not whole)  # two parts
 

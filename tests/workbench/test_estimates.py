@@ -228,9 +228,9 @@ def test_an_entity_is_sketched_by_the_rows_of_its_snapshot(con, day):
             (old if day else []) + new + [{"ds": None, "k": "b", "x": 1}] * bool(day)
         ),
     )
+    # The tables' times are naive UTC.
     con.create_table(
         "asked",
-        # as above
         pa.table({"k": list("ababaz"), "t": [datetime(2024, 1, d) for d in (1, 1, 3, 3, 7, 7)]}),  # noqa: DTZ001
     )
     e = GroupBy(

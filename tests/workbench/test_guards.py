@@ -185,9 +185,8 @@ def test_no_window_is_said_to_hold_more_than_it_is_long(duck, spans, resolution)
 
     longest = max(spans).length / DAY
     held = re.search(r"hold at most ([\d.]+) d", told.sentence)
-    assert (
-        held is not None or resolution == "sawtooth"
-    )  # which may hold an hour more, and then nothing is said of it
+    # A sawtooth window may hold an hour more, and then the note says nothing of it.
+    assert held is not None or resolution == "sawtooth"
     assert held is None or longest - 1 <= float(held[1]) < longest
     assert told.rows == tuple(range(1, told.count + 1))
     assert (told.count - 1) * DAY < max(spans).length + DAY
@@ -318,11 +317,12 @@ def test_a_partition_that_the_source_does_not_select_is_seen_all_the_same(duck):
 
 
 def test_events_at_or_after_the_query_time_are_a_note_and_are_not_counted(duck):
+    # The event of u0 is at its t, that of u1 a second before its own.
     rows = [
         *CLEAN,
         event(0, at=T + 10 * DAY),
         event(1, at=T + 10 * DAY),
-    ]  # of u0 at its t, of u1 a second before its own
+    ]
 
     told = said(joined(duck, rows), duck)
 
@@ -781,9 +781,8 @@ def test_what_is_known_of_a_source_is_kept_for_the_next_call(duck):
 
 
 def test_a_guard_that_fails_is_a_note_and_the_others_are_asked(duck):
-    odd = Guard(
-        "odd", lambda s: {"n": s.table["user"].cast("int64").sum()}, lambda s, a: None
-    )  # no number: its cast fails, and with it the one scan of all
+    # A user is no number: its cast fails, and with it the one scan for all guards.
+    odd = Guard("odd", lambda s: {"n": s.table["user"].cast("int64").sum()}, lambda s, a: None)
     subject = Events(joined(duck).parts[0].group_by, engine_of(duck))
 
     told = list(found(subject, (*EVENTS_ASKED, odd)))

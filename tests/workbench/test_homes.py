@@ -181,9 +181,8 @@ def test_voila_is_live_and_its_guards_are_there_from_the_start(home, page, artif
 def test_marimo_shows_definitions_and_is_live(home, page, artifacts):
     with homes.marimo(home, "shop.py") as address:
         page.goto(address, timeout=180_000)
-        page.wait_for_selector(
-            "text=purchase_price_average_3d", timeout=180_000
-        )  # a definition, static
+        # A definition is shown as a static page.
+        page.wait_for_selector("text=purchase_price_average_3d", timeout=180_000)
         page.wait_for_selector("table.grid", timeout=120_000)
         assert page.locator(".guards").first.is_visible()
 

@@ -57,9 +57,8 @@ def test_the_quickstart_is_explored_as_a_person_would(seen, started, artifacts, 
     seen.page.wait_for_selector(GRID, timeout=180_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
-    seen.page.wait_for_function(
-        "document.querySelector('.fw-live .say').innerText"
-    )  # what was out of sight has no text
+    # A page that was out of sight has no text yet.
+    seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")
     seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     assert backfilled(con, *shown(seen)[:2]) == shown(seen)[2]

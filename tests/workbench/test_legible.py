@@ -45,9 +45,8 @@ HOSTILE = [
     "a\ue000b",
 ]
 AT = dt.datetime(2026, 11, 10)  # noqa: DTZ001 a column's
-DATA = re.compile(
-    r""" (?:data-[a-z-]+|value|style|class)=(?:"[^"]*"|'[^']*')"""
-)  # values, which nobody reads
+# Values of attributes that nobody reads.
+DATA = re.compile(r""" (?:data-[a-z-]+|value|style|class)=(?:"[^"]*"|'[^']*')""")
 
 
 def shown(text, keep="\n\t"):

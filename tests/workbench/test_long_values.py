@@ -16,10 +16,11 @@ from workbench import EventSource, GroupBy, Join, days, histogram, last_k, previ
 from workbench.previews import preview_words
 
 KEY, TEXT = "k" * 5_000, "long text " * 18_700
+# In characters; the page carries at most one whole value, and its stylesheet.
 SHOWN_TEXT, SHOWN_PAGE = (
     30_000,
     400_000,
-)  # characters; the page carries at most one whole value, and its stylesheet
+)
 
 
 @pytest.fixture(scope="module")

@@ -57,12 +57,13 @@ NASTIEST = {
     "averaged": "a)b%s \u05e9\u05dc\u05d5\u05dd",
     "filtered": "having",
 }
+# Postgres has system columns of these names, so its tables have no others.
 SYSTEM = {
     "ctid",
     "tableoid",
     "xmin",
     "oid",
-}  # of Postgres, whose tables have no columns of these names
+}
 STEPS = (
     range(0, len(NAMES), int(os.environ["WORKBENCH_NAMES"]))
     if "WORKBENCH_NAMES" in os.environ
@@ -104,10 +105,11 @@ def test_a_preview_and_its_panels_show_hostile_names_on_postgres(postgres, plain
     found = names_life.looked_at(postgres, NASTIEST, "hn", whole=False)
 
     assert plain["pairs"] == found["Join"][0]
+    # A value that is called `time` stands beside the event's time.
     assert ["'2024-03-0", "'4'", "'True'", "'in the window'"] == [
         found["why"][0][0][:10],
         *found["why"][0][1:],
-    ]  # a value that is called `time` is beside the event's
+    ]
 
 
 @pytest.mark.slow

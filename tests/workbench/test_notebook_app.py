@@ -42,9 +42,8 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
     seen.page.wait_for_selector(f"{GRID} >> visible=true", timeout=180_000)
     live = seen.page.locator(".fw-live").first
     live.scroll_into_view_if_needed()
-    seen.page.wait_for_function(
-        "document.querySelector('.fw-live .say').innerText"
-    )  # what was out of sight has no text
+    # A page that was out of sight has no text yet.
+    seen.page.wait_for_function("document.querySelector('.fw-live .say').innerText")
     seen.page.wait_for_selector(".fw-live .guards", timeout=180_000)
     assert not seen.page.locator(".fw-page:has(.detail)").is_visible()
     answered(seen, lambda: seen.page.locator(".fw-live [data-key=PageDown]").click())
@@ -71,9 +70,8 @@ def test_the_quickstart_is_explored_in_notebook_7(seen, artifacts, tmp_path):
     seen.page.locator(".jp-Dialog button.jp-mod-accept").click()
     seen.page.wait_for_selector("text=static: run the cell again to explore", timeout=120_000)
     assert before == seen.page.locator(VALUE).inner_text()
-    seen.settled(
-        "01_quickstart.ipynb"
-    )  # a server that is stopped while it restarts a kernel does not end
+    # A server that is stopped while it restarts a kernel does not end.
+    seen.settled("01_quickstart.ipynb")
 
     assert not seen.errors
     assert not seen.elsewhere

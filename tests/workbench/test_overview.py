@@ -391,9 +391,8 @@ def test_data_frames_arrow_tables_and_files_are_looked_at_and_their_lines_run(
             or "shop_v1" == scope["features"].name
             or not isinstance(what, str)
         )
-        assert (
-            "temporal" == scope["features"].accuracy
-        )  # so that publish takes it as it is (rule 4)
+        # Its accuracy is stated, so that publish takes it as it is (rule 4).
+        assert "temporal" == scope["features"].accuracy
         assert ("k", "at", 4) == (shown.keys[0].name, shown.times[0].name, shown.looked_at)
         assert isinstance(scope["features"], GroupBy)
 

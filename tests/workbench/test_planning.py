@@ -38,9 +38,9 @@ def join(con, n=40):
         pa.table({"k": ["a"] * n, "t": [NOON] * n, "x": [0.5] * n, "l": [["p"]] * n}),
         overwrite=True,
     )
+    # The tables' times are naive UTC.
     con.create_table(
         "lefts",
-        # as above
         pa.table({"k": ["a"] * n, "t": [datetime(2024, 1, 2, 0, i) for i in range(n)]}),  # noqa: DTZ001
         overwrite=True,
     )

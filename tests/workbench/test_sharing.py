@@ -55,7 +55,7 @@ def parts(con, n=5):
             {
                 "k": ["a", "b", "c"],
                 "other": ["b", "a", "a"],
-                "t": [datetime(2024, 1, 2)] * 3,  # noqa: DTZ001 as above
+                "t": [datetime(2024, 1, 2)] * 3,  # noqa: DTZ001 the tables' times are naive UTC
                 "amount": [1, 2, 3],
             }
         ),

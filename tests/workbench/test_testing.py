@@ -95,9 +95,8 @@ def checks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(temporary_store, "HOME", home)
         patch.setattr(temporary_store, "OPEN", {})
-        patch.setattr(
-            "workbench.feature_tests.value_paths._spark_runs", lambda: False
-        )  # other tests' session, which would cost each check some seconds
+        # The Spark session of other tests would cost each check some seconds.
+        patch.setattr("workbench.feature_tests.value_paths._spark_runs", lambda: False)
         patch.delenv("WORKBENCH_ENGINES", raising=False)
         yield home
         for store in temporary_store.OPEN.values():
@@ -139,10 +138,11 @@ def test_the_same_check_on_every_engine_that_the_environment_names(checks, spark
         trailing(days(3), _.price.sum(), _.weight.mean(), _.paid.sum()), wb.last_k(_.price, 2)
     )
 
+    # Beside a null, whole numbers that go by doubles are rounded.
     large = [
         {"user": "5", "at": "2024-01-02", "price": 2**53 + 1},
         {"user": "5", "at": "2024-01-02"},
-    ]  # beside a null, what goes by doubles is rounded
+    ]
 
     checked = check(
         group_by,
@@ -178,8 +178,8 @@ def test_exact_numbers_are_added_by_every_plan_of_postgres(checks):
     assert ("Postgres by pairs", "Postgres by running", "Postgres by kernel") == checked.paths
 
 
+# A naive time is UTC.
 @pytest.mark.parametrize(
-    # naive is UTC
     "at",
     [T, datetime(2024, 1, 4), "2024-01-04", "2024-01-04T01:00:00+01:00"],  # noqa: DTZ001
     ids=str,
@@ -189,12 +189,13 @@ def test_a_time_is_said_in_any_form(at):
 
 
 def test_several_times_have_an_answer_each():
+    # At the third time, the first order is before the window.
     times = [
         "2024-01-01",
         "2024-01-01T00:00:00.000001",
         "2024-01-04T00:00:00.000001",
         "2024-01-09",
-    ]  # of the third, a is before the window
+    ]
     sums, counts = (None, 100, 600, None), (0, 1, 2, 0)
 
     assert check(
@@ -207,11 +208,12 @@ def test_several_times_have_an_answer_each():
 
 
 def test_several_keys_have_an_answer_each():
+    # The last event has no user.
     events = [
         *ORDERS,
         {"user": "6", "at": "2024-01-02", "price": 7},
         {"at": "2024-01-02", "price": 1_000},
-    ]  # the last belongs to nobody
+    ]
 
     assert check(
         orders(),

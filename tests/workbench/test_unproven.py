@@ -141,8 +141,8 @@ def test_what_is_wrong_and_what_to_do_is_said(value, what, instead):
 
 @pytest.fixture
 def events(duck):
+    # The tables' times are naive UTC.
     rows = pa.table(
-        # naive UTC
         {"k": ["a"], "t": pa.array([datetime(2024, 1, 1)], pa.timestamp("us")), "s": ["ab"]}  # noqa: DTZ001
     )
     return duck.create_table("events", rows)
