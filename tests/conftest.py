@@ -48,7 +48,7 @@ LONGEST = [
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    """`LONGEST` first, which workers take in this order (`--no-loadscope-reorder`).
+    """Order `LONGEST` first, in which workers take the tests (`--no-loadscope-reorder`).
 
     Xdist's own order goes by the number of tests.
     """
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(items):
 
 
 def lacking(reason: str) -> None:
-    """Skip with the reason; on CI, where everything is there to be had, fail."""
+    """Skip with the reason; on CI, which has every service, fail."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI lacks a service: {reason}")
     # A module that imports what is lacking skips itself.
@@ -100,7 +100,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def artifacts() -> Path:
-    """Where tests leave pictures for a person to look at."""
+    """The folder in which tests leave pictures for a person to look at."""
     folder = ROOT / "artifacts"
     folder.mkdir(exist_ok=True)
     return folder
@@ -185,7 +185,7 @@ def system_server():
 
 @pytest.fixture(scope="session", params=["wheel_server", "system_server"])
 def servers(request):
-    """The URL of a Postgres, the wheel's and then the system's: what takes it runs on both."""
+    """The URL of a Postgres, the wheel's and then the system's: each test of it runs on both."""
     return request.getfixturevalue(request.param)
 
 

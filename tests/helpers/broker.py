@@ -136,7 +136,7 @@ def jars() -> Path:
 
 
 class Broker:
-    """A broker and its data in a folder; what is in the folder outlives the broker, ports included.
+    """A broker and its data in a folder, which outlives the broker, ports included.
 
     `settings` are Kafka's own, by their dotted names.
     """
@@ -173,7 +173,7 @@ class Broker:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Start on the folder's data, and return when clients are answered."""
+        """Start on the folder's data, and return when the broker answers clients."""
         if listens(self.servers):
             message = (
                 f"Kafka cannot start on {self.servers}: something listens there already; take"
@@ -247,7 +247,7 @@ class Broker:
             self.process = None
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL): it writes nothing any more."""
+        """Kill the broker as a crash would (SIGKILL): it writes nothing any more."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -261,7 +261,7 @@ class Broker:
 
 @contextmanager
 def kafka(**settings: str):
-    """A running Broker, its data in a folder that goes with it."""
+    """Start a Broker and yield it; its data are in a folder that is removed with it."""
     home = Path(tempfile.mkdtemp(prefix="kafka"))
     broker = Broker(home, **settings)
     try:
@@ -280,7 +280,7 @@ def _uuid() -> str:
 
 
 def listens(servers: str) -> bool:
-    """Whether something takes connections at the address."""
+    """Say whether something takes connections at the address."""
     import socket
 
     host, port = servers.split(":")
@@ -299,7 +299,7 @@ def _tail(output: bytes) -> str:
 
 
 def main() -> None:
-    """A broker until Ctrl-C."""
+    """Run a broker until Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--port",

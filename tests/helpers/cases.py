@@ -190,7 +190,7 @@ left_row = st.fixed_dictionaries({"user": users, "shop": shops, "t": times})
 
 @frozen
 class Case:
-    """A history, left rows, and what is asked of them."""
+    """A history, left rows, and the reductions and windows that are computed over them."""
 
     events: list[dict]
     left: list[dict]
@@ -203,7 +203,7 @@ class Case:
 
     @property
     def rows(self) -> list[dict]:
-        """The events as the oracle takes them."""
+        """The events in the form that the oracle takes."""
         return [
             e
             | {
@@ -242,7 +242,7 @@ def crowded(case: Case) -> Case:
 
 
 def drawn(reductions: list[Reduction]) -> st.SearchStrategy[Case]:
-    """Cases that ask for some of these reductions."""
+    """Return a strategy of cases that compute some of these reductions."""
     return st.builds(
         Case,
         events=st.lists(event, max_size=14),
@@ -354,7 +354,7 @@ def group_by(events: Any, case: Case, aggregations: list) -> GroupBy:
 
 
 def join(con: ibis.BaseBackend, case: Case, columns: tuple[str, ...] = tuple(EVENTS.names)) -> Join:
-    """The case as a join: column f{i} of the result answers the i-th thing asked."""
+    """Return the case as a join, whose column f{i} is the i-th reduction of the case."""
     events, left = tables(con, case, columns)
     asked = [
         Aggregation(r.expr.name(f"f{i}"), SPANS[case.window(w)])
@@ -373,7 +373,7 @@ def column(case: Case, i: int) -> str:
 
 
 def expected(case: Case, row: dict, i: int) -> tuple[Any, float]:
-    """What the oracle says, and what rule 11 measures an error against."""
+    """Return what the oracle says, and the scale that rule 11 measures an error against."""
     reduction, span = case.asked[i]
     key = case.key(row)
     window = LENGTHS[case.window(span)]

@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass
 class Sent:
-    """What was produced: every good message, in no order, and where the malformed ones lie."""
+    """What was produced: every good message, in no order, and the places of the malformed ones."""
 
     messages: list[dict] = field(default_factory=list)
     malformed: set[tuple[int, int]] = field(default_factory=set)
@@ -71,7 +71,7 @@ class Sent:
 
 
 def made(chance: random.Random, number: int) -> dict:
-    """An event a moment after the one before it; some happened days ago."""
+    """Return an event a moment after the one before it; some events happened days ago."""
     at = T + timedelta(milliseconds=number * 700)
     if chance.random() < LATE:
         at -= timedelta(seconds=chance.random() * 20 * 86_400)
@@ -80,7 +80,7 @@ def made(chance: random.Random, number: int) -> dict:
 
 
 def produced(servers: str, name: str, plan: Plan, told: Sent) -> None:
-    """Send all, at a rate, through whatever becomes of the broker.
+    """Send all messages, at a rate, whatever becomes of the broker.
 
     A send that is not acknowledged is asked again by the client.
     """
@@ -196,7 +196,7 @@ def broken(plan: Plan, processes: list[Process], server: broker.Broker, home: Pa
 
 
 def resident(pid: int) -> int:
-    """The megabytes that a process has in memory."""
+    """Return the megabytes that a process has in memory."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 // 1_000_000
 
 
@@ -240,7 +240,7 @@ def wrong(store, warehouse, sent: Sent, group_bys) -> list[tuple]:
 
 
 def run(plan: Plan, said=print) -> dict:
-    """All of it; what was lost, doubled or wrong, which must be nothing."""
+    """Run the chaos; return what was lost, doubled or wrong, which must be nothing."""
     home = Path(tempfile.mkdtemp(prefix="pg"))
     warehouse, sent, began = ibis.duckdb.connect(), Sent(), time.monotonic()
     with broker.kafka() as server:

@@ -38,7 +38,7 @@ STAGES = 10  # that are over before an executor is killed
 
 
 def tables(events: int, left: int) -> dict[str, pa.Table]:
-    """Events and left rows over 60 days, a fifth of both of one key."""
+    """Return events and left rows over 60 days; one key has a fifth of both."""
     rng = np.random.default_rng(7)
 
     def keys(n: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def tables(events: int, left: int) -> dict[str, pa.Table]:
 
 
 def join_on(con: ibis.BaseBackend, *, sketches: bool = False) -> Join:
-    """Sums, means, texts in order of time and, where asked for, sketches."""
+    """Return a join of sums, means, texts in order of time and, with `sketches`, sketches."""
     events, asked = con.table("events"), con.table("asked")
     reductions = [events.v.sum(), events.x.mean(), events.s.last()]
     reductions += [events.v.approx_nunique()] if sketches else []
@@ -77,7 +77,7 @@ def join_on(con: ibis.BaseBackend, *, sketches: bool = False) -> Join:
 
 
 def session(asked: dict) -> object:
-    """The session that is asked for, its warehouse in a folder of its own."""
+    """Start the session that the argument describes, its warehouse in a folder of its own."""
     from pyspark.sql import SparkSession
 
     home = tempfile.mkdtemp(prefix="sparkjob")
@@ -134,7 +134,7 @@ def _line(process: Path) -> str:
 
 
 def main() -> None:
-    """Run what the argument asks for."""
+    """Run what the argument describes, and print it as JSON."""
     asked = json.loads(sys.argv[1])
     began = time.monotonic()
     spark = ibis.pyspark.connect(session(asked))
@@ -188,7 +188,7 @@ def _given(session: object, name: str, rows: pa.Table, folder: str | None) -> No
 
 
 def seconds(con: ibis.BaseBackend, plan: str | None) -> float:
-    """How long a backfill takes, all rows read."""
+    """Return the seconds of a backfill with all its rows read."""
     began = time.monotonic()
     for _ in backfill(join_on(con), plan=plan).to_pyarrow_batches():
         pass
@@ -196,7 +196,7 @@ def seconds(con: ibis.BaseBackend, plan: str | None) -> float:
 
 
 def is_cancelled(spark: ibis.BaseBackend) -> bool:
-    """Whether a query without an end fails once another thread asks for that."""
+    """Say whether a query without an end fails once another thread cancels it."""
     apart, failed = engine_of(spark).apart(), threading.Event()
 
     def work() -> None:

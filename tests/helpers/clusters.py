@@ -97,7 +97,7 @@ def _wait(met, seconds: float = 120) -> None:
 
 
 def job(python: str, timeout: int = 900, **asked) -> dict:
-    """What `cluster_job.py` found, the executors' Python being this one."""
+    """Run `cluster_job.py` with this Python for the executors, and return what it found."""
     environment = os.environ | {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": python}
     done = subprocess.run(
         [sys.executable, str(JOB), json.dumps(asked)],

@@ -17,7 +17,7 @@ ORIGIN = ("apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)")
 
 
 def mirror() -> str | None:
-    """Where this machine has Debian's packages from; None where it is no Debian."""
+    """Return the mirror of this machine's Debian packages; None where it is no Debian."""
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         return None
     told = subprocess.run(ORIGIN, capture_output=True, text=True, check=False).stdout.splitlines()
@@ -36,7 +36,7 @@ def _folder(suite: str, *packages: str) -> Path:
 
 
 def cached(suite: str, *packages: str) -> bool:
-    """Whether these packages were unpacked before."""
+    """Say whether these packages were unpacked before."""
     return _folder(suite, *packages).is_dir()
 
 

@@ -105,7 +105,7 @@ forgetful = st.builds(
 
 
 def lasting(case):
-    """The case with more that looks at all time, and nothing that could not be carried.
+    """Return the case with more that looks at all time, and nothing that could not be carried.
 
     With few keys, and equal events that lie close.
     """
@@ -152,7 +152,7 @@ UNITS = {"us": 1, "ms": 1_000, "s": 1_000_000}
 
 
 def told(event, delivery):
-    """The event as its message tells it: its time cut down to the topic's unit."""
+    """Return the event as its message tells it: its time cut down to the topic's unit."""
     return event | {"at": event["at"] // UNITS[delivery.unit] * UNITS[delivery.unit]}
 
 
@@ -253,7 +253,7 @@ def left_of(case):
 
 
 def kept(plan, delivery):
-    """The plan as its store retains it, and the earliest time that is answered in the end."""
+    """Return the plan as its store retains it, and the earliest time answered in the end."""
     (group_by,) = plan.group_bys
     if delivery.retain is None:
         return plan, -END
@@ -298,7 +298,7 @@ def deliver(store, plan, join, con, events, delivery):
 
 
 def check(store, con, case, delivery, *, backfilled=True):
-    """As below, with keys hot from their second event on where the delivery says so."""
+    """Call `check_each`; keys are hot from their second event on where the delivery says so."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hot, "HOT", 1 if delivery.hot else hot.HOT)
         check_each(store, con, case, delivery, backfilled=backfilled)

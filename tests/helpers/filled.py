@@ -18,7 +18,7 @@ from workbench.online.streaming.topic_batch import Guard, Topic
 
 
 def clock(store):
-    """Now, by the store's own clock, which writes the marks."""
+    """Return now by the store's own clock, which writes the marks."""
     with store.connection() as con:
         return con.execute("select clock_timestamp()").fetchone()[0]
 
@@ -40,7 +40,7 @@ def streaming(store, duck, partitions=2):
         topic, ends = Topic(name, [group_by], Guard(0.5, 100)), dict.fromkeys(range(partitions), 0)
 
         def write(ages, partition=0, *, apply=True):
-            """Messages of events of so long ago; each takes its partition's next offset."""
+            """Write messages of events of so long ago; each takes its partition's next offset."""
             start, now = ends[partition], datetime.now(UTC)
             ends[partition] += len(ages)
             if apply:

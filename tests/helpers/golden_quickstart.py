@@ -1,4 +1,4 @@
-"""The field's known quickstart as definitions: what the golden files hold the values of."""
+"""The field's known quickstart as definitions, whose values the golden files hold."""
 
 from __future__ import annotations
 

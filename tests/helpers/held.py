@@ -30,7 +30,7 @@ def group_bys(join):
 
 
 def uploaded(store, plan, join, con, end=END):
-    """Bring the store to what the warehouse has before `end`."""
+    """Upload what the warehouse has before `end`."""
     history_queries.uploaded(
         [history_queries.of_definition(g, group_bys(join)[g.name], con) for g in plan.group_bys],
         store,
@@ -40,7 +40,7 @@ def uploaded(store, plan, join, con, end=END):
 
 @contextmanager
 def served(store, join, con, *, upload=True):
-    """The plan of a join that is published and, unless told otherwise, uploaded.
+    """Publish a join and, by default, upload it; yield its plan.
 
     Unpublished afterwards.
     """
@@ -56,7 +56,7 @@ def served(store, join, con, *, upload=True):
 
 
 def asked(store, plan, keys, t, context):
-    """What the SQL function answers, read as fetches are."""
+    """Return what the SQL function answers, read as fetches are."""
     given = {k.name: (k.sql, parameter(k, keys[k.name])) for k in plan.keys} | {
         "at": ("timestamptz", t)
     }
@@ -75,7 +75,7 @@ def asked(store, plan, keys, t, context):
 
 
 def hold(store, join, con, *, scale=0.0, answers=None):
-    """Every left row's fetch is its backfill row.
+    """Check that every left row's fetch is its backfill row.
 
     Returns these rows, in the order of the left's `row`.
     """
@@ -111,7 +111,7 @@ def hold(store, join, con, *, scale=0.0, answers=None):
 
 
 def table(con, name, rows, types):
-    """A table of the warehouse, from rows and Arrow types."""
+    """Make a table of the warehouse from rows and Arrow types."""
     return con.create_table(name, pa.Table.from_pylist(rows, pa.schema(types)), overwrite=True)
 
 

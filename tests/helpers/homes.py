@@ -29,7 +29,7 @@ WEB = {
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Settings and runtime files in a folder of its own; live views are made."""
+    """Return an environment with Jupyter's files in a folder, in which live views are made."""
     folders = {
         "JUPYTER_CONFIG_DIR": "config",
         "JUPYTER_RUNTIME_DIR": "run",
@@ -41,7 +41,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def run(home: Path, *command: str) -> None:
-    """A Python module's command in a folder, to its end.
+    """Run a Python module's command in a folder, to its end.
 
     What it said is in the error where it failed.
     """
@@ -61,7 +61,7 @@ def run(home: Path, *command: str) -> None:
 
 @contextmanager
 def served(home: Path, *command: str, port: int) -> Iterator[str]:
-    """The address of a server that a Python module's command is, until it is left."""
+    """Run a Python module's command, a server; yield its address until the block is left."""
     with (home / f"{command[0]}.log").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", *command],
@@ -78,7 +78,7 @@ def served(home: Path, *command: str, port: int) -> Iterator[str]:
 
 @contextmanager
 def marimo(home: Path, name: str) -> Iterator[str]:
-    """marimo's server on one notebook, as an app."""
+    """Run marimo's server on one notebook, as an app."""
     port = free_port()
     options = ("run", name, "--headless", "--no-token", "--include-code", f"--port={port}")
     with served(home, "marimo", *options, port=port) as address:
@@ -87,14 +87,14 @@ def marimo(home: Path, name: str) -> Iterator[str]:
 
 @contextmanager
 def voila(home: Path, name: str) -> Iterator[str]:
-    """Voila's server on one notebook."""
+    """Run Voila's server on one notebook."""
     port = free_port()
     with served(home, "voila", name, "--no-browser", f"--port={port}", port=port) as address:
         yield address
 
 
 def web(page, *, reached: bool) -> list[str]:
-    """Stand in for the web: what npm has of the same packages, or nothing at all.
+    """Stand in for the web: serve npm's copies of packages, or nothing at all.
 
     Returns what else was asked for.
     """

@@ -22,7 +22,7 @@ IDLE = '.jp-Notebook-ExecutionIndicator[data-status="idle"]'
 
 
 def lacks_lab() -> str | None:
-    """Why no JupyterLab can be driven here, if so."""
+    """Return why no JupyterLab can be driven here, or None."""
     if CHROMIUM is None:
         return "the browser tests need Chromium: apt-get install chromium"
     try:
@@ -35,7 +35,7 @@ def lacks_lab() -> str | None:
 
 @contextmanager
 def lab(home: Path, app: str = "jupyterlab", **environment: str):
-    """The address of a JupyterLab, or another Jupyter `app`, on the folder `home/work`.
+    """Start a JupyterLab, or another Jupyter `app`, on the folder `home/work`; yield its address.
 
     Its settings, kernels and runtime files are in `home`.
     """
@@ -118,7 +118,7 @@ def _wait(address: str, server: subprocess.Popen, log: Path) -> None:
 
 
 def notebook(path: Path, *cells: str) -> None:
-    """A notebook of code cells."""
+    """Write a notebook of code cells."""
     import nbformat
 
     book = nbformat.v4.new_notebook(
@@ -152,7 +152,7 @@ class Lab:
         )
 
     def open(self, name: str) -> None:
-        """A notebook, when its kernel is ready."""
+        """Open a notebook and wait until its kernel is ready."""
         self.page.goto(f"{self.address}/lab/tree/{name}?reset")
         self.page.locator("text=/\\| Idle/").wait_for(timeout=180_000)
         self.settled(name)
@@ -205,7 +205,7 @@ class Lab:
 
 
 class Notebook(Lab):
-    """The same in Notebook 7: one document, without JupyterLab's shell around it."""
+    """One page on Notebook 7: one document, without JupyterLab's shell around it."""
 
     def open(self, name: str) -> None:
         """Open a notebook and wait until its kernel is ready.

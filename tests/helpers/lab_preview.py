@@ -14,7 +14,7 @@ VALUE, GRID = ".fw-live .say .v", ".fw-live table.grid"
 
 
 def backfilled(con, user: str, at: str):
-    """The 14-day sum of one user at one time, by a backfill."""
+    """Return the 14-day sum of one user at one time, by a backfill."""
     name = f"asked_{abs(hash((user, at)))}"
     con.create_table(
         name,
@@ -30,7 +30,7 @@ def backfilled(con, user: str, at: str):
 
 
 def answered(seen, act) -> None:
-    """Do something, and wait for its answer."""
+    """Do something, and wait until the page has its answer."""
     before = seen.page.locator(".fw-live").first.get_attribute("data-asked") or "0"
     act()
     # the newest request is the view's: its guards asked when the page was made
@@ -43,7 +43,7 @@ def answered(seen, act) -> None:
 
 
 def shown(seen) -> tuple[str, str, int | None]:
-    """The user, the time and the value that the page shows."""
+    """Return the user, the time and the value that the page shows."""
     said = seen.page.locator(".fw-live .say").first.inner_text()
     user, at = re.search(r"user_id (\w+) as of (\S+ \S+) UTC", said).groups()
     value = seen.page.locator(VALUE).inner_text().replace(",", "")

@@ -42,7 +42,7 @@ SETTINGS = {
 
 
 def main() -> None:
-    """Run what the argument asks for."""
+    """Run what the argument describes, and print it as JSON."""
     asked = json.loads(sys.argv[1])
     settings = SETTINGS | {
         "spark.jars": ",".join(asked["jars"]),
@@ -131,7 +131,7 @@ def lake(spark: ibis.BaseBackend, place: tuple[str, str]) -> list[ibis.Table]:
 
 
 def features(con: ibis.BaseBackend, events: ibis.Table, asked: ibis.Table, plan: str) -> list[dict]:
-    """The features of every left row, in order."""
+    """Return the features of every left row, in order."""
     return sorted(
         backfill(join_of(events, asked), on=con, plan=plan).to_pyarrow().to_pylist(),
         key=lambda r: r["row"],
@@ -139,7 +139,7 @@ def features(con: ibis.BaseBackend, events: ibis.Table, asked: ibis.Table, plan:
 
 
 def join_of(events: ibis.Table, asked: ibis.Table, **more: object) -> Join:
-    """A join over tables of any place."""
+    """Return a join over tables of any place."""
     reductions = (events.v.sum(), events.x.mean(), events.s.last(), events.count())
     part = GroupBy(
         name="g",
@@ -164,7 +164,7 @@ def read(spark: ibis.BaseBackend, place: tuple[str, str], by: str) -> int:
 
 
 def refused(spark: ibis.BaseBackend) -> dict[str, tuple[str, int]]:
-    """What dated tables are refused with, and how many jobs ran for that.
+    """Return what dated tables are refused with, and how many jobs ran until the refusal.
 
     Of a plain name, in a catalog without the schema.
     """

@@ -61,7 +61,10 @@ ROWS = (
 
 
 def of_kinds(spark: ibis.BaseBackend) -> Join:
-    """Left rows of every type on two days, and features whose types are the reductions' own."""
+    """Return a join of left rows of every type on two days.
+
+    Its features' types are the reductions' own.
+    """
     session = spark._session  # noqa: SLF001 Ibis hands out no session
     rows = " union all ".join(
         f"select '{k}' k, {i}L id, timestamp_ntz'{t}' t, {COLUMNS.format(f=f, s=s, b=b)}"
@@ -107,14 +110,14 @@ def kinds(spark: ibis.BaseBackend, places: dict[str, str]) -> dict[str, Any]:
 
 
 def values(table: ibis.Table) -> list[str]:
-    """Rows as Spark's own Arrow has them, with NaN equal to itself."""
+    """Return rows as Spark's own Arrow has them, with NaN equal to itself."""
     return sorted(
         map(repr, engine_of(table.get_backend()).fetch(table).to_pylist(maps_as_pydicts="strict"))
     )
 
 
 def commits(spark: ibis.BaseBackend, kind: str, place: str) -> int:
-    """How many versions a table and its ledger have had."""
+    """Count the versions that a table and its ledger have had."""
     query = "describe history {}" if kind == "delta" else "select * from {}.snapshots"
     return sum(
         spark._session.sql(query.format(name)).count()  # noqa: SLF001
@@ -123,18 +126,18 @@ def commits(spark: ibis.BaseBackend, kind: str, place: str) -> int:
 
 
 class KilledError(Exception):
-    """The process is killed here."""
+    """A kill of the process, at the place where this is raised."""
 
 
 class Runs:
-    """Runs that fill one table, by hand: each a ledger read anew, as another process's is."""
+    """Runs that fill one table step by step, each with a ledger read anew, as of a process."""
 
     def __init__(self, spark: ibis.BaseBackend, catalog: str, kind: str) -> None:
         self.engine, self.place, self.kind = engine_of(spark), (catalog, f"of_{kind}", "out"), kind
         self.name = ".".join(self.place)
 
     def run(self, *, rebuild: bool = False) -> Lake:
-        """A run that has looked at what is there."""
+        """Return a run that has looked at what is there."""
         lake: Any = dated(self.engine, self.place)
         lake.check_ours("j", rebuild=rebuild)
         return lake
@@ -148,7 +151,7 @@ class Runs:
         last: int = 0,
         count: int = 1,
     ) -> None:
-        """Rows by id, each with the day of January 2024 that it is on.
+        """Write rows by id, each with the day of January 2024 that it is on.
 
         Of a second definition with a column more. Each `count` times.
         """
@@ -180,11 +183,11 @@ class Runs:
         )
 
     def seen(self) -> list[int]:
-        """The ids that any reader of the table sees."""
+        """Return the ids that any reader of the table sees."""
         return sorted(r.id for r in self.engine.session.table(self.name).collect())
 
     def finished(self) -> list[int]:
-        """The days that count."""
+        """Return the days that count."""
         lake: Any = dated(self.engine, self.place)
         return [e.day.day for e in lake.entries(lake.main)]
 
@@ -207,12 +210,12 @@ class Runs:
 
 
 def day(number: int) -> date:
-    """A day of January 2024."""
+    """Return a day of January 2024."""
     return date(2024, 1, number)
 
 
 def refusal(action: Any) -> str:
-    """The sentence that an action is refused with; none if it is not."""
+    """Return the sentence that an action is refused with, or None."""
     try:
         action()
     except (EngineError, DefinitionError) as error:
@@ -221,7 +224,7 @@ def refusal(action: Any) -> str:
 
 
 def steps(spark: ibis.BaseBackend, catalog: str, kind: str, *, everything: bool) -> dict[str, Any]:
-    """What readers see and what counts, when a run is killed, late, doubled, or not alone."""
+    """Return what readers see and what counts when a run is killed, late, doubled, or not alone."""
     runs, found = Runs(spark, catalog, kind), {}
     with runs.engine.setting():
         first = runs.run()
@@ -293,7 +296,7 @@ def swapped(runs: Runs) -> dict[str, Any]:
 
 
 def maintained(runs: Runs) -> str:
-    """What a run says of a table whose files were made anew from the same rows."""
+    """Return what a run says of a table whose files were rewritten from equal rows."""
     delta, iceberg = (
         f"optimize {runs.name}",
         (
@@ -355,7 +358,7 @@ def life(spark: ibis.BaseBackend, catalog: str, kind: str) -> dict[str, Any]:
 
 
 def refused(spark: ibis.BaseBackend, join: Join) -> dict[str, tuple[str, int]]:
-    """What a place is refused with, and how many jobs ran for that."""
+    """Return what a place is refused with, and how many jobs ran until the refusal."""
     session, status = (
         spark._session,  # noqa: SLF001
         spark._session.sparkContext._jsc.sc().statusStore(),  # noqa: SLF001

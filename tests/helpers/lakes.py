@@ -25,7 +25,7 @@ JOB = Path(__file__).parent / "lake_job.py"
 
 
 def lacks_lakes() -> str | None:
-    """Why there can be no such Spark here."""
+    """Return why no such Spark can run here, or None."""
     return (
         None
         if shutil.which("mvn")
@@ -34,7 +34,7 @@ def lacks_lakes() -> str | None:
 
 
 def python_of(folder: Path) -> str:
-    """A Python that has this one's packages, but another Spark."""
+    """Make a Python that has this one's packages, but another Spark."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
     if uv := shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"):
@@ -49,7 +49,7 @@ def python_of(folder: Path) -> str:
 
 
 def jars(folder: Path) -> list[str]:
-    """Delta and Iceberg; from Maven's own cache where it has them."""
+    """Return the jars of Delta and Iceberg, from Maven's own cache where it has them."""
     home = Path.home() / ".m2" / "repository"
     found = []
     for artifact in JARS:
@@ -75,7 +75,7 @@ def jars(folder: Path) -> list[str]:
 
 
 def job(folder: Path) -> dict:
-    """What `lake_job.py` found."""
+    """Run `lake_job.py`, and return what it found."""
     python = python_of(folder / "python")
     root = str(Path(__file__).parents[2])
     environment = os.environ | {

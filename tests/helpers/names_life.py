@@ -47,7 +47,7 @@ BY_NAME = {"partition", "clock", "load"}  # guards that look at columns that are
 
 
 def event(n, i):
-    """One event as its table and its topic have it."""
+    """Return one event as its table and its topic have it."""
     return {
         n["key"]: f"u{i % 5}",
         n["second"]: i % 2,
@@ -60,7 +60,7 @@ def event(n, i):
 
 
 def definition(con, n, tag, topic=None):
-    """A join of one group-by, over new tables."""
+    """Return a join of one group-by, over new tables."""
     kinds = {
         "key": pa.string(),
         "second": pa.int64(),
@@ -134,12 +134,12 @@ def definition(con, n, tag, topic=None):
 
 
 def bare(rows):
-    """Rows without the names of their columns, in any order."""
+    """Return rows without the names of their columns, in any order."""
     return sorted([repr(v) for v in row.values()] for row in rows)
 
 
 def offline(con, n, tag, plans=("pairs", "kernel")):
-    """By every plan, and into a dated table."""
+    """Return the values by every plan, and of a dated table."""
     join = definition(con, n, tag)
     found = {plan: bare(backfill(join, plan=plan).to_pyarrow().to_pylist()) for plan in plans}
     if con.name != "pyspark":
@@ -192,7 +192,7 @@ def looked_at(con, n, tag, *, whole=True):
 
 
 def published(store, con, n, tag, topic=None):
-    """A definition that is served, and was uploaded again."""
+    """Publish a definition and upload it again."""
     join = definition(con, n, tag, topic)
     proposal = publish(join, store, on=con, end=T)
     assert proposal._repr_html_()
@@ -203,7 +203,7 @@ def published(store, con, n, tag, topic=None):
 
 
 def answered(store, join, n, served=None):
-    """One key by Python, by the SQL function, and by the line for a shell."""
+    """Return one key's answer by Python, by the SQL function, and by the line for a shell."""
     keys, plan = {n["key"]: KEY[0], n["second"]: KEY[1]}, store.plan(join.name, fresh=True)[1]
     given = {**keys, n["extra"]: 3.0}
     context = {n["extra"]: 3.0}
@@ -237,7 +237,7 @@ def answered(store, join, n, served=None):
 
 
 def watched(store, con, join):
-    """What monitors say of what was served."""
+    """Return what monitors say of what was served."""
     agreed = consistency(store, join, on=con, complete=NOW + timedelta(days=400))
     shown = dashboard(
         store, join, on=con, now=NOW + timedelta(minutes=5), complete=NOW + timedelta(days=400)
@@ -256,7 +256,7 @@ def watched(store, con, join):
 
 
 def forgotten(store, join):
-    """Without what a store keeps of a name."""
+    """Remove what a store keeps of a name."""
     unpublish(join.name, store)
     with store.connection() as con:
         for table in ("served", "findings"):
@@ -264,7 +264,7 @@ def forgotten(store, join):
 
 
 def streamed(store, con, kafka, n, tag):
-    """One key's answer after ten more events came by Kafka."""
+    """Return one key's answer after ten more events came by Kafka."""
     from streamed import sent, topic
     from updater_runs import FAST
 

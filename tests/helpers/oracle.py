@@ -23,19 +23,19 @@ def us(span: timedelta) -> int:
 
 
 def clean(value):
-    """Rule 9: NaN and infinities are nulls, -0.0 is 0.0."""
+    """Rule 9: replace NaN and infinities by nulls, and -0.0 by 0.0."""
     if isinstance(value, float):
         return value + 0.0 if math.isfinite(value) else None
     return value
 
 
 def instant(t: int, accuracy: str | None) -> int:
-    """Rule 4: as of t, or of the midnight at or before it."""
+    """Rule 4: return t, or the midnight at or before it."""
     return t // DAY * DAY if accuracy == "snapshot" else t
 
 
 def tail(t: int, window: int | None, resolution: str) -> float:
-    """Rules 2 and 3: the first instant that counts."""
+    """Rules 2 and 3: return the first instant that counts."""
     if window is None:
         return -math.inf
     if resolution == "exact":
@@ -45,14 +45,14 @@ def tail(t: int, window: int | None, resolution: str) -> float:
 
 
 def rank(value):
-    """Nulls before all values; strings by their UTF-8 bytes."""
+    """Return the place of a value: nulls come first, strings go by their UTF-8 bytes."""
     if value is None:
         return (0,)
     return (1, value.encode() if isinstance(value, str) else value)
 
 
 def events_at(events, key, t, *, window=None, resolution="exact", accuracy=None):
-    """The key's events in [tail, t), unordered. None is equal to no key (rule 8)."""
+    """Return the key's events in [tail, t), unordered; a null equals no key (rule 8)."""
     if any(part is None for part in key):
         return []
     at = instant(t, accuracy)
@@ -61,7 +61,7 @@ def events_at(events, key, t, *, window=None, resolution="exact", accuracy=None)
 
 
 def in_order(rows, value):
-    """Rule 10: by time, then the source's order, then the value itself (of a pair, its first)."""
+    """Rule 10: sort by time, then the source's order, then the value (of a pair, its first)."""
     own = lambda x: x[0] if isinstance(x, tuple) else x  # noqa: E731
     return sorted(
         rows, key=lambda e: (e["time"], *(rank(o) for o in e.get("order", ())), rank(own(value(e))))
@@ -131,7 +131,7 @@ def correlation(pairs):
 
 
 def extreme(pairs, sign):
-    """The first in order among those whose key is extreme (rule 10)."""
+    """Return the first in order among those whose key is extreme (rule 10)."""
     best = (min if sign < 0 else max)((k for _, k in pairs), key=rank)
     return next(v for v, k in pairs if k == best)
 
@@ -174,7 +174,7 @@ COUNTS = {"count": len, "unique_count": lambda xs: len(set(xs))}
 
 
 def reduce_(name, rows, value):
-    """Rule 9: nulls are skipped; over nothing, counts are 0 and every other reduction null."""
+    """Rule 9: skip nulls; over nothing, counts are 0 and every other reduction is null."""
     there = [
         e for e in rows if (x := value(e)) is not None and not (isinstance(x, tuple) and None in x)
     ]
@@ -185,7 +185,7 @@ def reduce_(name, rows, value):
 
 
 def scale(name, rows, value):
-    """What rule 11 measures this reduction's error against."""
+    """Return the scale that rule 11 measures this reduction's error against."""
     given = [x for x in map(value, rows) if not isinstance(x, tuple) or None not in x]
     xs = [
         abs(float(x))
@@ -203,7 +203,7 @@ def scale(name, rows, value):
 
 
 def snapshot_at(rows, key, t):
-    """Rule 6: the key's row of the latest snapshot of the table whose day ended at or before t."""
+    """Rule 6: return the key's row of the latest snapshot whose day ended at or before t."""
     ends = [r["end"] for r in rows if r["end"] is not None and r["end"] <= t]
     if not ends or None in key:
         return None
@@ -211,7 +211,7 @@ def snapshot_at(rows, key, t):
 
 
 def expired(events, key, t, accuracy, max_age):
-    """Rule 17: the key's newest visible event is older than max_age."""
+    """Rule 17: say whether the key's newest visible event is older than max_age."""
     seen = [e["time"] for e in events_at(events, key, t, accuracy=accuracy)]
     return bool(seen) and t - max(seen) > max_age
 
@@ -220,7 +220,7 @@ def expired(events, key, t, accuracy, max_age):
 
 
 def near_count(got, xs, error):
-    """Within three standard errors, and a whole number."""
+    """Say whether a count is a whole number within three standard errors."""
     n = len(set(xs))
     return abs(got - n) <= 3 * error * n + 1
 
@@ -236,7 +236,10 @@ def near_rank(got, xs, q, error):
 
 
 def near_counts(got, xs, k, error):
-    """Counts at most the bound too high; of fewer than k, all that are surely frequent."""
+    """Say whether counts are too high by at most the bound, and hold all that are surely frequent.
+
+    Fewer than k counts hold all of these.
+    """
     true, most = Counter(xs), error * len(xs)
     sure = {x for x, n in true.items() if n > 2 * most} if len(got) < k else set()
     return (

@@ -1,4 +1,4 @@
-"""Programs of Java and of Node that tests run, by their registries' own clients, once each."""
+"""Programs of Java and of Node that tests run, got once each by their registries' own clients."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ DEPENDENCY = """    <dependency>
 
 
 def jars() -> Path:
-    """The folder of the generator's jars and of what its clients need, by Maven."""
+    """Return the folder of the generator's jars and of what its clients need, by Maven."""
     pom = POM.format(dependencies="\n".join(DEPENDENCY.format(*jar.split(":")) for jar in JARS))
     return _made(pom, "pom.xml", ["mvn", "-q", "-B", COPY, "-DoutputDirectory=jars"], "jars")
 
 
 def modules() -> Path:
-    """A folder `node_modules`, by npm."""
+    """Return a folder `node_modules`, by npm."""
     package = json.dumps({"name": "clients", "private": True, "dependencies": MODULES})
     command = ["npm", "install", "--no-audit", "--no-fund", "--silent"]
     return _made(package, "package.json", command, "node_modules")
 
 
 def browser_files() -> dict[str, Path]:
-    """The folder of each package that a browser is given, by npm, without what they depend on."""
+    """Return the folder of each package for a browser, by npm, without its dependencies."""
     package = json.dumps({"private": True, "packed": BROWSER})
     wanted = [f"{name}@{version}" for name, version in BROWSER.items()]
     place = _made(package, "package.json", ["npm", "pack", "--silent", *wanted], "packed")
@@ -58,7 +58,7 @@ def browser_files() -> dict[str, Path]:
 
 
 def lacking_programs(*programs: str) -> str | None:
-    """Why something cannot be run here, if so."""
+    """Return why something cannot be run here, or None."""
     absent = [p for p in programs if shutil.which(p) is None]
     return (
         f"clients are made by {', '.join(absent)}: install a JDK 17 with Maven, and Node 20"
@@ -68,7 +68,7 @@ def lacking_programs(*programs: str) -> str | None:
 
 
 def _made(content: str, name: str, command: list[str], result: str) -> Path:
-    """What a command makes of a file, once for each content; those who ask at once wait."""
+    """Return what a command makes of a file, once for each content; other callers wait for it."""
     place = CACHE / f"{result}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "lock").open("w") as lock:
@@ -91,7 +91,7 @@ def _made(content: str, name: str, command: list[str], result: str) -> Path:
 
 
 def unpack(folder: Path, result: str) -> None:
-    """What npm packed, each in a folder of its package's name."""
+    """Unpack what npm packed, each package in a folder of its name."""
     for packed in folder.glob("*.tgz"):
         name = packed.name.rpartition("-")[0]
         with tarfile.open(packed) as files:

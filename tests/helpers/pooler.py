@@ -43,7 +43,7 @@ logfile = {home}/log
 
 
 def lacks_pooler() -> str | None:
-    """Why no pooler can be started here, if so."""
+    """Return why no pooler can be started here, or None."""
     return None if PROGRAM else "a pooler needs PgBouncer: apt-get install pgbouncer"
 
 
@@ -62,7 +62,7 @@ def preparing() -> tuple[str, ...] | None:
 
 
 def lacks_preparing() -> str | None:
-    """Why no pooler that knows prepared statements can be started here, if so."""
+    """Return why no pooler with prepared statements can be started here, or None."""
     return (
         None
         if preparing()
@@ -87,7 +87,7 @@ def pooler(
     more: str = "",
     users: tuple[str, ...] = ("postgres",),
 ):
-    """The URL of a PgBouncer before the Postgres of a URL, for the same database."""
+    """Start a PgBouncer before the Postgres of a URL; yield its URL for that database."""
     place, port, home = (
         conninfo_to_dict(url),
         free_port(),

@@ -22,7 +22,7 @@ US = timedelta(microseconds=1)
 
 
 def ops_cast(value, to):
-    """A cast to the type it has, which Ibis would leave out."""
+    """Return a cast to the type that a value has, which Ibis would leave out."""
     return ops.Cast(value.op(), to).to_expr()
 
 

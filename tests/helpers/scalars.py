@@ -231,7 +231,7 @@ def case(
 
 
 def away(x: float | Decimal) -> int:
-    """Halves away from zero."""
+    """Round halves away from zero."""
     size = Fraction(abs(x))
     whole = math.floor(size) + (size - math.floor(size) >= Fraction(1, 2))
     return -whole if x < 0 else whole

@@ -15,7 +15,7 @@ SCANS = ("READ_PARQUET", "PARQUET_SCAN", "TABLE_SCAN", "SEQ_SCAN")
 
 
 def scanned(con: BaseBackend, expr: ir.Table) -> int:
-    """How many rows the scans under an expression put out."""
+    """Count the rows that the scans under an expression put out."""
     (_, plan), *_ = con.raw_sql(
         f"explain (analyze, format json) {engine_of(con).query(expr)}"
     ).fetchall()

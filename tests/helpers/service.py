@@ -81,7 +81,7 @@ TYPED = {"shop": 1, "day": date(2023, 11, 20), "rate": Decimal("12.50"), "open":
 
 
 def published(store, suffix=""):
-    """A join `spending` and a group-by `typed`, in the store."""
+    """Publish a join `spending` and a group-by `typed` in the store."""
     con = ibis.duckdb.connect()
     sales = con.create_table("sales", pa.table(SALES, TYPES))
     left = con.create_table("left", LEFT)
@@ -119,7 +119,7 @@ def published(store, suffix=""):
 
 @define
 class Served:
-    """A running `workbench serve`, and what it was asked."""
+    """A running `workbench serve`, and the requests to it."""
 
     process: subprocess.Popen
     port: int
@@ -134,7 +134,7 @@ class Served:
         self._reading.start()
 
     def ask(self, method, path, body=None, headers=None, timeout=30):
-        """(status, headers, JSON or text) of one request on a connection of its own."""
+        """Return (status, headers, JSON or text) of one request on a connection of its own."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             return told(connection, method, path, body, self.sent(headers))
@@ -145,7 +145,7 @@ class Served:
         return ({"Authorization": f"Bearer {self.token}"} if self.token else {}) | (headers or {})
 
     def stop(self, sig=signal.SIGTERM):
-        """Its exit code."""
+        """Stop the service, and return its exit code."""
         self.process.send_signal(sig)
         try:
             return self.process.wait(60)
@@ -169,7 +169,7 @@ def told(connection, method, path, body=None, headers=None):
 
 
 def written(value):
-    """A feature as JSON has it."""
+    """Return a feature as JSON has it."""
     if isinstance(value, dict):
         return {k: written(v) for k, v in value.items()}
     if isinstance(value, list):
@@ -186,12 +186,12 @@ def written(value):
 
 
 def told_features(answer):
-    """An answer's features, as JSON has them."""
+    """Return an answer's features, as JSON has them."""
     return written(dict(answer))
 
 
 def serving(url, *options, env=None, token=None):
-    """A `Served` on a port of its own, once it is ready."""
+    """Start a `Served` on a port of its own, and return it once it is ready."""
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, "--store", url, "--port", "0", *map(str, options)],
         stdout=subprocess.PIPE,

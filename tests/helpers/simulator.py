@@ -68,7 +68,7 @@ def message(row):
 
 
 def definition(con, name=NAME):
-    """Payments by id, clicks without one, bills that no topic has, and users."""
+    """Return a join of payments with an id, clicks without, bills without a topic, and users."""
     pays, clicks, bills, users = (con.table(t) for t in ("pays", "clicks", "bills", "users"))
     of = [trailing(days(1), _.amount.sum(), _.amount.count()), last_k(_.amount, 2)]
     pays_v1 = GroupBy(
@@ -125,7 +125,7 @@ class Shop:
 
     @classmethod
     def opened(cls, store, people, con=None):
-        """A shop of these people, each with a day's history, that is published."""
+        """Return a published shop of these people, each with a day's history."""
         shop = cls(con or ibis.duckdb.connect(), store)
         early = DAY - timedelta(hours=6)
         for user in people:
@@ -148,7 +148,7 @@ class Shop:
         return definition(self.con)
 
     def load(self):
-        """The warehouse's tables, as they are now."""
+        """Load the warehouse's tables, as they are now."""
         for name, rows in self.tables.items():
             schema = {
                 "pays": EVENT,
@@ -191,12 +191,12 @@ class Shop:
         self.offsets[place] = start + len(rows)
 
     def both(self, topic, rows, **more):
-        """Events that the warehouse has and that came by the topic."""
+        """Bring events by the warehouse and by the topic."""
         self.tables[topic] += rows
         self.stream(topic, rows, **more)
 
     def serve(self, people, at=AT, client="test"):
-        """Answers, logged whole."""
+        """Answer requests, and log the whole answers."""
         fetcher = Fetcher(self.store, sample=1.0, client=client)
         found = fetcher.fetch(NAME, [{"user": u} for u in people], at=at)
         fetcher.close()
@@ -353,7 +353,7 @@ FAULTS = {
 
 
 def run(store, faults=FAULTS, con=None):
-    """Every fault, each by its own user, and `clean`, who has none: the shop afterwards."""
+    """Run every fault, each by its own user, and `clean`, who has none; return the shop."""
     people = [*faults, "clean", "failing"]
     shop = Shop.opened(store, people, con)
     after = [fault(shop, user) for user, (fault, *_) in faults.items()]

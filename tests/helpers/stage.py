@@ -110,7 +110,7 @@ class Stage:
         page.wait_for_selector(".fw-live")
 
     def turn(self, seconds: float = 0.05) -> None:
-        """Pass on what was asked and answered meanwhile."""
+        """Pass on the requests and the replies that came meanwhile."""
         for content in self.page.evaluate("window.sent.splice(0)"):
             self.conversation.receive(content)
         try:
@@ -132,7 +132,7 @@ class Stage:
             self.turn()
 
     def settle(self) -> None:
-        """Turn until nothing is asked or answered any more."""
+        """Turn until there are no more requests and replies."""
         self.page.wait_for_timeout(200)  # what waits for more keys is sent by then
         quiet = 0
         while quiet < 3:
@@ -148,7 +148,7 @@ class Stage:
             )
 
     def text(self, selector: str) -> str:
-        """What an element says."""
+        """Return the text of an element."""
         return self.page.locator(selector).first.inner_text()
 
     def close(self) -> None:

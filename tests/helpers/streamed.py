@@ -33,7 +33,7 @@ T = datetime(2023, 11, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
 
 
 def event(number, *, at=T, user="5", amount=100):
-    """A return as the warehouse has it."""
+    """Return a return of goods as the warehouse has it."""
     return {
         "ts": at,
         "return_id": f"r{number}",
@@ -44,7 +44,7 @@ def event(number, *, at=T, user="5", amount=100):
 
 
 def line(row):
-    """A return as a message: CSV, its time in milliseconds."""
+    """Return a return of goods as a message: CSV, its time in milliseconds."""
     since = row["ts"].replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)
     return (
         f"{since // timedelta(milliseconds=1)},{row['return_id']},{row['user_id']},"
@@ -53,12 +53,12 @@ def line(row):
 
 
 def table(con, name, rows):
-    """A table of the warehouse that has these returns."""
+    """Make a table of the warehouse that has these returns."""
     return con.create_table(name, pa.Table.from_pylist(rows, SCHEMA), overwrite=True)
 
 
 def returns(con, topic, *, name="returns_v1", rows=(), identified=True):
-    """A group-by of returns, in the table `name` and on the topic."""
+    """Return a group-by of returns, in the table `name` and on the topic."""
     found = table(con, name, list(rows))
     source = EventSource(
         found,
@@ -79,7 +79,7 @@ def returns(con, topic, *, name="returns_v1", rows=(), identified=True):
 
 
 def join(con, name, *group_bys):
-    """A join of such group-bys, by user."""
+    """Return a join of such group-bys, by user."""
     left = con.create_table(
         f"{name}_left",
         pa.table({"user_id": ["5"], "ts": pa.array([T], pa.timestamp("us"))}),
@@ -92,7 +92,7 @@ def join(con, name, *group_bys):
 
 @contextmanager
 def published(store, definition):
-    """A definition that is served, of which nothing was uploaded; unpublished afterwards."""
+    """Serve a definition of which nothing was uploaded, and unpublish it afterwards."""
     plan = plan_of(definition)
     registry.prepare(store, plan)
     registry.register(store, plan)
@@ -103,7 +103,7 @@ def published(store, definition):
 
 
 def topic(broker, partitions=1, name=None):
-    """A new topic's name."""
+    """Make a new topic, and return its name."""
     name = name or f"events.returns.{random.getrandbits(40):x}"
     client = KafkaAdminClient(bootstrap_servers=broker.servers)
     try:
@@ -118,7 +118,7 @@ def topic(broker, partitions=1, name=None):
 
 
 def sent(broker, name, messages, partition=None):
-    """Produce messages, in order; the (partition, offset) of each."""
+    """Produce messages, in order; return the (partition, offset) of each."""
     client = KafkaProducer(bootstrap_servers=broker.servers, linger_ms=5)
     try:
         told = [

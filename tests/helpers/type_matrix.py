@@ -35,7 +35,7 @@ BIG = 10**37 + 1  # 38 digits
 
 @frozen
 class Kind:
-    """A type as the engines have it, and values of it by key, so that no sum leaves the type."""
+    """A type as the engines have it, and its values by key, which no sum takes out of the type."""
 
     name: str
     arrow: pa.DataType  # as rows are brought; text where only an engine's own cast makes the value
@@ -369,7 +369,7 @@ ORDERED = ("truth", "number", "unsummed", "unbounded", "ordered", "text")
 
 
 def asked(kind: Kind) -> list[Asked]:
-    """Every reduction that takes the type."""
+    """Return every reduction that takes the type."""
     whole_numbers = bits(kind) if kind.name.startswith("int") else []
     return [a for make in FAMILIES[kind.family] for a in make(kind)] + whole_numbers
 
@@ -381,7 +381,7 @@ WINDOWS = {"3d": (days(3), 3 * DAY), "all": ((), None)}
 
 
 def _rows(seed: int = 7) -> list[dict[str, Any]]:
-    """Events of two keys, some at one time, each type's values in another order.
+    """Return events of two keys, some at one time, each type's values in another order.
 
     Every extreme once a key.
     """
@@ -416,7 +416,7 @@ EVENTS = pa.schema({"k": pa.string(), "at": pa.timestamp("us"), "seq": pa.int64(
 
 
 def brought(kinds: list[Kind]) -> pa.Table:
-    """The history as Arrow, with the columns of these types."""
+    """Return the history as Arrow, with the columns of these types."""
     schema = pa.schema([*EVENTS, *((k.name, k.arrow) for k in kinds)])
     rows = [
         {
@@ -450,7 +450,7 @@ def there(engine: str) -> list[Kind]:
 def group_by(
     events: ibis.Table, kind: Kind, windows: tuple[str, ...] = tuple(WINDOWS), **serving: Any
 ) -> GroupBy:
-    """All that is asked of one type, over these windows."""
+    """Return a group-by of every reduction of one type, over these windows."""
     # A full tie goes by the value, and nested values have no order.
     ties = ["seq"] if kind.family in ORDERED else ["seq", "n"]
     asks = [
@@ -466,7 +466,7 @@ def group_by(
 
 
 def features(kind: Kind, windows: tuple[str, ...] = tuple(WINDOWS)) -> list[tuple[str, Asked, str]]:
-    """(name, what is asked, window) of each feature of the kind's group-by."""
+    """Return (name, reduction, window) of each feature of the kind's group-by."""
     return [
         (f"f{i}_{w}" if w != "all" else f"f{i}_ever", a, w)
         for i, a in enumerate(asked(kind))
@@ -488,7 +488,7 @@ def join(
 
 
 def expected(kind: Kind, ask: Asked, window: str, row: dict[str, Any]) -> tuple[Any, float]:
-    """What the oracle says, and what rule 11 measures an error against."""
+    """Return what the oracle says, and the scale that rule 11 measures an error against."""
     ties = ("seq",) if kind.family in ORDERED else ("seq", "n")
     rows = [
         r | {"key": (r["k"],), "time": r["at"], "order": tuple(r[c] for c in ties)} for r in ROWS
@@ -507,7 +507,7 @@ TYPES = (
 
 
 def loaded(con: Any, kinds: list[Kind]) -> ibis.Table:
-    """The history as a table of `con`, each column of the engine's own type."""
+    """Make the history a table of `con`, each column of the engine's own type."""
     rows = brought(kinds)
     if con.name == "postgres":
         rows = (

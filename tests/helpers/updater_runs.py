@@ -20,7 +20,7 @@ def asked(store, name="returns_v1", user="5", at=AT):
 
 
 def updated(store, kafka, *names, settings=FAST):
-    """What is on the topics is applied."""
+    """Run an updater until everything on the topics is applied."""
     with Updater(store, *names, servers=kafka.servers, settings=settings) as updater:
         return updater.caught_up(60)
 

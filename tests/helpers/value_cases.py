@@ -88,7 +88,7 @@ def held(
     scale=0.0,
     **options,
 ):
-    """The backfill's rows of a join of one part, each of which was fetched alike."""
+    """Return the backfill's rows of a join of one part, each of which a fetch gave too."""
     events = table(con, "events", rows, types)
     lefts = table(
         con,

@@ -26,7 +26,7 @@ USUAL, OTHERS, UNKNOWN = range(200), range(200, 400), range(900, 940)
 
 
 def definition(con, name=NAME, checks=()):
-    """Orders of a month, and a derivation."""
+    """Return a join of a month's orders, with a derivation."""
     orders = con.table("orders")
     of = [trailing(days(30), _.amount.sum(), _.amount.count(), _.kind.last())]
     orders_v1 = GroupBy(
@@ -46,10 +46,7 @@ def definition(con, name=NAME, checks=()):
 
 
 def warehouse(con, late=()):
-    """The tables: an order a customer, those of the other customers 150 more.
-
-    `late` ones have another, which came after the answers.
-    """
+    """Make the tables: one order for each customer; those of the other customers are 150 higher."""
     chance = np.random.default_rng(3)
     amounts = chance.uniform(0, 100, 400).round(2)
     rows = [
@@ -82,7 +79,7 @@ def warehouse(con, late=()):
 
 
 def served(store, con):
-    """Published, asked for two and a half days, and then the late orders of two customers come."""
+    """Publish the join, fetch for two and a half days, then add two customers' late orders."""
     warehouse(con)
     join = definition(con)
     publish(join, store, confirm=True, end=DAY)
