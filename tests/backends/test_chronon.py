@@ -80,7 +80,7 @@ GOLDEN = {
 
 
 def answers(way, rows, schema, aggregations):
-    """The one row of features as of a day after the start."""
+    """Return the one row of features as of a day after the start."""
     events = cases.stored(way[0], "events", pa.Table.from_pylist(rows, schema))
     left = cases.stored(
         way[0],

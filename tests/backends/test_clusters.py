@@ -74,7 +74,7 @@ def test_executors_need_none_of_this_project_and_may_die(cluster, tmp_path):
 
 
 def test_executors_without_numba_take_pairs_and_say_so(cluster, tmp_path):
-    """C11: by one task that looks.
+    """C11: one task finds out that the executors lack numba.
 
     Where the kernel is forced, a sentence names what is lacking and the line to add.
     """
@@ -98,7 +98,7 @@ def test_executors_without_numba_take_pairs_and_say_so(cluster, tmp_path):
 
 
 def test_no_python_on_the_executors_is_said_in_a_sentence():
-    """C11: a path that is not there was a hundred lines of trace."""
+    """C11: a missing path gave a trace of a hundred lines."""
     (found,) = job("/nowhere/python3", master="local[1]", events=20, left=2)["found"]
 
     assert 'Cannot run program "/nowhere/python3"' in found["error"], found
@@ -106,7 +106,7 @@ def test_no_python_on_the_executors_is_said_in_a_sentence():
 
 
 def test_a_folder_of_another_user_is_not_run_from(tmp_path, monkeypatch):
-    """What executors unpack is code: a folder that others may write to is not used."""
+    """Executors unpack code, so a folder that others may write to is not used."""
     from workbench.backends import spark_module_loader
 
     monkeypatch.setattr(spark_module_loader.tempfile, "gettempdir", lambda: str(tmp_path))
@@ -123,7 +123,7 @@ def test_a_folder_of_another_user_is_not_run_from(tmp_path, monkeypatch):
 
 
 def test_sessions_of_two_versions_share_a_worker_in_turns(tmp_path):
-    """C11: each has its own sources each time, and what they import late is theirs too."""
+    """C11: each session has its own sources each time, and so do their later imports."""
     code = """if 1:
         import sys
         from workbench.backends import spark_module_loader as loader

@@ -129,7 +129,7 @@ def event(user, at, **values):
 
 
 def hot(rng: random.Random):
-    """One key with nine of ten events, and times that tie."""
+    """Return a case in which one key has nine of ten events, and times tie."""
     users = ["hot"] * 9 + ["cold"]
     return [
         event(

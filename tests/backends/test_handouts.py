@@ -144,7 +144,7 @@ def handed(con, *aggregations, **options):
 
 
 def as_python(value):
-    """A cell of pandas as the plain value that it stands for."""
+    """Return a cell of pandas as the plain value that it stands for."""
     if isinstance(value, list | dict):
         return value
     if pd.isna(value):
@@ -202,7 +202,7 @@ def given(request):
 
 
 def told(value):
-    """What pandas makes of a date is its midnight."""
+    """Return what pandas makes of a date: its midnight."""
     return naive(value.year, value.month, value.day) if type(value) is date else value
 
 
@@ -300,7 +300,7 @@ def test_compare_reads_spark_as_backfill_hands_it_out(spark):
 
 
 def held(con):
-    """Bytes that live in Spark's driver."""
+    """Return the bytes that live in Spark's driver."""
     java = con._session._jvm.java.lang  # noqa: SLF001 Ibis hands out no session
     java.System.gc()
     runtime = java.Runtime.getRuntime()

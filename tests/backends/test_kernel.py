@@ -21,13 +21,13 @@ EVER = Span()
 
 
 def asked(reduction, kind, span=EVER, name=None, **inputs):
-    """An ask over columns; `k=`, `quantiles=` and the like are options."""
+    """Return a request over columns; `k=`, `quantiles=` and the like are options."""
     options = {o: inputs.pop(o) for o in ("k", "quantiles", "how", "separator") if o in inputs}
     return Ask(name or reduction, reduction, inputs, span, kind, options)
 
 
 def answer(rows, *asks, at=100, order=()):
-    """What one key's events, rows of (time, columns), give at `at`."""
+    """Return what one key's events, rows of (time, columns), give at `at`."""
     events = pa.table({"key": pa.array([7] * len(rows["time"])), **rows})
     left = pa.table({"key": pa.array([7]), "at": pa.array([at])})
     (row,) = as_of(events, left, asks, keys=["key"], time="time", at="at", order=order).to_pylist(
@@ -136,7 +136,7 @@ def test_moments_are_the_populations_and_null_where_there_is_none(values, skew, 
 
 
 def mixed(seed, n=60):
-    """Doubles of every size, whose plain sum is far off."""
+    """Return doubles of every size, whose plain sum is far off."""
     rng = random.Random(seed)  # noqa: S311 values, not secrets
     return [
         rng.choice([-1, 1]) * rng.random() * 2.0 ** rng.randint(-300, 300) for _ in range(n)

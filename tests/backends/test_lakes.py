@@ -70,7 +70,7 @@ def test_a_dated_table_of_a_lake_holds_every_type_and_a_second_run_commits_nothi
 
 
 def duckdb_of(places, kind):
-    """A DuckDB that has tables of a lake by the lines of docs/lakes.md, which are run."""
+    """Return a DuckDB with tables of a lake, made by the lines of docs/lakes.md."""
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "lakes.md").read_text(), re.DOTALL)
     (lines,) = (
         block
@@ -154,7 +154,7 @@ def test_of_two_runs_on_a_table_of_a_lake_the_earlier_stops_and_what_it_committe
 
 @pytest.mark.parametrize("kind", TRIED)
 def test_rows_that_are_not_one_to_one_never_show_in_a_lake(found, kind):
-    """Rule 17: they are counted before they are written."""
+    """Rule 17: rows are counted before they are written."""
     said, there = found["steps"][kind]["doubled"]
 
     assert "came out with 2 rows for 1 left rows of 2024-01-01" in said
@@ -163,7 +163,7 @@ def test_rows_that_are_not_one_to_one_never_show_in_a_lake(found, kind):
 
 @pytest.mark.parametrize("kind", ["delta", "iceberg"])
 def test_a_changed_definition_takes_a_lakes_table_and_its_ledger_in_one_commit(found, kind):
-    """Killed between the commit and the ledger's note of it: the days are the new definition's."""
+    """After a kill between the commit and the ledger's note, the days are the new definition's."""
     steps = found["steps"][kind]
 
     assert {
@@ -204,7 +204,7 @@ def test_a_table_of_a_lake_follows_its_left_and_its_definition(found, kind):
 
 
 def test_a_place_that_cannot_hold_a_dated_table_is_refused_before_a_job_runs(found):
-    """Issue 7b, item 4: it failed after a step was computed."""
+    """Issue 7b, item 4: such a place failed only after a step was computed."""
     refused = found["refused"]
 
     assert (
@@ -262,7 +262,7 @@ def test_a_place_that_cannot_hold_a_dated_table_is_refused_before_a_job_runs(fou
     ],
 )
 def test_a_session_that_cannot_write_a_lake_says_what_it_lacks(spark, into, settings, said):
-    """Issue 7b, item 4: refused before anything runs, on a Spark with no lake at all."""
+    """Issue 7b, item 4: a Spark with no lake is refused before anything runs."""
     for name, kind in settings.items():
         # Ibis hands out no session
         spark._session.conf.set(f"spark.sql.catalog.{name}", kind)  # noqa: SLF001

@@ -44,7 +44,7 @@ def con(request):
 
 
 def group_by(table, names):
-    """A source with each case as a column."""
+    """Return a source with each case as a column."""
     source = EventSource(
         table.select(
             "k", "t", **{f"c{i}": CASES[name].expr(table) for i, name in enumerate(names)}
@@ -57,7 +57,7 @@ def group_by(table, names):
 
 
 def values(con, names):
-    """The columns as a backfill computes a source's, in the order of ROWS.
+    """Return the columns as a backfill computes a source's, in the order of ROWS.
 
     An operation that fails is named.
     """
@@ -89,7 +89,7 @@ def runs(con, table, name):
 
 
 def naive(value):
-    """Spark's timestamps come with their zone, which is UTC."""
+    """Drop the zone of Spark's timestamps, which is UTC."""
     if isinstance(value, list):
         return [naive(v) for v in value]
     return value.replace(tzinfo=None) if getattr(value, "tzinfo", None) else value
@@ -101,7 +101,7 @@ def used(name):
 
 @cache
 def expected():
-    """What Python says of every row; null where a column is, unless the case says otherwise."""
+    """Return what Python says of every row: null where a column is null, unless the case differs."""
     said = {name: case for name, case in CASES.items() if case.want}
     return {
         name: [
@@ -117,7 +117,7 @@ def expected():
 
 
 def differing(got, want):
-    """The operations that differ, each with the first rows that do."""
+    """Return the operations that differ, each with the first rows that do."""
     wrong = {}
     for name, column in want.items():
         odd = [
@@ -145,7 +145,7 @@ def test_every_operation_gives_the_same_on_other_engines(duckdb, con):
 
 
 def families():
-    """For each operation, the families of types that it is tried with."""
+    """Return, for each operation, the families of types that it is tried with."""
     found = defaultdict(set)
     for root in NODES.values():
         for node in (root, *(a for a in arguments(root) if a.dtype.is_interval())):
@@ -211,7 +211,7 @@ NO_VALUES = {
 
 
 def accepted(con):
-    """The texts that an engine makes something of."""
+    """Return the texts that an engine makes something of."""
     texts = [(to, text) for to, some in NO_VALUES.items() for text in some]
     table = cases.stored(
         con,

@@ -75,7 +75,7 @@ def planned(request):
 
 @pytest.fixture
 def written(planned, monkeypatch):
-    """The expressions that were written as SQL."""
+    """The expressions that are compiled to SQL."""
     found, kind = [], type(planned[0].compiler)
     real = kind.to_sqlglot
     monkeypatch.setattr(

@@ -118,10 +118,7 @@ def test_a_stored_time_is_compared_in_its_own_type(warehouse, how):
     ("how", "plan"), [*((how, "pairs") for how in TIMES), ("naive", "kernel"), ("days", "kernel")]
 )
 def test_no_value_changes(warehouse, how, plan):
-    """Rules 1 to 3: what is skipped is never inside of a window.
-
-    With `max_age` (rule 17) and no window nothing before is.
-    """
+    """Rules 1 to 3: skipped rows are never inside a window."""
     engine = engine_of(warehouse)
     parts = [
         JoinPart(group_by(warehouse, how, resolution="sawtooth"), prefix="hops"),
@@ -175,7 +172,7 @@ def test_spark_is_given_a_filter_that_it_can_push(spark, column):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["timestamp", "timestamptz", "date"])
 def test_postgres_uses_an_index_of_the_time(postgres, kind):
-    """The session's zone is another, in which a text without a zone would be another time."""
+    """The session has another zone, in which a text without a zone would be another time."""
     postgres.raw_sql(
         "drop table if exists pushed; create table pushed as select 1 k, (timestamp '2024-01-01' +"
         f" interval '1 minute' * i)::{kind} ts from generate_series(1, 20000) i; create index on"
@@ -257,7 +254,7 @@ UNITS = {
 
 
 def verdict(times):
-    """What one look at all times says of them."""
+    """Return what one look at all these times says of their unit."""
     known = [t for t in times if t is not None]
     if any(t >= FAR for t in known):
         return "are milliseconds read as seconds"
@@ -267,7 +264,7 @@ def verdict(times):
 
 
 def said_of(events):
-    """What a look at a source says, refused or warned of."""
+    """Return what a look at a source says, as an error or a warning."""
     made = GroupBy(
         name="g", source=EventSource(events, time="t"), keys=["k"], aggregations=[events.count()]
     )
@@ -401,7 +398,7 @@ DAYS = {
 
 
 def partitioned(con, spans=THREE, late="", slack=None, form="date"):
-    """Forty days of events by the minute, their partition in a form, and some that are late."""
+    """Return forty days of events by the minute, with a partition in a form, and some late rows."""
     con.raw_sql(
         "create or replace table raw as select i % 3 k, timestamp '2024-01-01' + interval (i)"
         " minute ts, ts as told, i v from range(57600) r(i)"
@@ -578,7 +575,7 @@ def test_a_dated_backfill_looks_through_the_partitions_once(duck, tmp_path, monk
 
 @pytest.mark.slow
 def test_an_accuracy_that_is_unstated_is_refused_on_spark_before_a_job_runs(spark):
-    """Issue 7b, item 4: it took 86 jobs to say which rows the choice changes."""
+    """Issue 7b, item 4: it took 86 jobs to say which rows the choice of a plan changes."""
     for name, columns in {
         "unstated": "k int, t timestamp, v bigint",
         "unstated_lefts": "k int, t timestamp",

@@ -50,7 +50,7 @@ CALM = {
 
 @contextmanager
 def hostile(con):
-    """The connection as an unlucky user's session has it."""
+    """Set the connection as an unlucky user's session has it."""
     if con.name == "pyspark":
         conf = con._session.conf  # noqa: SLF001 Ibis hands out no session
         before = {name: conf.get(name) for name in HOSTILE["pyspark"]}

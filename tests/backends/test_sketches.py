@@ -160,7 +160,7 @@ def test_frequent_values_are_within_the_bound_for_certain(k):
 
 
 def test_values_that_are_all_equally_rare_leave_one_of_them():
-    """The library drops them all at once, and would pass for one that saw nothing."""
+    """The library drops them all at once, so its sketch would look as if it saw nothing."""
     kind = Frequent(1)
     xs = [f"v{i}" for i in range(kind.counted + 1)]
 
@@ -175,13 +175,13 @@ def test_values_that_are_all_equally_rare_leave_one_of_them():
 
 
 def small(n, seed):
-    """Sets of 0 to 8 values that are in no order, by key."""
+    """Return sets of 0 to 8 values, in no order, by key."""
     rng = random.Random(seed)  # noqa: S311 values, not secrets
     return [{rng.randrange(2**40) for _ in range(i % 9)} for i in range(n)]
 
 
 def test_200_000_small_sets_are_counted_exactly_in_the_kernel_and_where_they_are_fetched():
-    """N15: two values of one bin were one value, once in some thousand keys."""
+    """N15: in one of some thousand keys, two values of one bin counted as one."""
     sets = small(200_000, 15)
     rows = [(key, x) for key, xs in enumerate(sets) for x in xs]
     events = pa.table(

@@ -17,7 +17,7 @@ T = "timestamp '2024-01-0"
 
 
 def made(con, **tables):
-    """Tables of `con` from queries; views on Spark."""
+    """Make tables of `con` from queries; on Spark, views."""
     for name, query in tables.items():
         if con.name == "pyspark":
             # Ibis hands out no session
@@ -31,7 +31,7 @@ def made(con, **tables):
 
 
 def sized(con):
-    """An enum, whose order is none of its texts'."""
+    """Return an enum whose order is not that of its texts."""
     known = "duckdb_types() where type_name" if con.name == "duckdb" else "pg_type where typname"
     if not con.raw_sql(f"select 1 from {known} = 'size'").fetchall():
         cursor = con.raw_sql("create type size as enum ('small', 'medium', 'large')")

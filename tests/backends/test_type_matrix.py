@@ -21,7 +21,7 @@ from workbench.backends.equality import equal
 
 @pytest.fixture(scope="module")
 def tables(way):
-    """The way's connection, and the history and the left there."""
+    """Return the way's connection, and the history and the left there."""
     con = way[0]
     return matrix.loaded(con, matrix.there(con.name)), cases.stored(
         con, "matrix_left", matrix.left()
@@ -29,7 +29,7 @@ def tables(way):
 
 
 def wrong(way, join, kinds, windows=tuple(matrix.WINDOWS)):
-    """Every cell that is not the oracle's, and how many were compared."""
+    """Return every cell that is not the oracle's, and how many were compared."""
     rows = {r["row"]: r for r in cases.computed(way, join).to_pylist(maps_as_pydicts="strict")}
     found, compared = [], 0
     for kind in kinds:
@@ -115,7 +115,7 @@ def due(engine, plan, number, kind, *, whole=WHOLE):
 
 
 def test_a_run_takes_every_type():
-    """N5 to N7: types that one engine has were never drawn."""
+    """N5 to N7: generated cases never held types that one engine has."""
     taken = [
         k.name
         for n, k in enumerate(matrix.KINDS)

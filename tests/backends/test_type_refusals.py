@@ -41,7 +41,7 @@ COUNTED = {"nunique": lambda c: c.nunique()}
 
 
 def sourced(con, columns):
-    """A table of `con` with a column of each of these."""
+    """Make a table of `con` with a column of each of these types."""
     chosen = ", ".join(
         f"{sql} as {name}"
         for name, sql in (
@@ -77,10 +77,7 @@ def con(request):
 
 
 def test_what_a_type_has_no_shared_meaning_for_is_refused_alike(con):
-    """N7's kind: an interval, bits, a time of day whose offset Ibis drops.
-
-    Extremes of what engines order differently.
-    """
+    """N7: these are an interval, bits, and a time of day whose offset Ibis drops."""
     strange, nested = STRANGE[con.name], NESTED[con.name]
     source = sourced(con, strange | nested)
 

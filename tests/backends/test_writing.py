@@ -108,7 +108,7 @@ def into(request, tmp_path):
 
 
 def spend(con, *spans, value=_.v):
-    """A join over the fixture's tables; other windows are another definition."""
+    """Return a join over the fixture's tables; other windows are another definition."""
     group_by = GroupBy(
         name="g",
         source=EventSource(con.table("written_events"), time="t"),
@@ -121,7 +121,7 @@ def spend(con, *spans, value=_.v):
 
 
 def rows(table):
-    """By Arrow also on Spark, where Ibis goes by pandas, which makes structs of maps.
+    """Return rows by Arrow also on Spark, where Ibis goes by pandas, which makes structs of maps.
 
     Times as naive UTC, which Spark hands out with their zone.
     """
@@ -142,7 +142,7 @@ def naive(value):
 
 
 def insert(con, table, *values):
-    """Rows that came late."""
+    """Insert rows that come late."""
     old = con.table(table).to_pyarrow()
     con.create_table(
         table,
@@ -163,7 +163,7 @@ def filled(into, con):
 
 
 def quiet(join, *days, **options):
-    """A backfill that computes nothing again."""
+    """Run a backfill that computes nothing again."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         return backfill(join, *days, **options)
@@ -432,7 +432,7 @@ def test_two_runs_on_one_folder_or_table_are_refused(con, into):
 
 
 def second(con):
-    """Another session of the same Postgres."""
+    """Open another session of this Postgres."""
     return ibis.postgres.connect(
         host=con.con.info.host, port=con.con.info.port, user="postgres", database="postgres"
     )
@@ -442,7 +442,7 @@ def second(con):
 
 
 def every_type(con):
-    """A join whose features have every type that the engine gives."""
+    """Return a join whose features have every type that the engine gives."""
     zone = pa.timestamp("us", tz="UTC")
     data = {
         "k": ["a", "a", "b"],
@@ -554,7 +554,7 @@ def test_a_left_with_a_column_day_has_its_days_under_another_name(con, tmp_path)
 
 
 def test_a_sum_of_booleans_is_no_double_in_parquet(duck, tmp_path):
-    """DuckDB adds them up in 128 bits, which its Parquet writer rounds."""
+    """DuckDB sums such values in 128 bits, which its Parquet writer rounds."""
     duck.raw_sql(
         "create table written_events as select '1' k, timestamp '2024-01-01' t, true v; create"
         " table written_lefts as select 1 id, '1' k, timestamp '2024-01-02' t"

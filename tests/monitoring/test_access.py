@@ -67,7 +67,7 @@ NAMES = (
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A store of its own, since a catalog shows all there is."""
+    """A store of its own, since a catalog shows everything that its store has."""
     if reason := lacks_postgres():
         lacking(reason)
     home = tmp_path_factory.mktemp("pg")
@@ -79,7 +79,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def pages(store, tmp_path_factory):
-    """Each page that there is, of real data, with all that it folds away opened."""
+    """Every page of the product, of real data, with all that it folds away opened."""
     con = ibis.duckdb.connect()
     samples.load(con, samples.write(tmp_path_factory.mktemp("shop")))
     found = preview(quickstart.training_set, 8, on=con)
@@ -108,7 +108,7 @@ def pages(store, tmp_path_factory):
 
 
 def opened(browser, html: str, mode: str, width: int):
-    """A page on which a notebook shows an output of this width."""
+    """Open a page on which a notebook shows an output of this width."""
     theme = "dark" if mode == "dark" else "light"
     page = browser.new_page(
         viewport={"width": width, "height": 900}, color_scheme=theme, **MODES[mode]
@@ -124,7 +124,7 @@ def opened(browser, html: str, mode: str, width: int):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_axe_finds_nothing(browser, pages, artifacts, mode):
-    """V6."""
+    """V6: axe-core finds no fault of accessibility in any mode."""
     if reason := packages.lacking_programs("npm"):
         lacking(reason)
     axe = (packages.browser_files()["axe-core"] / "axe.min.js").read_text()
@@ -174,7 +174,7 @@ DRAWN = """() => { const wrong = [];
 def test_in_a_narrow_output_nothing_is_cut_and_drawings_can_be_read(
     browser, pages, artifacts, width
 ):
-    """V7."""
+    """V7: a narrow output cuts nothing, and its drawings stay legible."""
     found = {}
     for name, html in pages.items():
         page = opened(browser, html, "light", width)
@@ -244,7 +244,7 @@ GLUED = """() => [
 
 
 def missing(wanted: list[str], there: list[str]) -> list[str]:
-    """The first word that is not there, or not in this order, whatever blanks are between them."""
+    """Return the first word that is missing or out of order, whatever blanks are between words."""
     text, at = "".join(there), 0
     for i, word in enumerate(wanted):
         found = text.find(word, at)
@@ -288,7 +288,7 @@ LONG_NAME = "amount_" + "x" * 200
 
 @pytest.fixture(scope="module")
 def long_pages(store):
-    """A proposal, its receipt, the catalog and a certificate, of names and values that are long."""
+    """A proposal, its receipt, the catalog and a certificate, with long names and values."""
     con = ibis.duckdb.connect()
     start = datetime(2024, 1, 1)  # noqa: DTZ001 the tables' timestamps are naive UTC
     events = [
@@ -348,7 +348,7 @@ BEYOND = """() => {
 def test_long_names_and_values_are_nowhere_wider_than_the_page(
     browser, long_pages, artifacts, width, mode
 ):
-    """V4."""
+    """V4: long names and values widen no page."""
     found = {}
     for name, html in long_pages.items():
         page = opened(browser, html, mode, width)

@@ -54,7 +54,7 @@ def join(store, con):
 
 
 def forgotten(store, name):
-    """Without the answers that a store keeps of a name, and what they were held against."""
+    """Remove the answers that a store keeps of a name, and what they were held against."""
     with store.connection() as con:
         con.execute("delete from workbench.served where name = %s", (name,))
         if con.execute("select to_regclass('workbench.frozen') is not null").fetchone()[0]:
@@ -68,7 +68,7 @@ def edges(join):
 
 @pytest.fixture(scope="module")
 def rows(store, join):
-    """What was answered, as a frame."""
+    """Return the answers as a frame."""
     answers = [(a.answer, a.us) for a in logged(store, watched.NAME)]
     asked = {
         "user": [a.asked["user"] for a, _ in answers],

@@ -70,7 +70,7 @@ ROWS = [
 
 @contextlib.contextmanager
 def tampered(store, join, con, change):
-    """A join that is served by a plan that says otherwise than its definition."""
+    """Return a join that is served by a plan that differs from its definition."""
     plan = plan_of(join)
     registry.prepare(store, plan)
     uploaded(

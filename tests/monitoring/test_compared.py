@@ -33,7 +33,7 @@ LIST, MAP = pa.list_(pa.int64()), pa.map_(pa.string(), pa.int64())
 
 
 def beside(con, pairs, kind, *, states=None, told=None, there=None, hours=None, same=None):
-    """A table of (online, offline) values, as comparisons take it."""
+    """Return a table of (online, offline) values, as comparisons take it."""
     n = len(pairs)
     columns = {
         ROW: pa.array(range(n), pa.int64()),

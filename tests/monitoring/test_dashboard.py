@@ -235,7 +235,7 @@ def test_the_reference_is_frozen_in_the_store_for_a_definition_and_computed_anew
 
 def test_a_monitor_and_a_dashboard_find_the_same_of_every_feature_at_the_same_moment(store, join):
     def worst(found, feature):
-        """Of its own, and what is wrong with the facts that it is computed from."""
+        """Return the worst status of the line itself and of the facts that it is computed from."""
         own = [f.status for f in found if f.subject.feature == feature and not f.moot]
         return min(
             own
@@ -328,7 +328,7 @@ def test_write_lag_is_from_kafka_to_where_it_can_be_fetched(store):
 
 
 def test_the_text_and_the_page_have_their_columns_in_one_order(shown):
-    """The ages stand beside the name, to be seen where there is little room."""
+    """The ages stand beside the name, where they are seen on a narrow page."""
     heads = re.findall(r'<th scope="col"[^>]*><b>([^<]*)</b>', shown._repr_html_())
 
     assert list(HEADS) == [head.removesuffix(" ↓") for head in heads]

@@ -18,7 +18,7 @@ STORE = "store = Store(home, sample=1.0)"
 
 
 def cells(url):
-    """The notebook's code up to the dashboard that has the faults, over the tests' store."""
+    """Return the notebook's code up to the dashboard with the faults, over the tests' store."""
     book = nbformat.read(ROOT / "notebooks" / "06_monitoring.ipynb", 4)
     code = [c.source for c in book.cells if c.cell_type == "code"]
     last = next(i for i, source in enumerate(code) if source.startswith("shown = dashboard("))
@@ -29,7 +29,7 @@ def cells(url):
 
 
 def walked(page, live):
-    """The features that the arrow opens, from the first."""
+    """Return the features that the arrow key opens, from the first."""
     live.locator("[data-item][tabindex='0']").focus()
     opened = [live.locator("[data-part=drill] h3").inner_text()]
     for _ in range(3):

@@ -95,7 +95,7 @@ def found(request):
 
 
 def beside(side):
-    """The fixtures as columns of one table, nulls below the shorter ones."""
+    """Return the fixtures as columns of one table, with nulls below the shorter ones."""
     rows = max(len(sides[side]) for sides in FIXTURES.values())
     return pa.table(
         {name: sides[side] + [None] * (rows - len(sides[side])) for name, sides in FIXTURES.items()}
@@ -282,7 +282,7 @@ def test_exact_distances_lie_within_the_bounds_of_bins(ref, cur):
 
 
 def tile_of(values, cuts, start=None, **more):
-    """A tile as the query makes it, by numpy."""
+    """Return a tile as the query makes it, by numpy."""
     x = np.array(values, float)
     counts = np.bincount(np.searchsorted(cuts, x, side="right"), minlength=len(cuts) + 1)
     base = Tile(

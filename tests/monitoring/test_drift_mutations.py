@@ -61,7 +61,7 @@ def kl_swapped(p, q, original=distances.kl):
 
 
 def closed_right(x, cuts, before):
-    """Values on an edge in the bin below."""
+    """Count values on an edge in the bin below."""
     if not cuts:
         return ibis.literal(before, "int64")
     middle = len(cuts) // 2
@@ -139,7 +139,7 @@ MUTATIONS = {
 
 @pytest.fixture(scope="module")
 def summaries():
-    """What was counted before any mistake was planted."""
+    """What is counted before any mistake is planted."""
     duck = ibis.duckdb.connect()
     tables = [
         duck.create_table(f"drift_{side}", figures.beside(i))
@@ -158,7 +158,7 @@ def summaries():
 
 
 def suspects(duck, summaries):
-    """Every law that a mistake may break; quiet where none is planted."""
+    """Check every law that a mistake may break; raise nothing where none is planted."""
     found = {
         name: (drift_of(ref, cur, made, gap=gap), drift_of(ref, cur, made), made, ref, cur)
         for name, (gap, made, ref, cur) in summaries.items()

@@ -1,4 +1,4 @@
-"""A dashboard over HTTP shows itself to whom it may, and strangers take it from nobody (S8, S2)."""
+"""A dashboard over HTTP: permitted people see it, and strangers cannot block it (S8, S2)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ sys.exit(dashboard_command._served(Dashboard(board(), board), options))
 
 @contextmanager
 def running(*options):
-    """The address that the command prints, of a dashboard in a process of its own."""
+    """Run a dashboard in a process of its own, and yield the address that its command prints."""
     code = CODE.format(root=str(ROOT), options=options)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
@@ -57,14 +57,14 @@ def address():
 
 @pytest.fixture(scope="module")
 def secret():
-    """An address on all of the machine's, without its token, and the token."""
+    """Return an address for all of the machine's interfaces, without its token, and the token."""
     with running("--host", "0.0.0.0") as found:  # noqa: S104 the case
         bare, _, token = found.partition("?token=")
         yield bare.replace("0.0.0.0", "127.0.0.1"), token  # noqa: S104 replaced
 
 
 def page_of(answer):
-    """The name of the page that a document is."""
+    """Return the name of the page that a document is."""
     return json.loads(answer.text.partition("const PAGE = ")[2].partition(";")[0])
 
 
@@ -95,7 +95,7 @@ def test_a_page_is_shown_to_whoever_has_the_token_and_to_nobody_else(secret):
 
 
 def test_a_session_asks_its_own_pages_alone(address):
-    """S8: another session that knows a page's name is told nothing."""
+    """S8: another session that knows a page's name gets no answer from it."""
     with httpx.Client() as one, httpx.Client() as other:
         page = page_of(one.get(address))
         other.get(address)
@@ -106,7 +106,7 @@ def test_a_session_asks_its_own_pages_alone(address):
 
 
 def test_anonymous_requests_evict_no_page_that_is_open(address):
-    """S8: 70 of them, and more, beside a page whose script has called and is quiet since."""
+    """S8: a page whose script has called and is quiet since stays beside 70 such requests."""
     with httpx.Client() as client:
         page = page_of(client.get(address))
         assert 200 == asked(client, address, page, None).status_code
@@ -129,7 +129,7 @@ def test_a_session_gives_up_its_own_oldest_page(address):
 
 
 def test_no_other_site_s_page_can_ask(address):
-    """S8: by a name that leads here (DNS rebinding), or from its own origin."""
+    """S8: no name that leads here (DNS rebinding) and no other site's origin gets an answer."""
     for host in ("elsewhere.example", "127.0.0.1.elsewhere.example", "", "localhost.elsewhere"):
         assert 421 == httpx.get(address, headers={"Host": host}).status_code
     for origin in ("http://elsewhere.example", "null", f"{address.rstrip('/')}0"):
@@ -143,7 +143,7 @@ def test_a_name_that_is_allowed_may_be_asked_for(address):
 
 
 def test_half_sent_heads_leave_room_for_a_page(address):
-    """S2: a dashboard has the same connections as the service."""
+    """S2: a dashboard limits connections as the service does."""
     port = int(address.rsplit(":", 1)[1].strip("/"))
     slow = [
         socket.create_connection(("127.0.0.1", port)) for _ in range(dashboard_host.CLIENTS + 50)
@@ -176,7 +176,7 @@ def until_answered(address):
 
 
 def test_there_are_so_many_pages_and_no_more(address):
-    """S8: where all are in use a new one is told so, and those that are open are answered."""
+    """S8: where all pages are in use, a new one says so, and open pages are answered."""
     with httpx.Client() as client:
         for _ in range(dashboard_host.PAGES + 1):
             client.cookies.clear()
@@ -224,7 +224,7 @@ def host():
 
 @pytest.fixture
 def opened(browser, host):
-    """A page on a server, and the server; its clock is the test's to move."""
+    """Open a page on a server; return the page, whose clock the test moves, and the server."""
     server = Server(host)
     page = browser.new_page()
     page.clock.install()
@@ -236,7 +236,7 @@ def opened(browser, host):
 
 
 def asks_while_away(page, server):
-    """A filter that is typed while the server is away, until the page says so."""
+    """Type a filter while the server is away, and wait until the page says so."""
     server.stop()
     page.locator("[data-send=search]").fill("nobody")
     page.clock.run_for(3_000)

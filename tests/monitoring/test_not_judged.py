@@ -624,7 +624,7 @@ def surfaces(store, made, now, tmp_path):
 
 
 def assert_told(found, status, *words):
-    """Every surface has the status, and says why."""
+    """Check that every surface has the status, and says why."""
     assert dict.fromkeys(found, status) == {name: got for name, (got, _) in found.items()}
     lacking_ = {
         name: (word, told[1][:400])

@@ -38,7 +38,7 @@ LOAD = Rule("load", "load", watch=0.5, alert=0.9, for_=(2, 3), clear=0.8)
 
 @pytest.fixture(autouse=True)
 def clean(store):
-    """What a test's passes found is gone on from by no other test on this store."""
+    """Removes what a test's passes found, so that no other test on this store goes on from it."""
     yield
     with store.connection() as con:
         con.execute("delete from workbench.findings")
@@ -46,14 +46,14 @@ def clean(store):
 
 @pytest.fixture
 def returned(store, duck):
-    """A group-by that is served, and of which nothing was found before."""
+    """A group-by that is served, without earlier findings."""
     with streaming(store, duck, 1) as made:
         yield made
 
 
 @contextmanager
 def hooked(*codes):
-    """A webhook's server that answers with these codes, then 200; its address and what it got."""
+    """Run a webhook's server that answers these codes, then 200; yield its address and requests."""
     got, left = [], list(codes)
 
     class Hook(BaseHTTPRequestHandler):
@@ -64,7 +64,7 @@ def hooked(*codes):
             self.end_headers()
 
         def log_message(self, *told):
-            """Nothing on the tests' output."""
+            """Write nothing to the tests' output."""
 
     with HTTPServer(("127.0.0.1", 0), Hook) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -77,7 +77,7 @@ def hooked(*codes):
 
 
 def passed(store, value, minute, **more):
-    """A pass over one figure of returns_v1."""
+    """Run a pass over one figure of returns_v1."""
     now = T + timedelta(minutes=minute)
     return monitored(
         store,
@@ -238,7 +238,7 @@ def test_a_group_by_that_is_gone_is_not_missed(store, returned):
 
 @pytest.fixture
 def run(store, capsys, monkeypatch):
-    """Runs the command as pyproject.toml registers it: its exit code and what it prints."""
+    """Run the command as pyproject.toml registers it; return its exit code and output."""
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
         main.GROUP
     ]

@@ -33,7 +33,7 @@ def figure(value, *, minute=0, kind="psi", object="join", **more):  # noqa: A002
 
 
 def passes(rule, told, before=NOTHING):
-    """The status after each value, one a minute."""
+    """Return the status after each value, one a minute."""
     found = []
     for i, value in enumerate(told):
         before = evaluate([rule], [figure(value, minute=i)], T + timedelta(minutes=i), before)

@@ -24,7 +24,7 @@ same = pytest.approx
 
 
 def rows(n=3000, seed=5):
-    """Rows of four hours, with everything that is no finite number in x."""
+    """Return rows of four hours, with every kind of value that is no finite number in x."""
     rng = np.random.default_rng(seed)
     odd = {0: None, 1: math.nan, 2: math.inf, 3: -math.inf, 4: 0.0, 5: -0.0}
     return pa.table(

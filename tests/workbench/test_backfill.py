@@ -308,7 +308,7 @@ def test_a_new_snapshot_recomputes_the_days_it_is_in_force(con):
 
 
 def test_a_new_snapshot_whose_rows_are_all_filtered_out_is_seen(con):
-    """Rule 6: it is in force, and the key it hides is null from then on."""
+    """Rule 6: the new snapshot is in force, and a key that it hides is null from then on."""
     con.raw_sql(
         "create table users as select '2024-01-01' ds, i::varchar k, 1 tier from range(8) s(i)"
     )

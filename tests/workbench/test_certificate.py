@@ -38,7 +38,7 @@ LEFTS = {
 
 
 def loaded(con, **changed):
-    """The events and left rows above on a connection, some columns changed."""
+    """Load the events and left rows above on a connection, with some columns changed."""
     events = {**EVENTS, **changed}
     con.create_table(
         "compared_events",
@@ -54,7 +54,7 @@ def loaded(con, **changed):
 
 
 def joined(*reductions, by=None, **more):
-    """A join of unbound tables, which every connection is taken to have."""
+    """Return a join of unbound tables, which every connection is taken to have."""
     events = ibis.table(
         {"k": "string", "t": "timestamp", "n": "int64", "x": "float64", "s": "string"},
         name="compared_events",
@@ -147,7 +147,7 @@ def test_rows_that_one_side_lacks_are_differences_too(pair):
 
 
 def test_a_sum_that_cancels_is_equal_by_the_sum_of_what_it_adds(pair):
-    """Rule 11: relative to the sum of |x|, not to what is left of it."""
+    """Rule 11: the error is relative to the sum of |x|, not to what is left of it."""
     loaded(pair[0], x=[1e6, -1e6 + 1e-3, 5.0])
     loaded(pair[1], x=[1e6, -1e6 + 1.0000001e-3, 5.0])
 

@@ -1,4 +1,4 @@
-"""The command line: the same verbs, one-line errors, exit codes for schedulers."""
+"""The command line: Python's verbs, one-line errors, and exit codes for schedulers."""
 
 from __future__ import annotations
 

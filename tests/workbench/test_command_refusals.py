@@ -94,14 +94,14 @@ ON_NAME = {
 
 
 def crossed(*axes):
-    """Every choice; on CI so many that each value of each axis is there."""
+    """Return every choice; on CI, as many as hold each value of each axis."""
     if os.environ.get("WORKBENCH_REFUSALS"):
         return list(product(*axes))
     return [tuple(axis[i % len(axis)] for axis in axes) for i in range(max(map(len, axes)))]
 
 
 def ended(command, *arguments):
-    """The exit code of a command, as `workbench` ends with it."""
+    """Return the exit code of a command, as `workbench` ends with it."""
     parser = ArgumentParser()
     module, function = COMMANDS[command].split(":")
     run = getattr(import_module(module), function)(parser)
@@ -116,7 +116,7 @@ def ended(command, *arguments):
 
 
 def assert_refused(code, capsys, command, *words):
-    """2, and one sentence on standard error, whose first line names the command."""
+    """Check for exit code 2 and one sentence on standard error that names the command first."""
     said = capsys.readouterr().err
     assert 2 == code, said
     assert said.startswith(f"workbench {command}: "), said
@@ -145,7 +145,7 @@ def filled(con, events):
 
 
 def warehouse_of(engine, place, request, events):
-    """The URL of a warehouse that has this table of events."""
+    """Return the URL of a warehouse that has this table of events."""
     if engine == "duck":
         con = ibis.duckdb.connect(place / "w.duckdb")
         filled(con, events)

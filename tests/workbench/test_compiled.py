@@ -37,7 +37,7 @@ def shop(tmp_path):
 
 @pytest.fixture
 def wrote(monkeypatch):
-    """The keys of the statements that were written, in order."""
+    """Return the keys of the compiled statements, in order."""
     keys, written = [], sql_cache.written
     monkeypatch.setattr(sql_cache, "STATEMENTS", type(sql_cache.STATEMENTS)())
     monkeypatch.setattr(
@@ -77,7 +77,7 @@ def shown(join, shop, **options):
 
 
 def backfilled(join, shop, rows):
-    """The same left rows, as a backfill gives them."""
+    """Return these left rows as a backfill gives them."""
     whole = {
         (r["user_id"], r["ts"]): r
         for r in backfill(join, on=shop).to_pyarrow().to_pylist(maps_as_pydicts="strict")
@@ -112,7 +112,7 @@ def test_rows_are_read_anew(shop, wrote):
 
 
 def test_a_column_that_no_feature_takes_is_another_statement(shop):
-    """Equal by meaning, but what stands beside an event is not the same."""
+    """Two such definitions are equal by meaning, but other columns stand beside an event."""
     purchases = shop.table("purchases")
     few = of(
         shop, _.purchase_price.sum(), source=purchases.select("user_id", "ts", "purchase_price")

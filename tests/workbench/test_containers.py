@@ -70,7 +70,7 @@ ROWS = [
 
 
 def features(way, *aggregations, at=D[3], rows=ROWS, schema=SCHEMA):
-    """The features of keys u, v and w as of `at`."""
+    """Return the features of keys u, v and w as of `at`."""
     con, _plan = way
     events = cases.stored(con, "events", pa.Table.from_pylist(rows, schema))
     left = cases.stored(

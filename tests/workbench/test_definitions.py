@@ -585,7 +585,7 @@ def test_a_dataframe_is_a_table():
 )
 @pytest.mark.parametrize("dtype", ["int64", "string", "date"])
 def test_advice_is_python_that_works_for_a_column_of_any_name(name, dtype):
-    """N5's sibling: what an error says to write is source that runs, and mends it."""
+    """N5: the code that an error advises is source that runs, and mends the error."""
     table = ibis.table({name: dtype, "k": "string"}, name="orders")
     with pytest.raises(DefinitionError) as refused:
         EventSource(table, time=name)
@@ -619,7 +619,7 @@ ODD = [
 def test_a_column_of_any_name_that_has_no_such_method_is_said_to_be_there_with_advice_that_works(
     name,
 ):
-    """N5's kind: `_["User ID"].sum()` was said to name no column.
+    """N5: `_["User ID"].sum()` was said to name no column.
 
     The advice is Python, and mends it.
     """
@@ -664,7 +664,7 @@ def test_a_column_that_is_not_there_is_refused_in_a_sentence_however_it_is_writt
 
 @pytest.mark.parametrize("name", ["User ID", "count", "x.y", "o'clock"])
 def test_the_cast_that_a_join_advises_is_of_the_column_and_works(name):
-    """N5: a name with blanks, a dot or a method's."""
+    """N5: the column's name has blanks or a dot, or is a method's."""
     events = ibis.table({name: "string", "ts": "timestamp", "x": "int64"}, name="events")
     left = ibis.table({name: "int64", "ts": "timestamp"}, name="orders")
     part = GroupBy(

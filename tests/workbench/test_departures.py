@@ -88,7 +88,7 @@ def filled(con, into):
 
 
 def standing(con, into, join, *, anew):
-    """The result's left rows.
+    """Return the result's left rows.
 
     What it says of them, held against what is there, and their values, where they are what would be
     computed anew.
@@ -153,7 +153,7 @@ MOVES = {
 
 @pytest.mark.parametrize("what", MOVES)
 def test_a_left_row_stands_once(con, filled, what):
-    """N4, rule 17."""
+    """N4, rule 17: that holds whatever became of the row."""
     if con.name != "duckdb":
         pytest.skip(
             "decided by plain values, in one way for all engines; the next test asks an engine all"
@@ -208,7 +208,7 @@ def test_every_engine_keeps_what_was_forgotten_and_adds_what_came_and_takes_out_
 
 @pytest.mark.parametrize("con", REAL[:1], indirect=True)
 class TestOnDuckDB:
-    """What no engine does otherwise."""
+    """Behaviour that is equal on every engine, tested on one."""
 
     @pytest.mark.parametrize("what", MOVES)
     def test_rebuild_makes_every_day_of_what_the_left_has(self, filled, what):
@@ -253,7 +253,7 @@ class TestOnDuckDB:
         assert BEFORE == filled(BEFORE)
 
     def test_a_left_that_forgets_by_the_hour_keeps_what_it_forgot(self, filled):
-        """Its first day lost some rows, and is not made of the rest."""
+        """The left's first day lost some rows, and is not computed from the rest."""
         before = [(1, 2, 8), (2, 2, 10), (3, 2, 14), (4, 3)]
         filled(before)
 
@@ -285,7 +285,7 @@ class TestOnDuckDB:
     def test_what_a_left_forgot_of_its_first_day_stays_where_that_gains_rows(
         self, filled, forgets, late
     ):
-        """Both by as many rows as were forgotten, and by fewer."""
+        """The day gains as many rows as were forgotten, or fewer."""
         before = [(1, 2, 8), (2, 2, 10), (3, 2, 14), (4, 3)]
         filled(before)
 

@@ -303,10 +303,7 @@ STATES = {
 
 @pytest.fixture(scope="module")
 def states(tmp_path_factory):
-    """A row a key and day in Parquet, a day a group of rows, in each form of a day.
-
-    None of days 300 to 349, nor of 351 to 780.
-    """
+    """Snapshots in Parquet, one row a key and day, one row group a day, in each form of a day."""
     con, folder = ibis.duckdb.connect(), tmp_path_factory.mktemp("states")
     gaps = "(i < 300 or i = 350 or i > 780)"
     for form, (sql, _how) in STATES.items():
@@ -378,7 +375,7 @@ def test_one_days_left_reads_no_year_of_snapshots(states, monkeypatch, form):
 
 
 def test_two_rows_of_one_key_in_a_snapshot_in_force_are_an_error_however_old_it_is(states):
-    """Rule 6: the check looks where the left does."""
+    """Rule 6: the check looks at the days that the left looks at."""
     states.raw_sql(
         "create or replace table states_date2 as select * from states_date union all select k, ds,"
         " v from states_date where ds = date '2022-01-01' + 350 and k = 2"

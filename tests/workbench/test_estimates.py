@@ -90,7 +90,7 @@ def join(con, *parts):
 
 
 def answers(con, *parts):
-    """The features of each key, under their names without the group-by's."""
+    """Return the features of each key, under their names without the group-by's."""
     rows = backfill(join(con, *parts)).to_pyarrow().to_pylist(maps_as_pydicts="strict")
     return {
         r["k"]: {c.removeprefix("g_"): v for c, v in r.items() if c.startswith("g_")} for r in rows
@@ -98,7 +98,7 @@ def answers(con, *parts):
 
 
 def of(key, what, since=timedelta(days=9)):
-    """The values that `what` takes of a key's events."""
+    """Return the values that `what` takes of a key's events."""
     return [x for r in ROWS if r["k"] == key and r["t"] >= T - since and (x := what(r)) is not None]
 
 

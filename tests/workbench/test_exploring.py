@@ -54,7 +54,7 @@ def explorer(shop) -> Explorer:
 
 
 def at_time(con, join, row, at):
-    """One left row's features by a backfill as of another time."""
+    """Return one left row's features by a backfill as of another time."""
     schema = join.left.table.schema.to_pyarrow()
     time = pa.array([at], pa.timestamp("us")).cast(schema.field(join.left.time).type)
     left = pa.Table.from_arrays(
@@ -214,7 +214,7 @@ def test_a_hidden_engine_gives_what_the_brought_rows_give(shop, monkeypatch):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """Scans of source tables that were brought, by name."""
+    """Scans of source tables that were brought near, by name."""
     scans = []
     real = Nearby._one  # noqa: SLF001 what it counts
     monkeypatch.setattr(

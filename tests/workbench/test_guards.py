@@ -48,12 +48,12 @@ LEFTS = {"user": pa.string(), "t": pa.timestamp("us")}
 
 
 def event(i, **other):
-    """The i-th of clean events: 20 days of four users, one an hour and a bit."""
+    """Return the i-th of clean events: 20 days of four users, one an hour and a bit."""
     return {"user": f"u{i % 4}", "at": T + i * timedelta(hours=5, minutes=17), "n": i} | other
 
 
 def lefts(**other):
-    """Four users, ten days after the first event, one second apart."""
+    """Return left rows of four users, ten days after the first event, one second apart."""
     return [
         {"user": f"u{i}", "t": T + 10 * DAY + i * timedelta(seconds=1)} | other for i in range(4)
     ]
@@ -76,7 +76,7 @@ def joined(
     over=lambda t: t,
     **options,
 ):
-    """A join over these rows; `types` are those of more columns."""
+    """Return a join over these rows; `types` are those of more columns."""
     table = over(
         stored(con, "events", pa.Table.from_pylist(events, pa.schema(EVENTS | (types or {}))))
     )
@@ -98,7 +98,7 @@ def joined(
 
 
 def said(join, con, **options):
-    """What is found that is no pass, by kind."""
+    """Return the findings other than a pass, by kind."""
     return {f.kind: f for f in guards(join, engine_of(con), **options) if f.level != "pass"}
 
 
@@ -200,7 +200,7 @@ def test_a_source_without_rows_has_no_history(duck):
 
 
 def form(written):
-    """A partition column's value of each day, as `written` says."""
+    """Return a partition column's value of each day, as `written` says."""
     return lambda i, shift=0: written(event(i)["at"] + shift * DAY)
 
 
@@ -397,7 +397,7 @@ def test_a_naive_time_beside_a_zoned_one_is_told(duck):
 
 
 def midnights():
-    """Events of 10 days, each at its midnight."""
+    """Return events of 10 days, each at its midnight."""
     return [event(i, at=datetime(2024, 1, 1 + i // 5)) for i in range(50)]  # noqa: DTZ001 naive UTC
 
 
@@ -889,7 +889,7 @@ SOURCES = ("events", "daily", "iso", "timeless")
 
 
 def strange(con, source, key, rows, left, over=lambda t: t, name="user"):
-    """A join over rows of many columns, by one key of this type and value."""
+    """Return a join over rows of many columns, by one key of this type and value."""
     columns = {
         name: KEYS.get(key, BESIDE.get(name))[0],
         "at": pa.timestamp("us"),
@@ -946,7 +946,7 @@ def asking(value, name="user"):
 
 
 def literal(table):
-    """Features without an entity: a literal key beside a column."""
+    """Return features without an entity: a literal key beside a column."""
     return table.mutate(one=ibis.literal(1)).rename(other="user")
 
 

@@ -80,12 +80,12 @@ def page(browser):
 
 
 def outputs(path) -> list[dict]:
-    """The outputs of the last cell, by kind."""
+    """Return the outputs of the last cell, by kind."""
     return [o["data"] for o in nbformat.read(path, 4).cells[-1].outputs if "data" in o]
 
 
 def warned(html: str) -> list[str]:
-    """The guards that a static page tells of."""
+    """Return the guards that a static page tells of."""
     strip = re.search(r'<details class="guards".*?</details>', html, re.DOTALL)
     return re.findall(r"<li>.*?</li>", strip[0], re.DOTALL) if strip else []
 
@@ -133,7 +133,7 @@ def test_a_front_end_without_widgets_gets_the_guards_later(home):
 
 
 def _output(client, kind, holds=lambda _: True):
-    """The data of the next output of a kind whose page is as asked."""
+    """Return the data of the next output of a kind whose page fits."""
     while True:
         message = client.get_iopub_msg(timeout=120)
         data = message["content"].get("data", {})

@@ -34,7 +34,7 @@ def day(hour):
 
 
 class Plain:
-    """What must stand: rows (id, hour) with their values, by the rule and by nothing else."""
+    """The expected result: rows (id, hour) with their values, by the rule and nothing else."""
 
     def __init__(self):
         self.rows = Counter()  # (id, hour, value)
@@ -66,7 +66,7 @@ class Plain:
 
     @staticmethod
     def moved(missing, now, had, filled):
-        """Those of the missing that stand at another time now."""
+        """Return those of the missing rows that stand at another time now."""
         arrived = now - had
         told_apart = all(
             len({h for i, h in rows if i == one}) <= 1
@@ -92,7 +92,7 @@ def value(events, hour):
 
 
 def changed(chance, left, new_id):
-    """A left after something became of it; never an empty one, which is refused."""
+    """Return a left after a change; never an empty one, which is refused."""
     rows = list(left)
     for what in chance.sample(
         ["forget", "forget", "move", "move", "delete", "add", "double"], chance.choice([1, 2, 2, 3])
@@ -119,7 +119,7 @@ def changed(chance, left, new_id):
 
 
 class Result:
-    """What is tried: a table or a folder of an embedded DuckDB."""
+    """The tested result: a table or a folder of an embedded DuckDB."""
 
     def __init__(self, into):
         self.con, self.into = ibis.duckdb.connect(), into

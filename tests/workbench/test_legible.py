@@ -50,7 +50,7 @@ DATA = re.compile(r""" (?:data-[a-z-]+|value|style|class)=(?:"[^"]*"|'[^']*')"""
 
 
 def shown(text, keep="\n\t"):
-    """What hides in a text."""
+    """Return the hidden characters of a text."""
     return sorted({f"U+{ord(c):04X}" for c in text if hidden(c) and c not in keep})
 
 
@@ -100,7 +100,7 @@ def test_a_text_that_hides_nothing_is_as_it_is():
 
 
 def test_a_definition_its_preview_its_plan_and_its_certificate_hide_nothing(join):
-    """S7: texts for a terminal."""
+    """S7: these are texts for a terminal."""
     found = preview(join, 5)
     for text in (
         str(join),
@@ -116,7 +116,7 @@ def test_a_definition_its_preview_its_plan_and_its_certificate_hide_nothing(join
 
 
 def test_a_definition_and_its_preview_as_pages_hide_nothing(join):
-    """S7: and HTML."""
+    """S7: these are HTML."""
     for form in (join, join.parts[0].group_by, preview(join, 5), explain(join)):
         page = DATA.sub("", form._repr_html_())
         assert [] == shown(page)

@@ -16,7 +16,7 @@ from workbench.live import Conversation, RefusedError, Reply
 
 
 class Slow:
-    """A subject that answers when it is told to, as an engine that is busy does.
+    """A subject that answers when a test lets it, as a busy engine does.
 
     `stop` makes what runs fail, as a cancel does.
     """

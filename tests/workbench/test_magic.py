@@ -58,7 +58,7 @@ def shell(con):
 
 
 def ran(shell, line, cell):
-    """The cell's result; what it raised is raised."""
+    """Run a cell and return its result; raise what it raised."""
     result = shell.run_cell(f"%%feature_set {line}\n{cell}")
     result.raise_error()
     return result.result

@@ -162,7 +162,7 @@ def test_columns_told_apart_by_case_are_right_on_postgres(postgres):
 
 
 def test_a_dated_table_is_of_the_current_schema_and_another_is_refused():
-    """Issue 7b, item 4: the sentence was about names of columns."""
+    """Issue 7b, item 4: the sentence spoke of names of columns."""
     con = ibis.duckdb.connect()
     table = stored(con, "dotted", con.sql(ROWS).to_pyarrow())
 

@@ -19,7 +19,7 @@ from workbench.errors import DefinitionError, warn
 
 
 def test_a_warning_of_a_views_own_thread_points_to_no_line_of_the_standard_library():
-    """It was told as of 'concurrent/futures/thread.py:58', with that file's line below it."""
+    """The warning stood at 'concurrent/futures/thread.py:58', with that file's line below it."""
     with warnings.catch_warnings(record=True) as told, ThreadPoolExecutor(1) as pool:
         warnings.simplefilter("default")
         pool.submit(warn, "one sentence").result()
@@ -30,7 +30,7 @@ def test_a_warning_of_a_views_own_thread_points_to_no_line_of_the_standard_libra
 
 
 def test_a_value_is_made_of_rows_of_a_file(tmp_path):
-    """It was made of '2 of 3 the csv file count'."""
+    """The page said '2 of 3 the csv file count'."""
     place = tmp_path / "stays.csv"
     at = [f"2024-03-0{day} 10:00:00" for day in (1, 2, 3)]
     csv.write_csv(pa.table({"guest": ["a"] * 3, "at": at, "nights": [1, 2, 3]}), place)
@@ -46,7 +46,7 @@ def test_a_value_is_made_of_rows_of_a_file(tmp_path):
 
 
 def test_a_check_says_that_its_events_are_rows_before_columns_are_made_of_them():
-    """A price that had been read as a number was 120, 'and the column is string: write a text'."""
+    """A price that was read as a number was 120, 'and the column is string: write a text'."""
     stays = ibis.table({"guest": "string", "at": "timestamp", "price": "string"}, name="stays")
     read = stays.mutate(price=stays.price.replace(",", "").try_cast("float64"))
     total = trailing(days(7), read.price.sum())

@@ -115,7 +115,7 @@ def fine(value):
 
 
 def told(value):
-    """A value as a column's facts have it."""
+    """Return a value as a column's facts have it."""
     if isinstance(value, datetime):
         return (value - EPOCH) // timedelta(microseconds=1)
     if isinstance(value, date):
@@ -124,7 +124,7 @@ def told(value):
 
 
 def held(column, values):
-    """The facts of a column against its values, counted here."""
+    """Check the facts of a column against its values, counted here."""
     known = [v for v in values if fine(v)]
     assert (len(values), sum(v is None for v in values), len(known)) == (
         column.rows,
@@ -330,10 +330,7 @@ def test_columns_that_no_feature_may_be_named_after_are_renamed_in_the_lines(nam
 
 
 def run_lines(shown, table, *, whole=True):
-    """Each of a preview's lines, run as they are.
-
-    But for the preview at their end where they are not run `whole`.
-    """
+    """Run each of a preview's lines as it stands."""
     assert shown.lines
     for one in shown.lines:
         scope = {"table": table}

@@ -24,7 +24,7 @@ TABLES = int(os.environ.get("WORKBENCH_TABLES", "12"))  # generated ones; more f
 
 
 def kinds(n, r):
-    """Columns of n rows, of every kind that a table may hold, as functions that make them."""
+    """Return functions that make columns of n rows, of every kind that a table may hold."""
 
     def some(*values, type_=None):
         return lambda: pa.array([r.choice(values) for _ in range(n)], type_)
@@ -83,7 +83,7 @@ def kinds(n, r):
 
 
 def run(shown, table):
-    """Each offered line, to the preview that it ends with."""
+    """Run each offered line, to the preview that it ends with."""
     for one in shown.lines:
         scope = {"table": table}
         exec(one.code.removesuffix("preview(features)"), scope)  # noqa: S102 lines that we print
@@ -314,7 +314,7 @@ def test_a_file_that_nobody_knows_leads_to_a_feature_that_is_served(tmp_path, mo
 
 
 def read_of(*texts):
-    """What a sorted file's column of texts is said to be, and the values that its line makes."""
+    """Return what a sorted file's column of texts is said to be, and the values of its line."""
     frame = pa.table({"key": ["a", "b"] * (len(texts) // 2), "value": texts})
     seen = preview(ibis.memtable(frame))
     (hint,) = seen.hints
@@ -382,7 +382,7 @@ def test_a_local_clock_beside_one_in_utc_is_not_offered_before_it():
 
 @pytest.mark.parametrize("most", [13, 31])
 def test_whole_numbers_that_are_few_have_a_bar_each(most):
-    """Thirteen values in twelve bars made the last stand twice as high."""
+    """Thirteen values in twelve bars made the last bar twice as high."""
     values = list(range(1, most + 1)) * 10
 
     seen = preview(ibis.memtable(pa.table({"nights": values, "key": ["a", "b"] * (most * 5)})))

@@ -32,7 +32,7 @@ NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 the tables' times are naive UTC
 
 
 def join(con, n=40):
-    """`n` events of one key, and as many left rows after them: n * n pairs."""
+    """Return a join of `n` events of one key and as many left rows after them: n * n pairs."""
     con.create_table(
         "events",
         pa.table({"k": ["a"] * n, "t": [NOON] * n, "x": [0.5] * n, "l": [["p"]] * n}),

@@ -187,7 +187,7 @@ def test_a_kernel_that_is_gone_leaves_the_page_and_says_so(stage):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_it_works_under_the_colours_and_the_policy_of_vs_code(browser, shop, artifacts, theme):
-    """Its variables and its content security policy: what can be tried without VS Code itself."""
+    """VS Code's variables and content security policy stand in for VS Code itself."""
     stage = Stage(
         browser,
         preview(quickstart.training_set, 8, SUM, on=shop).live()[0],

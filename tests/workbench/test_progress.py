@@ -66,7 +66,7 @@ def executed(*cells, watched=None):
 
 
 def told(outputs):
-    """The texts of a cell's displays."""
+    """Return the texts of a cell's displays."""
     return [o["data"]["text/plain"] for o in outputs if o.output_type == "display_data"]
 
 

@@ -526,10 +526,7 @@ def test_an_upload_that_fails_is_told_in_place_and_can_be_tried_again(store, con
 def test_an_upload_that_would_take_too_much_away_says_what_and_has_a_button_for_that_and_no_more(
     store, con
 ):
-    """N11: beside the button that tries again, one that lets go what is said to go.
-
-    What has gone besides since is refused anew.
-    """
+    """N11: a button that permits the removal stands beside the one that tries again."""
     proposed(store, con).confirm()
     con.raw_sql("create table returns_kept as from returns")
     try:

@@ -29,7 +29,7 @@ MADE = (
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A package of two levels, a folder that is none, and a file.
+    """A package of two levels, a folder that is no package, and a file.
 
     Modules of the test are forgotten afterwards.
     """
@@ -223,7 +223,7 @@ def test_a_package_that_another_hides_is_said_to_be(folder):
     ],
 )
 def test_every_command_takes_both_forms(folder, capsys, command):
-    """Each gets as far as the definition, and says of a name that is none what the module has."""
+    """Each command finds the module, and names its definitions where the name is none of them."""
     codes = [
         main.main([part.format(r) for part in command])
         for r in ("shop_c12/spend.py:spent", "shop_c12.spend:spent")

@@ -26,7 +26,7 @@ BOX = "class=jp-OutputArea-child"
 
 
 def shown(browser, kernel: str, before: str = STATIC):
-    """A page without answers, in a front end that tells this of its kernel."""
+    """Show a page without answers, in a front end that tells this of its kernel."""
     from workbench.html.markup import stylesheet
 
     page = browser.new_page()

@@ -26,7 +26,7 @@ NOON = datetime(2024, 1, 1, 12)  # noqa: DTZ001 the tables' times are naive UTC
 
 @pytest.fixture
 def asked(duck, monkeypatch):
-    """The questions that reach the engine's own plan."""
+    """Return the requests that reach the engine's own plan."""
     questions = []
 
     def as_of(self, question, really=DuckDB.as_of):

@@ -62,7 +62,7 @@ def join(table, left, *aggregations, part=None, **options):
 
 
 def one(con, rows, *aggregations, types=None, source=lambda t: t):
-    """The features of the one left row, as a tuple."""
+    """Return the features of the one left row, as a tuple."""
     (row,) = (
         backfill(join(source(events(con, rows, types)), lefts(con), *aggregations))
         .to_pyarrow()

@@ -38,7 +38,7 @@ def con(request):
 
 
 def put(con, **changed):
-    """The table, with other types, or with columns under other names or none."""
+    """Put the table with other types, or with columns under other names or none."""
     row = {"user_id": "a", "ts": T, "amt": 3_000_000_000, "n": 2, "kind": "x", "beside": "y"}
     fields, values = [], []
     for name, kind in TYPES.items():
@@ -74,12 +74,12 @@ def spend():
 
 
 def read(history):
-    """The stored rows, whatever their order."""
+    """Return the stored rows, whatever their order."""
     return history.engine.fetch(history.rows).select(["k0", "i0", "i1"]).to_pylist()
 
 
 def refusals(con, group_by):
-    """What is said of the upload by name, and of that by definition."""
+    """Return the errors of the upload by name and of that by definition."""
     said = []
     for make in (
         lambda: of_plan(group_by_plan(group_by), con),

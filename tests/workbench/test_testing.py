@@ -75,7 +75,7 @@ T = "2024-01-04T00:00:00Z"
 
 
 def orders(*aggregations, table=TABLE, topic="events.orders", **options):
-    """Orders of a user: sums and counts over 3 days, unless told otherwise."""
+    """Return a group-by of a user's orders; by default sums and counts over 3 days."""
     return GroupBy(
         name="orders_v1",
         source=EventSource(table, time="at", topic=topic),
@@ -523,7 +523,7 @@ def test_nothing_of_a_check_stays_in_its_store_and_nothing_goes_into_another(
 
 @pytest.mark.slow
 def test_a_checks_store_is_made_while_the_paths_before_it_are_computed(checks):
-    """Section 4: a check's first seconds are a server that starts, which nobody has to wait for."""
+    """Section 4: a check's first seconds start a server, and nobody has to wait for it."""
     for store in map(temporary_store.OPEN.pop, list(temporary_store.OPEN)):
         store.close()
     given = feature_check.example(orders(), ORDERS, None, T, {"price_sum_3d": 300})

@@ -15,7 +15,7 @@ US = timedelta(microseconds=1)
 
 
 def spent(con, times, at=T, windows=None, **options):
-    """The count of events at `times` as of `at`, one event a time, by window."""
+    """Return the count of events at `times` as of `at`, one event a time, by window."""
     events = con.create_table(
         "events",
         ibis.memtable(
