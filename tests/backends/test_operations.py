@@ -101,7 +101,7 @@ def used(name):
 
 @cache
 def expected():
-    """Return what Python says of every row: null where a column is null, unless the case differs."""
+    """Return what Python says of every row: null where a column is, unless the case differs."""
     said = {name: case for name, case in CASES.items() if case.want}
     return {
         name: [
