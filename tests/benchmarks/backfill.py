@@ -41,7 +41,7 @@ PARTS = ("duckdb", "spark", "postgres", "latest", "naive")
 
 
 def jobs(options: Namespace) -> list[dict]:
-    """Everything that is measured against a sort, in turn."""
+    """Return every job that is measured against a sort, in turn."""
     size = {"events": options.events, "left": options.left}
     told = [
         {"engine": "duckdb", "data": data, "job": job} | size
@@ -61,14 +61,14 @@ def jobs(options: Namespace) -> list[dict]:
 
 
 def lacking(engine: str) -> str | None:
-    """Why an engine cannot be started here, if so."""
+    """Return why an engine cannot be started here, or None."""
     return {"spark": services.lacks_spark, "postgres": services.lacks_postgres}.get(
         engine, lambda: None
     )()
 
 
 def measured(told: dict, options: Namespace, folder: str) -> dict:
-    """What a job's own process answers, or why it did not."""
+    """Return what a job's own process answers, or why it did not."""
     if reason := lacking(told["engine"]):
         return told | {"left_out": reason}
     asked = told | {"folder": folder, "turns": options.turns}
@@ -78,7 +78,7 @@ def measured(told: dict, options: Namespace, folder: str) -> dict:
 
 
 def answered(command: list[str], limit: int) -> dict:
-    """The JSON in a process's last line, or what became of it."""
+    """Return the JSON in a process's last line, or what became of it."""
     paths = [str(HERE.parents[1]), str(HERE.parent / "helpers"), str(HERE)]
     with subprocess.Popen(
         command,

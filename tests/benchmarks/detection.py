@@ -23,7 +23,7 @@ REFERENCE, NULLS = 100_000, 0.01
 
 
 def tile(x: np.ndarray, edges: Edges) -> Tile:
-    """The tile of these values, NaN as null."""
+    """Return the tile of these values, with NaN as null."""
     finite = x[~np.isnan(x)]
     counts = np.bincount(np.searchsorted(edges.cuts, finite, side="right"), minlength=edges.bins)
     moments = (
@@ -48,7 +48,7 @@ def tile(x: np.ndarray, edges: Edges) -> Tile:
 
 
 def draw(rng: np.random.Generator, n: int, shift: float = 0.0, nulls: float = NULLS) -> np.ndarray:
-    """Values of one tile."""
+    """Draw the values of one tile."""
     return np.where(rng.random(n) < nulls, np.nan, rng.normal(shift, 1, n))
 
 

@@ -41,7 +41,7 @@ class Ready:
 
 @contextmanager
 def duck(events: Path, spine: Path, memory: str | None = None):
-    """DuckDB; in memory, or with `memory` in a file and with that limit."""
+    """Open DuckDB in memory or, with `memory`, in a file with that limit."""
     with tempfile.TemporaryDirectory() as folder:
         con = ibis.duckdb.connect(
             f"{folder}/bench.duckdb" if memory else ":memory:", temp_directory=f"{folder}/spill"
@@ -60,7 +60,7 @@ def duck(events: Path, spine: Path, memory: str | None = None):
 
 @contextmanager
 def postgres_server(events: Path, spine: Path):
-    """The address of a Postgres with unlogged tables, analyzed, without an index.
+    """Start a Postgres with unlogged tables, analyzed, without an index; yield its address.
 
     And the process that is its root.
     """
@@ -78,7 +78,7 @@ def postgres_server(events: Path, spine: Path):
 
 @contextmanager
 def postgres(events: Path, spine: Path):
-    """A connection to one."""
+    """Open a connection to such a Postgres."""
     with postgres_server(events, spine) as (address, root):
         con = ibis.postgres.connect(**address)
 
@@ -103,7 +103,7 @@ def _copied(con: ibis.BaseBackend, name: str, files: Path) -> None:
 
 @contextmanager
 def spark(events: Path, spine: Path):
-    """Spark over the files, which it reads anew for every job; its own number of partitions."""
+    """Open Spark over the files, which it reads anew for every job, with its own partitions."""
     with services.spark(**SPARK) as con:
         session = con._session  # noqa: SLF001 Ibis hands out no session
         for name, files in (("events", events), ("spine", spine)):

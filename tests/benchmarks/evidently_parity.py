@@ -1,4 +1,4 @@
-"""Our scores beside evidently's own functions, on the same rows, and why they differ where they do.
+"""Our scores beside evidently's own functions, on equal rows, and why some of them differ.
 
 python tests/benchmarks/evidently_parity.py        in an environment of its own: pip install
 evidently==0.7.21 'pandas<3' scipy
@@ -18,7 +18,7 @@ warnings.simplefilter("ignore")
 
 
 def repeated(counts: list[int]) -> list[float]:
-    """So many of 0, 1, 2 ..."""
+    """Return so many rows of 0, 1, 2 and so on."""
     return [float(v) for v, n in enumerate(counts) for _ in range(n)]
 
 
@@ -58,7 +58,7 @@ def counted(ref: np.ndarray, cur: np.ndarray, kind: str) -> tuple[np.ndarray, np
 
 
 def ours(ref: np.ndarray, cur: np.ndarray, kind: str) -> dict[str, tuple[float, float | None, str]]:
-    """By score: by evidently's bins and zero rule, by ours, and why these differ."""
+    """Return our scores by evidently's bins and zero rule, by our own, and why they differ."""
     p, q = counted(ref, cur, kind)
     both = np.sort(np.union1d(ref, cur))
     r, c = (np.array([(side == v).sum() for v in both], float) for side in (ref, cur))

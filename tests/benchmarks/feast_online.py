@@ -28,7 +28,7 @@ KEYS = 10_000
 
 
 def milliseconds(ask: object, requests: int) -> dict:
-    """Percentiles of a request's time, after some that are not counted."""
+    """Return percentiles of a request's time, after some that are not counted."""
     times = []
     for i in range(requests + 20):
         began = time.perf_counter()

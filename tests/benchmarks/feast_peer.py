@@ -25,7 +25,7 @@ warnings.simplefilter("ignore")
 
 
 def offline(store: str, address: list[str]) -> dict:
-    """What Feast calls its offline store."""
+    """Return the settings of the offline store that Feast reads from."""
     if store != "postgres":
         return {"type": store}
     host, port, user, database = address
@@ -42,7 +42,7 @@ def offline(store: str, address: list[str]) -> dict:
 
 
 def source(store: str, events: str, folder: Path) -> object:
-    """The events as Feast reads them: one Parquet file, or the table `events`."""
+    """Return the events as Feast reads them: one Parquet file, or the table `events`."""
     from feast import FileSource
 
     if store == "postgres":

@@ -20,7 +20,7 @@ HOT = 0.2  # of the events and of the left rows, the one hot key's
 
 
 def rows(n: int, kind: str, keys: int, rng: np.random.Generator) -> pa.Table:
-    """Keys, times (a third on whole seconds, so that some tie), values and items."""
+    """Return keys, times (a third on whole seconds, so that some tie), values and items."""
     if kind == "zipf":
         share = np.arange(1, keys + 1) ** -1.2
         key = rng.choice(keys, n, p=share / share.sum())
@@ -41,7 +41,7 @@ def rows(n: int, kind: str, keys: int, rng: np.random.Generator) -> pa.Table:
 
 
 def made(folder: Path, kind: str, events: int, left: int, keys: int = KEYS) -> tuple[Path, Path]:
-    """The folders of both tables' files; made where they are not there yet."""
+    """Return the folders of both tables' files, which are written where they are absent."""
     found = []
     for seed, (name, n) in enumerate((("events", events), ("spine", left))):
         place = folder / f"{name}-{kind}-{n}-{keys}"

@@ -95,7 +95,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace, address: dict | None) -> None:
-    """One JupyterLab, one notebook, every action some times by turns."""
+    """Run every action some times by turns, in one notebook of one JupyterLab."""
     home = Path(tempfile.mkdtemp())
     (home / "work").mkdir()
     setup = SETUP.format(
@@ -134,7 +134,7 @@ def measure(given: argparse.Namespace, address: dict | None) -> None:
 
 
 def one(page, name: str, turn: int) -> float:
-    """One action, from the event on."""
+    """Return the milliseconds of one action, from the event on."""
     selector = ACTIONS[name][1].format(n=turn % 12 + 4, row=turn % 9 + 1)
     if name == "as of the middle":
         share = (turn * 37 % 90 + 5) / 100

@@ -33,10 +33,7 @@ FEAST = "feast[duckdb,postgres]==0.67.0"
 
 
 def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) -> list[dict]:
-    """Every store's answer, or why there is none.
-
-    Postgres has the events as a table before anyone's clock starts.
-    """
+    """Return every store's answer, or why there is none."""
     events, spine = histories.made(folder, "uniform", EVENTS, LEFT, KEYS)
     python, reason = feast_python(folder)
     found = []
@@ -74,7 +71,7 @@ def peers(folder: Path, limit: int, answered: Callable[[list[str], int], dict]) 
 
 
 def feast_python(folder: Path) -> tuple[Path, str | None]:
-    """The Python of an environment that has Feast, made where it is not there.
+    """Return the Python of an environment that has Feast, made where it is absent.
 
     Or why there is none.
     """

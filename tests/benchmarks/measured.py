@@ -44,7 +44,7 @@ group by s.key, s.ts"""
 
 
 def join(con: object, job: str) -> Join:
-    """What the job computes."""
+    """Return the join that the job computes."""
     group_by = GroupBy(
         name="g",
         source=EventSource(con.table("events"), time="ts"),
@@ -59,7 +59,7 @@ def join(con: object, job: str) -> Join:
 
 
 def turn(ready: Ready, asked: object) -> dict[str, float]:
-    """The backfill and the sort, one after the other, in whatever state the machine is."""
+    """Run the backfill and the sort, one after the other, in whatever state the machine is."""
     gc.collect()
     with Watch(ready.roots) as job:
         result = backfill(asked)
@@ -77,7 +77,7 @@ def turn(ready: Ready, asked: object) -> dict[str, float]:
 
 
 def run(told: dict) -> dict:
-    """The turns, after one of each that is not counted."""
+    """Run the turns, after one of each that is not counted."""
     events, spine = histories.made(Path(told["folder"]), told["data"], told["events"], told["left"])
     more = {"memory": told["memory"]} if told.get("memory") else {}
     with ENGINES[told["engine"]](events, spine, **more) as ready:

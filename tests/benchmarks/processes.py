@@ -17,7 +17,7 @@ EVERY = 0.2  # seconds between two looks at the memory
 
 
 def _stats() -> dict[int, list[str]]:
-    """The fields of each process after its name, which may hold blanks."""
+    """Return the fields of each process after its name, which may hold blanks."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -27,7 +27,7 @@ def _stats() -> dict[int, list[str]]:
 
 
 def _tree(roots: list[int], stats: dict[int, list[str]]) -> list[int]:
-    """The processes and all that descend from them."""
+    """Return the processes and all that descend from them."""
     children: dict[int, list[int]] = {}
     for pid, fields in stats.items():
         children.setdefault(int(fields[1]), []).append(pid)
@@ -50,7 +50,7 @@ def cpu(roots: list[int]) -> float:
 
 
 def memory(roots: list[int]) -> int:
-    """Resident bytes; what processes share is counted once."""
+    """Return resident bytes; what processes share is counted once."""
     resident = shared = 0
     for pid in _tree(roots, _stats()):
         with suppress(FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""What one day's left reads of a year of events, by the engines' own counts.
+"""What a backfill of one day's left rows reads of a year of events, by the engines' own counts.
 
     python tests/benchmarks/scans.py [--events 500000] [--only duckdb postgres spark lakes] [--plan
     kernel]
@@ -61,7 +61,7 @@ def stated(states: ibis.Table, left: ibis.Table) -> Join:
 
 
 def joined(events: ibis.Table, left: ibis.Table, **declared: Any) -> Join:
-    """Sums and counts of three days, of a left of one day."""
+    """Return a join of sums and counts of three days, for a left of one day."""
     source = EventSource(events, time="ts", **declared)
     part = GroupBy(
         name="g",
@@ -73,7 +73,7 @@ def joined(events: ibis.Table, left: ibis.Table, **declared: Any) -> Join:
 
 
 def filled(join: Join, plan: str) -> float:
-    """The seconds of a backfill of the day."""
+    """Return the seconds of a backfill of the day."""
     began = time.perf_counter()
     backfill(join, LAST, LAST + timedelta(days=1), plan=plan).to_pyarrow()
     return time.perf_counter() - began
@@ -141,7 +141,7 @@ def _told_by_postgres(con: Any, name: str, join: Join, plan: str) -> int:
 
 
 def _read(con: Any, name: str) -> int:
-    """The rows that scans and indexes of a table and its partitions gave so far."""
+    """Return the rows that scans and indexes of a table and its partitions gave so far."""
     con.raw_sql("select pg_stat_clear_snapshot()")
     counted = (
         "select sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0))::int8 from"

@@ -1,4 +1,4 @@
-"""What a fetch costs beside reading one ready-made row of the same Postgres: ratios inside one run.
+"""What a fetch costs beside reading one ready-made row of that Postgres: ratios inside one run.
 
     python tests/benchmarks/serving.py [--events 1000000] [--keys 100000] [--hot 1000000]
     [--requests 2000] [--feast FOLDER] [--json FILE]
@@ -132,7 +132,7 @@ def published(options: Any, store: Store) -> tuple[Join, dict[str, float]]:
 
 
 def registry_seconds(store: Store, group_by: str) -> float:
-    """How long the newest upload of a group-by took, by the store's own record."""
+    """Return the seconds of a group-by's newest upload, by the store's own record."""
     with store.connection() as con:
         asked = (
             "select extract(epoch from ended - began)::float8 from workbench.uploads where group_by"
@@ -166,7 +166,7 @@ def _five(con: ibis.BaseBackend, rows: pa.Table, store: Store) -> None:
 
 
 def wide(store: Store, name: str, keys: int) -> None:
-    """One row a key, with every feature ready-made: what a bare read reads."""
+    """Make one row a key, with every feature ready-made: what a bare read reads."""
     with store.connection() as con:
         _, plan = store.plan(name)
         columns = ", ".join(f'"{n}" {f.sql}' for _, f, n in plan.outputs)
@@ -188,7 +188,7 @@ def wide(store: Store, name: str, keys: int) -> None:
 
 
 class Cases:
-    """One request of each case, on connections of their own."""
+    """The benchmark's kinds of requests, each on connections of its own."""
 
     def __init__(self, store: Store, name: str, keys: int, port: int) -> None:
         served = Fetcher(store).served(name)
@@ -215,7 +215,7 @@ class Cases:
         self.cursor.execute(sql, arguments, prepare=True, binary=True).fetchall()
 
     def asked(self) -> None:
-        """One request of the HTTP service, on a connection that stays."""
+        """Make one request of the HTTP service, on a connection that stays."""
         self.http.request("GET", f"/v1/joins/{self.name}?user_id={self.key()}&at=2023-11-30")
         self.http.getresponse().read()
 
@@ -250,7 +250,7 @@ class Cases:
 
 
 def measured(cases: dict[str, Callable[[], None]], requests: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each case: every case once a round, in an order of chance."""
+    """Return milliseconds of each case: every case once a round, in random order."""
     times: dict[str, list[float]] = {name: [] for name in cases}
     order, rng = list(cases), np.random.default_rng(3)
     for i in range(requests + 50):
@@ -269,7 +269,7 @@ def measured(cases: dict[str, Callable[[], None]], requests: int) -> dict[str, d
 
 
 def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: float = 5.0) -> float:
-    """Fetches a second of so many threads."""
+    """Return the fetches a second of so many threads."""
     done, until = [0] * clients, time.perf_counter() + seconds
 
     def client(n: int) -> None:
@@ -288,7 +288,7 @@ def throughput(store: Store, name: str, keys: int, clients: int = 8, seconds: fl
 
 @contextmanager
 def served(url: str) -> Iterator[int]:
-    """The port of a service of the store, in a process of its own."""
+    """Run a service of the store in a process of its own, and yield its port."""
     command = [
         sys.executable,
         "-c",
@@ -308,7 +308,7 @@ def served(url: str) -> Iterator[int]:
 
 
 def feast(options: Any, store: Store) -> dict[str, dict[str, float]]:
-    """Feast's Postgres online store, on the same server; nothing where it cannot be installed."""
+    """Measure Feast's Postgres online store on this server, where Feast can be installed."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))  # beside the tests
     from latest import feast_python
 

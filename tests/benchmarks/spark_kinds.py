@@ -28,7 +28,7 @@ LONGEST_S = 3_600
 
 
 def job(kind: str, options: Namespace, folder: Path) -> dict[str, Any]:
-    """What one kind of Spark gave."""
+    """Return what one kind of Spark gave."""
     more = {
         "events": options.events,
         "left": options.left,
@@ -48,7 +48,7 @@ def job(kind: str, options: Namespace, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the kinds that are asked for, each in a process of its own."""
+    """Run the requested kinds of Spark, each in a process of its own."""
     kinds = ("classic", "connect", "cluster")
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=1_000_000)

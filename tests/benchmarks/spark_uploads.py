@@ -48,13 +48,13 @@ ALONE_ROWS = 1_000_000  # that COPY is given from memory
 
 
 class Figures:
-    """Prints a line a step: seconds, CPU seconds by who spent them, peak memory with Spark's."""
+    """A printer of one line a step: seconds, CPU seconds by process, peak memory with Spark's."""
 
     def __init__(self, postmaster: int) -> None:
         self.postmaster = postmaster
 
     def step(self, name: str, do: Callable[[], Any]) -> None:
-        """Do it, and say what it took."""
+        """Run an action, and print what it took."""
         own, server = time.process_time(), cpu([self.postmaster])
         with Watch([os.getpid()]) as watch:
             do()
@@ -64,7 +64,7 @@ class Figures:
 
 
 def csv_bytes(batch: pa.RecordBatch) -> memoryview:
-    """A batch as CSV."""
+    """Return a batch as CSV."""
     sink = BytesIO()
     csv.write_csv(batch, sink, csv.WriteOptions(include_header=False))
     return sink.getbuffer()
@@ -79,7 +79,7 @@ def fill(url: str, batches: Any) -> None:
 
 
 def send(url: str, parts: list[memoryview]) -> None:
-    """COPY what is CSV already into the bare table."""
+    """COPY rows that are CSV already into the bare table."""
     said = "copy bare from stdin (format csv)"
     with psycopg.connect(url) as con, con.cursor() as cursor, cursor.copy(said) as copy:
         for part in parts:
@@ -87,7 +87,7 @@ def send(url: str, parts: list[memoryview]) -> None:
 
 
 def alone(url: str, parts: list[memoryview], streams: int) -> None:
-    """COPY by as many connections at once, each with its share."""
+    """COPY by as many connections at once, each with its share of the rows."""
     with ThreadPoolExecutor(streams) as pool:
         list(pool.map(lambda i: send(url, parts[i::streams]), range(streams)))
 
@@ -123,7 +123,7 @@ def steps(con: ibis.BaseBackend, url: str, figures: Figures) -> None:
 
 
 def wholes(con: ibis.BaseBackend, url: str, figures: Figures) -> None:
-    """COPY alone, then uploads: the first, and the same rows again."""
+    """Measure COPY alone, then uploads: the first, and one of the rows that are already there."""
     batches = islice(engine_of(con).batches(con.table("events")), ALONE_ROWS // 10_000)
     parts = [csv_bytes(b) for b in batches]
     fill(url, [])
@@ -141,7 +141,7 @@ def wholes(con: ibis.BaseBackend, url: str, figures: Figures) -> None:
 
 
 def run(options: Namespace, folder: Path) -> None:
-    """All of it on servers of its own."""
+    """Run every measurement on servers of its own."""
     events, spine = histories.made(folder, "uniform", options.events, 1_000)
     with services.postgres() as (address, data), services.spark(**SETTINGS) as con:
         url = "postgresql://{user}@{host}:{port}/{database}".format(**address)
@@ -154,7 +154,7 @@ def run(options: Namespace, folder: Path) -> None:
 
 
 def main() -> None:
-    """Run it over the events that are asked for."""
+    """Run the measurements over so many events."""
     parser = ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=1_000_000)
     parser.add_argument("--turns", type=int, default=2)

@@ -1,4 +1,4 @@
-"""What was measured beside what was wanted: medians of ratios, goals, and whether they are met."""
+"""Measured ratios beside their goals: medians, and whether each goal is met."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FASTER = 50  # than Feast
 
 
 def ratio(found: dict, what: str) -> float:
-    """The median over the turns of the job's seconds to the sort's."""
+    """Return the median over the turns of the job's seconds to the sort's."""
     return statistics.median(t[what] / t[f"sort_{what}"] for t in found["turns"])
 
 
@@ -31,7 +31,7 @@ def median(found: dict, what: str) -> float:
 
 
 def tables(results: list[dict], compared: list[dict]) -> Iterator[Table]:
-    """Each job beside its sort, what follows from two jobs, and the latest value by others."""
+    """Return tables: jobs beside their sorts, pairs of jobs, and the latest value by others."""
     if results:
         yield against_sort(results)
         yield between_jobs(results)
@@ -160,7 +160,7 @@ def between_jobs(results: list[dict]) -> Table:
 
 
 def latest(compared: list[dict]) -> Table:
-    """Feast beside us, on the same engine where it has one of ours."""
+    """Return Feast beside us, on one engine where it has one of ours."""
     table = Table(
         "store",
         "wall s",

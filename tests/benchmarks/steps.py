@@ -36,7 +36,7 @@ EVENTS = (
 
 
 def joined(features: int, lefts: str) -> Join:
-    """Features of as many columns, of left rows that a query gives."""
+    """Return features of as many columns, for left rows that a query gives."""
     con = ibis.duckdb.connect()
     con.raw_sql(
         EVENTS.format("".join(f", (i * {n + 1} % 97)::double v{n}" for n in range(features)))
@@ -54,7 +54,7 @@ def joined(features: int, lefts: str) -> Join:
 
 
 def lefts(count: int, day: str) -> str:
-    """A query for left rows, the n-th on a day from 2012 on."""
+    """Return a query for left rows, the n-th on a day from 2012 on."""
     return (
         f"select i id, (i % 50)::varchar k, timestamp '2012-01-02 09:00' + ({day}) * interval 1 day"
         f" + i * interval 1 second ts from range({count}) t(i)"

@@ -46,7 +46,7 @@ GOALS = {"b": "0.5 of (a)", "b/d": "10", "p99": "250 ms"}
 
 
 def filled(server: broker.Broker, events: int) -> str:
-    """A topic with so many returns."""
+    """Make a topic with so many returns."""
     # the same events every time
     name, chance = topic(server, PARTITIONS), random.Random(1)  # noqa: S311
     client = KafkaProducer(bootstrap_servers=server.servers, linger_ms=20, batch_size=1 << 17)
@@ -76,7 +76,7 @@ def consumer(server: broker.Broker, name: str) -> KafkaConsumer:
 
 
 def counted(server: broker.Broker, name: str, events: int) -> float:
-    """Events a second of a loop that only counts, from its first messages on."""
+    """Return events a second of a loop that only counts, from its first messages on."""
     client, seen, began = consumer(server, name), 0, 0.0
     first = 0
     while seen < events:
@@ -89,7 +89,7 @@ def counted(server: broker.Broker, name: str, events: int) -> float:
 
 
 def upserted(server: broker.Broker, name: str, url: str) -> float:
-    """Events a second of a loop with a statement an event."""
+    """Return events a second of a loop with one statement an event."""
     client, seen, began = consumer(server, name), 0, 0.0
     with psycopg.connect(url, autocommit=True) as con:
         con.execute(
@@ -119,7 +119,7 @@ def upserted(server: broker.Broker, name: str, url: str) -> float:
 def streamed(
     store: Store, server: broker.Broker, name: str, events: int, group_bys: int
 ) -> tuple[float, dict[str, float]]:
-    """Events a second of the updater, from its first batch on, and where its time went."""
+    """Return events a second of the updater, from its first batch on, and where its time went."""
     duck = ibis.duckdb.connect()
     with published(
         store,
@@ -154,7 +154,7 @@ def streamed(
 
 @contextmanager
 def process(store: Store, server: broker.Broker):
-    """The updater as it runs for people: a process of its own."""
+    """Run the updater as it runs for people, in a process of its own."""
     told = {
         "names": [],
         "store": store.url,
@@ -184,7 +184,7 @@ def process(store: Store, server: broker.Broker):
 def latencies(
     store: Store, server: broker.Broker, seconds: float, rate: int = 1_000
 ) -> list[float]:
-    """Seconds from a send to the fetch that has the event, while so many others come a second."""
+    """Return seconds from a send to the fetch that has the event, beside so many others."""
     duck, name = ibis.duckdb.connect(), topic(server, PARTITIONS)
     ended, found = threading.Event(), []
 

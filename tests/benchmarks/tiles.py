@@ -31,7 +31,7 @@ SQL = {
 
 
 def made(con: ibis.BaseBackend, rows: int, features: int) -> ibis.Table:
-    """A table of uniform doubles, 10 million rows of which are a day."""
+    """Make a table of uniform doubles, 10 million rows of which are a day."""
     value, time, source = SQL[con.name]
     number = "id" if con.name == "pyspark" else "i"
     columns = ", ".join(f"{value} as f{k}" for k in range(features))

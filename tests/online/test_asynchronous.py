@@ -25,7 +25,7 @@ def definitions(store):
 
 
 def run(store, talk, **settings):
-    """What a coroutine of a fetcher gives."""
+    """Run a coroutine of a fetcher, and return what it gives."""
 
     async def whole():
         async with AsyncFetcher(store, **settings) as fetcher:

@@ -195,7 +195,7 @@ def test_a_group_by_that_another_name_serves_otherwise_meanwhile(store, con):
 
 
 def together(*acts):
-    """What acts that begin at once come to: a result or an error, in order."""
+    """Run acts that begin at once; return the result or error of each, in order."""
     gate, found = threading.Barrier(len(acts)), [None] * len(acts)
 
     def run(i, act):
@@ -214,7 +214,7 @@ def together(*acts):
 
 
 def test_of_two_that_confirm_at_the_same_time_one_is_served_and_the_other_told(store):
-    """Each with connections of its own, as two processes have."""
+    """Each has connections of its own, as two processes have."""
     stores = [Store(store.url) for _i in range(2)]
     served, refused = [], []
     for turn in range(3):

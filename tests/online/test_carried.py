@@ -65,7 +65,7 @@ AT = "2024-01-31T12:00"
 
 
 def event(day, n=1, *, uid=None, user="u"):
-    """One event of a day of January; equal ones are equal."""
+    """Return one event of a day of January; equal arguments give equal events."""
     return {
         "user": user,
         "ts": START + timedelta(days=day - 1, hours=1),
@@ -139,7 +139,7 @@ def rows(store, plan, suffix=""):
 
 
 def whole(store, definition, at=AT):
-    """What a store that forgets nothing answers."""
+    """Return what a store that forgets nothing answers."""
     with served(store, definition, retain=None):
         return told(store, at)
 

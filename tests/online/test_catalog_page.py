@@ -68,7 +68,7 @@ HOSTILE = '<img src=x onerror="alert(1)">&amp;\'"'
 
 @pytest.fixture(scope="module")
 def place(wheel_server):
-    """Stores of databases of their own, since what was ever published stays in a catalog."""
+    """Stores in databases of their own, since a catalog keeps whatever was published."""
     made = []
 
     def opened(name, **more):

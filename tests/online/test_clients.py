@@ -1,4 +1,4 @@
-"""Slow, many and unusual clients take the HTTP service from nobody (S2, S3, C9, S8)."""
+"""Slow, many and unusual clients block the HTTP service for nobody (S2, S3, C9, S8)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def definitions(store):
 
 @pytest.fixture(scope="module")
 def served(definitions, store):
-    """A service with few descriptors and little patience for heads."""
+    """A service with few descriptors, which waits only shortly for the heads of requests."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (SMALL, hard))  # what a process starts with
     try:
@@ -53,14 +53,14 @@ def served(definitions, store):
 
 
 def reached(served, head=b""):
-    """A socket that is connected and has sent so much."""
+    """Return a connected socket that has sent these bytes."""
     found = socket.create_connection(("127.0.0.1", served.port), timeout=30)
     found.sendall(head)
     return found
 
 
 def answer(client):
-    """(status, JSON) of what comes."""
+    """Return (status, JSON) of the answer on a socket."""
     got = http.client.HTTPResponse(client)
     got.begin()
     text = got.read()
@@ -68,7 +68,7 @@ def answer(client):
 
 
 def ended(client):
-    """Whether the server has closed a connection."""
+    """Say whether the server has closed a connection."""
     client.setblocking(False)
     try:
         return client.recv(65536) == b""
@@ -90,7 +90,7 @@ def until(holds, seconds=30.0):
 
 
 def test_half_sent_heads_leave_room_for_whoever_sends_a_whole_one(served):
-    """S2: 300 of them against 256 descriptors.
+    """S2: 300 half-sent heads stand against 256 descriptors.
 
     What is alive says so, and what is asked is answered.
     """
@@ -124,7 +124,7 @@ def test_half_sent_heads_leave_room_for_whoever_sends_a_whole_one(served):
     ids=["nothing", "a head", "a second head", "a body that nobody reads", "a body", "chunks"],
 )
 def test_a_client_that_sends_a_byte_now_and_then_is_left(served, sent):
-    """S2: the deadline is of the whole, not of the next byte."""
+    """S2: the deadline is for the whole request, not for the next byte."""
     client = reached(served, sent)
     began = time.monotonic()
 
@@ -159,13 +159,13 @@ def test_a_client_that_takes_no_answer_is_left(served):
 
 
 def tcp(pid, port):
-    """Established connections of a process's port, from the kernel's table."""
+    """Return the established connections of a process's port, from the kernel's table."""
     rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
     return [r for r in rows if r[1].endswith(f":{port:04X}") and r[3] == "01"]
 
 
 def test_idle_connections_go_before_those_that_are_answered(served):
-    """S2: beyond the most, a connection that asks is answered, though others were first."""
+    """S2: beyond the limit, a connection with a request is answered, though others came first."""
     asking = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     for _ in range(3):
         assert 200 == service.told(asking, "GET", "/healthz")[0]
@@ -187,7 +187,7 @@ def test_a_head_without_an_end_is_refused(served):
 
 
 def test_a_limit_on_files_that_leaves_no_room_is_refused_before_it_serves(store):
-    """S2: one sentence, exit code 2."""
+    """S2: the refusal is one sentence, with exit code 2."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (48, hard))
     try:
@@ -264,7 +264,7 @@ def test_a_tunnel_and_a_heap_of_offers_are_refused(served, sent):
 
 
 def test_curl_posts_with_its_offer_of_http_2(served):
-    """C9: curl's own."""
+    """C9: the client is curl itself."""
     if shutil.which("curl") is None:
         lacking("curl asks as people do")
     command = [
@@ -328,7 +328,7 @@ NESTED = b'{"keys": [{"buyer": ' + b"[" * 900 + b"]" * 900 + b"}]}"
     ids=range(16),
 )
 def test_a_body_of_any_shape_is_a_sentence_and_no_longer_than_one(served, body, sentence):
-    """S3: errors never print what was sent without bound, and none is a fault of the service."""
+    """S3: errors print only a bounded part of what was sent, and none is a fault of the service."""
     for path, sent in (
         (PATH, body),
         ("/v1/features/join/spending", body.removeprefix(b'{"keys": ').removesuffix(b"}")),
@@ -362,7 +362,7 @@ def test_a_compressed_body_is_refused_by_its_name(served):
     ],
 )
 def test_a_query_is_utf8_or_refused(served, query, status):
-    """S3, N14: bytes that are no text ask for no other key than they say."""
+    """S3, N14: bytes that are no text never stand for another key."""
     client = reached(
         served, b"GET %b?%b HTTP/1.1\r\nHost: localhost\r\n\r\n" % (PATH.encode(), query.encode())
     )
@@ -400,7 +400,7 @@ def bearer(token):
 
 
 def test_a_scraper_needs_a_token_of_its_own_and_gets_nothing_else_by_it(guarded):
-    """C9: the metrics' token is for metrics, the data's for both."""
+    """C9: the metrics' token opens metrics, the data's token opens both."""
     statuses = {
         (path, token): guarded.ask("GET", path, headers=bearer(token))[0]
         for path in ("/metrics", f"{PATH}?buyer=ann")
@@ -414,7 +414,7 @@ def test_a_scraper_needs_a_token_of_its_own_and_gets_nothing_else_by_it(guarded)
 
 
 def test_metrics_tell_a_name_s_requests_its_freshness_and_the_pool(guarded):
-    """C9: by name, with no key."""
+    """C9: metrics are by name, and hold no key."""
     guarded.ask("GET", f"{PATH}?buyer=ann")
     guarded.ask("POST", PATH, {"keys": [{"buyr": "ann"}]})
 
@@ -438,7 +438,7 @@ def test_metrics_tell_a_name_s_requests_its_freshness_and_the_pool(guarded):
 
 
 def test_a_request_has_an_id_in_its_answer_its_error_and_the_log(guarded):
-    """C9: a well-formed id is kept, another one is made; the log has neither keys nor tokens."""
+    """C9: a well-formed id is kept, another is replaced; the log has neither keys nor tokens."""
     kept = guarded.ask("GET", f"{PATH}?buyer=secretive", headers={"X-Request-ID": "trace-1/a"})
     made = guarded.ask("GET", f"{PATH}?buyr=secretive", headers={"X-Request-ID": 'x" y'})
     refused = guarded.ask("GET", "/docs", headers=bearer("wrong"))
@@ -462,7 +462,7 @@ def test_a_request_has_an_id_in_its_answer_its_error_and_the_log(guarded):
 
 
 def test_a_service_of_this_machine_alone_answers_to_its_own_names(served):
-    """S8: a name that some other site leads here by is refused, so that its page reads nothing."""
+    """S8: a name by which another site leads here is refused, so that its page reads nothing."""
     statuses = {
         host: served.ask("GET", f"{PATH}?buyer=ann", headers={"Host": host})[0]
         for host in (
@@ -512,13 +512,13 @@ def test_a_service_of_this_machine_alone_answers_to_its_own_names(served):
     ],
 )
 def test_what_would_be_open_to_all_or_closed_to_all_does_not_begin(store, options, env, sentence):
-    """S8: one sentence, and nothing served."""
+    """S8: one sentence is printed, and nothing is served."""
     with pytest.raises(RuntimeError, match=f"workbench serve: {sentence}"):
         service.serving(store.url, *options, env=env)
 
 
 def test_a_port_of_metrics_that_is_taken_is_a_sentence_and_nothing_has_begun(tmp_path):
-    """C13: exit code 2, before a store is opened or a topic is read; S8: this machine alone."""
+    """C13, S8: exit code 2 before a store is opened; a port alone listens on this machine alone."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         place = taken.getsockname()[1]
         found = streamed(tmp_path / "store", str(place))
@@ -538,7 +538,7 @@ def test_a_port_of_metrics_that_is_taken_is_a_sentence_and_nothing_has_begun(tmp
 
 
 def streamed(folder, metrics):
-    """`workbench stream` with metrics at a place."""
+    """Run `workbench stream` with metrics at an address."""
     command = [
         sys.executable,
         "-c",

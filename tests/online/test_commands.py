@@ -1,4 +1,4 @@
-"""The online store from a shell: the same verbs, one-line errors, exit codes for schedulers."""
+"""The online store from a shell: Python's verbs, one-line errors, exit codes for schedulers."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def place(shop, store, monkeypatch):
 
 
 def run(capsys, *arguments):
-    """A command's exit code, and what it said on both outputs."""
+    """Return a command's exit code, and what it printed on both outputs."""
     code = main.main(list(arguments))
     out, err = capsys.readouterr()
     return code, out, err

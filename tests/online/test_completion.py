@@ -44,7 +44,7 @@ def shell(store):
 
 
 def offered(shell, text):
-    """The lines that Tab makes of a line, one for each name that it offers."""
+    """Return the lines that Tab makes of a line, one for each name that it offers."""
     with provisionalcompleter():
         found = list(shell.Completer.completions(text, len(text)))
     return {text[: c.start] + c.text for c in found}

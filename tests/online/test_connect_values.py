@@ -78,7 +78,7 @@ FIELDS = {
 
 
 def schema(**other):
-    """As Connect's JSON converter writes it beside a change."""
+    """Return a schema as Connect's JSON converter writes it beside a change."""
     fields = [
         {
             "type": t,
@@ -160,7 +160,7 @@ UNITS = {
 @pytest.mark.parametrize("time_", ["us", "ms", "s", "iso"])
 @pytest.mark.parametrize("case", UNITS)
 def test_the_schema_says_the_unit_whatever_the_topic_has(case, time_):
-    """And what the topic tells less exactly is cut down to that, as the plan has it (rule 21)."""
+    """A time that the topic tells less exactly is cut to its unit, as in the plan (rule 21)."""
     values, fields, micros = UNITS[case]
 
     (row,) = decoded([change(PRECISE | values, schema(**fields))], time=time_).table.to_pylist()
@@ -175,7 +175,7 @@ def test_the_schema_says_the_unit_whatever_the_topic_has(case, time_):
 
 
 def test_decimals_come_in_every_handling_mode():
-    """decimal.handling.mode precise, string and double, and numeric without a scale."""
+    """decimal.handling.mode is precise, string or double; a numeric may have no scale."""
     source = {"d": "decimal(12, 2)"}
     variable = {"type": "struct", "name": "io.debezium.data.VariableScaleDecimal"}
     told = ["AZA=", "4.00", 4.0, 4, "-0.01", {"scale": 1, "value": "KA=="}, "/w==", "AA=="]
@@ -200,7 +200,7 @@ def test_decimals_come_in_every_handling_mode():
 
 
 def test_what_may_be_digits_or_bytes_is_no_guess():
-    """Wrong quietly is the worst: `1234` is digits, or the base64 of -2663048; a schema tells."""
+    """`1234` is digits, or the base64 of -2663048, and only a schema tells which."""
     source, text, bytes_ = (
         {"n": "decimal(20, 0)"},
         schema(n=("string", None)),
@@ -333,7 +333,7 @@ def test_an_avro_schema_of_debeziums_tells_as_its_names_say(kinds, micros):
 
 
 def test_what_such_a_schema_tells_less_exactly_is_known():
-    """N1: its milliseconds meet the table's microseconds; a day is no text."""
+    """N1: the topic's milliseconds meet the table's microseconds; a day is no text."""
     table = ibis.table({c: SOURCE[c] for c in AVRO}, name="connected")
     source = EventSource(table, time="ts", topic=avro_topic(MILLIS))
     plan = plan_of(

@@ -24,7 +24,7 @@ def admin(kafka):
 
 @pytest.fixture
 def member(kafka):
-    """Makes members of a group, which leave when the test is over."""
+    """A function that adds members to a group, which leave when the test is over."""
     members = []
 
     def make(name, group):

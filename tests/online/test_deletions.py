@@ -44,7 +44,7 @@ SCHEMA = pa.schema([("user", pa.string()), ("ts", pa.timestamp("us")), ("amt", p
 
 
 def events(*counts, amt=1):
-    """So many rows of each user, one an hour before the day."""
+    """Return so many rows of each user, one an hour before the day."""
     return [
         {"user": f"u{i}", "ts": DAY - timedelta(hours=h + 1), "amt": amt}
         for i, n in enumerate(counts)
@@ -261,7 +261,7 @@ def test_what_the_store_forgot_or_never_had_is_not_taken_away(con, store):
 
 
 def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(con, store):
-    """N11: what is older than the retention after the upload is taken away by it anyway."""
+    """N11: the upload removes anyway what is older than the retention."""
 
     def kept(end):
         # Seven days of events.
@@ -303,7 +303,7 @@ def test_a_warehouse_that_keeps_no_more_than_the_store_is_uploaded_however_late(
 
 
 def test_what_a_feature_of_all_time_carries_is_not_taken_away_unasked(con, store):
-    """Forgotten events are told by states alone, and count as rows and keys that were there."""
+    """Forgotten events stand in states alone, and count as rows and keys that were there."""
     old = [
         {"user": f"old{i}", "ts": DAY - timedelta(days=200 + d), "amt": 1}
         for i in range(5)
@@ -418,7 +418,7 @@ rows = st.lists(
 def test_an_upload_is_refused_where_a_count_by_hand_says_so(
     store, before, after, kept, streamed, most, identified
 ):
-    """Rows and keys counted in plain Python, over tables and topics that share some events."""
+    """Rows and keys are counted in plain Python, over tables and topics that share some events."""
     after = [*before[:kept], *after[: len(after) // 3]]
     group_by = GroupBy(
         name="byhand",
@@ -471,7 +471,7 @@ def test_an_upload_is_refused_where_a_count_by_hand_says_so(
 
 
 def _told(rows):
-    """Rows with an id: what they are, and which of equal ones."""
+    """Return rows with a number that tells equal ones apart."""
     seen = Counter()
     for k, h, v in rows:
         seen[k, h, v] += 1
@@ -534,7 +534,7 @@ def wane(con, store, rows, share=0.15):
 
 @pytest.mark.parametrize("grown", [0, 40], ids=["shrinking", "growing"])
 def test_a_loss_that_creeps_stops_as_one_at_once_does(served, store, grown):
-    """N11: 15 % at each upload are under the share every time, and nothing is left in a week.
+    """N11: 15 % at each upload are under the share every time, and would leave nothing in a week.
 
     New rows make up for none.
     """
@@ -564,7 +564,7 @@ def test_a_loss_that_creeps_stops_as_one_at_once_does(served, store, grown):
 
 
 def test_what_was_allowed_is_no_news_and_what_came_back_is_no_loss(served, store):
-    """N11: an upload that was let take half away is where the next ones start.
+    """N11: later uploads start from an upload that was permitted to remove half.
 
     A table that is mended has lost nothing.
     """
@@ -587,7 +587,7 @@ def test_what_was_allowed_is_no_news_and_what_came_back_is_no_loss(served, store
 
 
 def test_keys_that_creep_away_stop_too(served, store):
-    """N11: of a key with few rows among keys with many."""
+    """N11: these are keys with few rows among keys with many."""
     rows = [
         *events(*[30] * 10),
         *[{"user": f"s{i}", "ts": DAY - timedelta(hours=1), "amt": 1} for i in range(10)],
@@ -645,7 +645,7 @@ def test_an_entity_that_creeps_away_or_loses_snapshots_for_others_stops(con, sto
 
 
 def test_a_table_that_is_made_anew_is_held_against_nothing(con, store):
-    """N11: what was unpublished served other rows; of them nothing is missed."""
+    """N11: rows of a definition that was unpublished are not missed."""
     folk = GroupBy(
         name="folk_v1",
         source=EntitySource(

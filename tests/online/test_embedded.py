@@ -1,4 +1,4 @@
-"""The embedded Postgres: one server a folder, through crashes of whoever uses it and of itself."""
+"""The embedded Postgres: one server a folder, through crashes of its users and of itself."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ print(psycopg.connect(url).execute("select 'still here'").fetchone()[0])
 
 
 class User:
-    """Another process that uses a folder's server until it is told to end."""
+    """A process that uses a folder's server until a test ends it."""
 
     def __init__(self, folder):
         self.process = subprocess.Popen(
@@ -79,7 +79,7 @@ def answers(url):
 
 
 def listed(folder):
-    """Postgres's file of a running server, which a crash leaves."""
+    """Return Postgres's file of a running server, which a crash leaves."""
     return folder / "data" / "postmaster.pid"
 
 
@@ -89,7 +89,7 @@ def postmaster(folder):
 
 @contextmanager
 def room():
-    """A folder that any user may go to, without a server at its end."""
+    """A folder that any user may enter, and that has no server at its end."""
     home = Path(tempfile.mkdtemp(prefix="fw"))
     home.chmod(0o755)
     yield home
@@ -109,7 +109,7 @@ def made():
 
 @pytest.fixture
 def folder(made):
-    """That folder; who spoils it takes a copy."""
+    """The folder of `made`; a test that spoils it takes a copy."""
     yield made
     embedded_server.stop(made)
 

@@ -192,7 +192,7 @@ def answers(store, name):
 
 
 def wanted(con, group_by):
-    """What a backfill gives for both keys at each time."""
+    """Return what a backfill gives for both keys at each time."""
     asked = {
         "row": range(6),
         "user_id": ["0", "1"] * 3,
@@ -233,7 +233,7 @@ FEW = (
 
 @pytest.mark.parametrize("said", TOPICS if os.environ.get("WORKBENCH_ENCODINGS") == "all" else FEW)
 def test_events_that_come_by_table_and_topic_count_once(store, said):
-    """N1, rule 21: for each format, unit and type of input, in any order.
+    """N1, rule 21: this holds for each format, unit and type of input, in any order.
 
     What is served after the upload is the table's to the bit.
     """
@@ -258,7 +258,7 @@ def test_events_that_come_by_table_and_topic_count_once(store, said):
 
 
 def test_before_the_upload_an_event_is_as_the_topic_tells_it_and_counts_once(store):
-    """N1: the number of events is right at every moment, whatever the topic cuts off."""
+    """N1: the number of events is right at every moment, however the topic cuts times."""
     group_by, rows = definition(CON, {}, name="waiting_v1")
     plan = plan_of(group_by)
     with registered(store, plan):
@@ -313,7 +313,7 @@ SHARED = [
 
 
 def test_what_a_cut_time_shares_is_published():
-    """N1: hours, dates and whole instants are the same of a time that is cut down."""
+    """N1: hours, dates and whole instants do not change when a time is cut down."""
     plan = plan_of(definition(CON, {}, name="shared_v1", extra=SHARED)[0])
 
     assert {"ms"} == set(plan.group_bys[0].coarse.values())
@@ -391,7 +391,7 @@ def test_the_blanks_that_fill_a_char_n_up_are_no_part_of_a_message(store, postgr
 
 
 def test_what_spark_fills_up_is_known_to_the_plan_too(spark):
-    """N1, N6: the updater does the same with it."""
+    """N1, N6: the plan lists such columns, and the updater fills up their texts."""
     spark.raw_sql(
         "create table filled (user_id char(5), ts timestamp, c char(4), v varchar(4), s string)"
         " using parquet"
@@ -419,7 +419,7 @@ SOURCES = {
 
 
 def placed(folder):
-    """A warehouse with the same events in a schema and beside it as a file."""
+    """Make a warehouse with equal events in a schema and beside it as a file."""
     con = ibis.duckdb.connect()
     con.raw_sql("create schema other")
     rows = events().select(["user_id", "ts", "i"])

@@ -58,7 +58,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_debeziums_changes_are_events_deletes_are_counted_and_tombstones_passed(form):
-    """N3: op c, r and, with an id, u; d takes nothing away and is counted.
+    """N3: op c, r and, with an id, u bring rows; d removes nothing and is counted.
 
     What says nothing is passed over.
     """
@@ -148,7 +148,7 @@ KEYS = [
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_column_comes_from_the_messages_key_in_any_form(key):
-    """N3: a plain text, JSON's text, an object by names, with its schema or without."""
+    """N3: a key is plain text, JSON text, or an object by names, with its schema or without."""
     value = {k: v for k, v in ROW.items() if k != "user_id"}
 
     got = decoded([value, value, None], keys=[key, None, key], key="user_id")
@@ -217,7 +217,7 @@ def test_names_of_any_case_match_where_it_is_asked_for():
 
 
 def test_columns_stand_under_other_names_and_in_nested_objects():
-    """N3: a renamed column, a nested key, a name that has a dot itself."""
+    """N3: columns are renamed, keys are nested, and a name has a dot itself."""
     messages = [{"user": {"id": "1", "x": {}}, "ts": 1, "amount.eur": 5}, {"user": "none", "ts": 1}]
 
     got = decoded(messages, names={"user_id": "user.id", "amt": "amount.eur"})
