@@ -294,7 +294,7 @@ def test_a_topic_that_cannot_be_so_is_refused_in_the_authors_cell(said, words):
 
 
 def test_what_is_not_said_of_a_topic_is_no_part_of_a_definition():
-    """Hashes of what was published stay as they were."""
+    """Hashes of what was published do not change."""
     table = ibis.table({"user_id": "string", "ts": "timestamp", "amt": "int64"}, name="events")
 
     plain, said = (

@@ -55,7 +55,7 @@ print("done", flush=True)
 
 
 def rows(value, *, keys=KEYS, events=EVENTS):
-    """Events that are worth `value` each, as the warehouse has them."""
+    """Return events that are worth `value` each, as the warehouse has them."""
     made = [(f"k{k}", T.replace(microsecond=i), value) for k in range(keys) for i in range(events)]
     k, t, v = zip(*made, strict=True)
     return pa.table(
@@ -82,7 +82,7 @@ def join(con, table):
 
 
 def staged(plan, made, con, table):
-    """The rows of an upload."""
+    """Return the rows of an upload."""
     con.create_table("events", table, overwrite=True)
     return list(
         of_definition(plan.group_bys[0], made.parts[0].group_by, con).engine.batches(
@@ -92,7 +92,7 @@ def staged(plan, made, con, table):
 
 
 def told(store, keys=KEYS):
-    """(sum, count) of every key, in one request."""
+    """Return (sum, count) of every key, by one request."""
     return [
         (a["g_v_sum"], a["g_count"])
         for a in fetch(store, "j", [{"k": f"k{i}"} for i in range(keys)], at=AT)
@@ -112,7 +112,7 @@ def server(binaries=None, folder=None):
 
 
 class Readers:
-    """Threads that fetch without rest, and what came of it."""
+    """Threads that fetch without rest, and their answers and errors."""
 
     def __init__(self, store, right, threads=4):
         self.store, self.right, self.end = store, right, threading.Event()

@@ -1,4 +1,4 @@
-"""Feast's own client reads our service as the Chronon service that its online store is made for."""
+"""Feast's own client reads our service as the Chronon service that its online store expects."""
 
 from __future__ import annotations
 

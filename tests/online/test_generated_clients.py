@@ -1,4 +1,4 @@
-"""Clients that others generate from the service's document ask it and read its values (C9)."""
+"""Clients that generators make from the service's document fetch and read its values (C9)."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def test_a_java_client_that_is_generated_reads_every_type(served, store, documen
 def test_a_typescript_client_of_generated_types_reads_values_and_knows_the_names(
     served, store, document
 ):
-    """C9: wrong names and types do not compile; a whole number that lost digits can be told."""
+    """C9: wrong names and types do not compile; a whole number that lost digits is recognizable."""
     if reason := packages.lacking_programs("node", "npm"):
         lacking(reason)
     modules = packages.modules()
@@ -266,7 +266,7 @@ def test_a_typescript_client_of_generated_types_reads_values_and_knows_the_names
 
 
 def test_each_operation_has_a_name_of_its_own_and_each_feature_says_what_it_is(served):
-    """C9: what generators and readers need of the document."""
+    """C9: the document has what generators and readers need."""
     told = served.ask("GET", "/openapi.json")[2]
 
     operations = [o for path in told["paths"].values() for o in path.values()]

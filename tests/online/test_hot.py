@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
 
 
 def history(rng, many):
-    """Events of one key over five days: some at edges of tiles, days and microseconds."""
+    """Return events of one key over five days, some at edges of tiles, days and microseconds."""
     edges = [0, 1, -1, hot_keys.TILE, hot_keys.TILE - 1]
     at = lambda: (  # noqa: E731
         cases.BASE
@@ -143,7 +143,7 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(
 
 
 def held(store, con, group_by, events, rng):
-    """Fetches at edges of tiles and days, at events, and far from them, are the backfill's."""
+    """Check that fetches at edges of tiles and days, at events, and far off are the backfill's."""
     con.create_table("events", pa.Table.from_pylist(events, SCHEMA), overwrite=True)
     at = (
         [e["at"] for e in rng.sample(events, 6)]

@@ -71,7 +71,7 @@ FINAL = {
 
 @pytest.mark.parametrize("case", FINAL)
 def test_what_no_waiting_mends_ends_the_updater_with_a_sentence(store, kafka, duck, case):
-    """C8: and the store says why nothing is applied."""
+    """C8: Kafka's final errors are never reported as a broker that is away."""
     options, words = FINAL[case]
     name = topic(kafka)
     with published(store, returns(duck, name)), pytest.raises(StoreError, match=words) as told:
@@ -82,7 +82,7 @@ def test_what_no_waiting_mends_ends_the_updater_with_a_sentence(store, kafka, du
 
 @pytest.mark.parametrize("codec", ["gzip", "snappy", "lz4", "zstd"])
 def test_compressed_messages_are_read(store, kafka, duck, codec):
-    """C8: of small batches and of one larger than a megabyte."""
+    """C8: batches are small, and one is larger than a megabyte."""
     name = topic(kafka)
     producer = KafkaProducer(
         bootstrap_servers=kafka.servers,
@@ -105,7 +105,7 @@ def test_compressed_messages_are_read(store, kafka, duck, codec):
 
 
 def test_a_name_without_a_topic_stops_no_other_from_the_start(store, kafka, duck):
-    """C13: the same whether the topic is missing at the start or later.
+    """C13: that holds whether the topic is missing at the start or later.
 
     The store says which and why.
     """
@@ -124,7 +124,7 @@ def test_a_name_without_a_topic_stops_no_other_from_the_start(store, kafka, duck
 
 
 def test_a_topic_that_this_user_may_not_read_stops_no_other(store, kafka, duck):
-    """C8: a grant later mends it."""
+    """C8: a later grant mends it."""
     mine, theirs = topic(kafka), topic(kafka)
     admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
 
@@ -208,7 +208,7 @@ def trouble(store, name):
 
 
 def trimmed(store, kafka, name, table):
-    """Messages that were not applied are gone by the topic's retention."""
+    """Send messages, and remove those that were not applied, as the topic's retention does."""
     sent(kafka, name, [line(event(i)) for i in range(8)])
     admin = KafkaAdminClient(bootstrap_servers=kafka.servers)
     admin.delete_records({TopicPartition(name, 0): 6})
@@ -238,7 +238,7 @@ LOST = {
 
 @pytest.mark.parametrize("case", LOST)
 def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, case):
-    """C8: the trouble is kept while the others are read on, and goes with --skip-lost.
+    """C8: the trouble is kept while other topics are read on, and goes with --skip-lost.
 
     Alone, the topic ends the updater.
     """
@@ -274,7 +274,7 @@ def test_lost_offsets_stop_the_topic_that_lost_them_alone(store, kafka, duck, ca
 
 
 def test_a_topic_that_is_deleted_stops_no_other(store, kafka, duck):
-    """C8, C13: while it is read, as at the start."""
+    """C8, C13: the topic is deleted while it is read, not at the start."""
     name, gone = topic(kafka), topic(kafka)
     with (
         published(store, returns(duck, name)),
@@ -295,7 +295,7 @@ def test_a_topic_that_is_deleted_stops_no_other(store, kafka, duck):
 
 
 def test_a_registry_without_an_address_stops_no_other_topic(store, kafka, duck, monkeypatch):
-    """C8: the topic of Avro messages waits alone, and the store says what for.
+    """C8: the topic of Avro messages waits alone, and the store says what it waits for.
 
     Without others, that is an error.
     """
@@ -339,7 +339,7 @@ def test_a_registry_without_an_address_stops_no_other_topic(store, kafka, duck, 
 
 
 def test_rows_that_cannot_be_written_stop_no_other_topic(store, kafka, duck):
-    """C8: what one group-by's table refuses is no reason to stop the others."""
+    """C8: messages that one group-by's table refuses stop no other group-by."""
     name, lacking = topic(kafka), topic(kafka)
     with (
         published(store, returns(duck, name)),
@@ -356,7 +356,7 @@ def test_rows_that_cannot_be_written_stop_no_other_topic(store, kafka, duck):
 
 
 def offered(store, kafka, **more):
-    """The pipe that tells a process of the stream what it needs, as `workbench stream` does."""
+    """Return the pipe by which `workbench stream` gives a process of the stream its settings."""
     known = {
         "names": [],
         "store": store.url,
@@ -375,7 +375,7 @@ def offered(store, kafka, **more):
 
 
 def test_a_hangup_before_the_updater_is_there_ends_nothing(store, kafka, duck):
-    """C13: whatever the moment, SIGHUP makes it look anew or is harmless."""
+    """C13: at any moment, SIGHUP makes it read its topics anew or is harmless."""
     name = topic(kafka)
     with published(store, returns(duck, name)):
         ignoring = (

@@ -44,7 +44,7 @@ TOTALS, STAYS, ARRIVING = (
 
 
 def shown(name, column, span):
-    """A reduction that shows much of its window."""
+    """Say whether a reduction shows much of its window."""
     return (
         next(
             r
@@ -81,7 +81,7 @@ LASTING = tuple(
 
 
 def histories():
-    """The same cases and deliveries each time."""
+    """Return histories: equal cases and deliveries each time."""
     found = []
 
     @seed(7)
@@ -101,7 +101,7 @@ def histories():
 
 
 def aimed(history, aim):
-    """A history as a bug needs it.
+    """Return a history as a bug needs it.
 
     Where the topic tells less than the table, with times that it cuts down.
     """
@@ -128,7 +128,7 @@ def patched(place, name, instead):
 
 
 def fetched(pattern, instead):
-    """What a fetch asks, written otherwise."""
+    """Plant a bug in the SQL of a fetch."""
     return patched(
         fetch_steps,
         "statement",
@@ -142,14 +142,14 @@ def summed(made):
 
 
 def written(change):
-    """What a batch of messages is written by, changed."""
+    """Plant a bug in what writes a batch of messages."""
     return patched(
         row_tables, "applied", lambda plan, *, some: [change(s) for s in APPLIED(plan, some=some)]
     )
 
 
 def reconciled(change):
-    """What an upload is reconciled by, changed."""
+    """Plant a bug in what reconciles an upload."""
     return patched(
         row_tables,
         "reconciled",
@@ -158,7 +158,7 @@ def reconciled(change):
 
 
 def revived(name, instead):
-    """One step of what an upload makes of states, written otherwise."""
+    """Plant a bug in one step of what an upload makes of states."""
     return patched(
         row_tables,
         "revived",
@@ -167,13 +167,13 @@ def revived(name, instead):
 
 
 def lost(batches):
-    """All rows but the last."""
+    """Return all rows but the last."""
     table = pa.Table.from_batches(batches) if batches else None
     return batches if table is None else table.slice(0, max(table.num_rows - 1, 0)).to_batches()
 
 
 def content(plan, left, right):
-    """Whether two rows are equal, ids aside."""
+    """Say whether two rows are equal, ids aside."""
     return " and ".join(
         f"{left}.{c} is not distinct from {right}.{c}"
         for c in row_tables.columns(plan)
@@ -182,7 +182,7 @@ def content(plan, left, right):
 
 
 def unidentified(patch):
-    """Events are told apart by their content, ids aside."""
+    """Tell events apart by their content, ids aside."""
     patch.setattr(row_tables, "_same", content)
     patch.setattr(
         row_tables,
@@ -446,7 +446,7 @@ BUGS = {
 
 
 def broken(store, history):
-    """Whether the check finds a wrong value.
+    """Say whether the check finds a wrong value.
 
     A statement that fails is no bug that was found, but one that was planted badly.
     """

@@ -1,4 +1,4 @@
-"""N3: a proposal with a broker at hand reads its topics' newest messages as the updater will."""
+"""N3: a proposal that reaches a broker reads its topics' newest messages as the updater will."""
 
 from __future__ import annotations
 
@@ -244,7 +244,7 @@ def test_events_that_share_a_key_and_a_day_by_nature_are_no_doubt(duck):
 
 
 def test_a_table_that_tells_less_than_its_topic_is_doubted_too(duck):
-    """N1: a warehouse that was loaded in whole seconds, beside messages in milliseconds."""
+    """N1: a warehouse was loaded in whole seconds, and messages tell milliseconds."""
     rows = [
         {"user_id": "1", "ts": NOW.replace(tzinfo=None) + timedelta(seconds=i), "amt": i}
         for i in range(20)
@@ -279,7 +279,7 @@ def test_a_table_that_tells_less_than_its_topic_is_doubted_too(duck):
 
 @pytest.mark.slow
 def test_a_proposal_refuses_a_real_topic_that_tells_less_than_is_declared(store, kafka, duck):
-    """N1: from the broker to the finding."""
+    """N1: this goes from the broker to the finding."""
     name = topic(kafka)
     rows = [
         {

@@ -139,7 +139,7 @@ def served(store, definition, **more):
 
 
 def rows_of(store, plan):
-    """How many rows are stored of each of a plan's group-bys; none where there is no table."""
+    """Count the stored rows of each of a plan's group-bys; None where there is no table."""
     found = {}
     with store.connection() as con:
         for group_by in plan.group_bys:
@@ -691,7 +691,7 @@ def definition_plan(store, name):
 
 
 def same(value, told):
-    """Whether a fetched value is what the function gave, through JSON."""
+    """Say whether a fetched value is what the function gave, through JSON."""
     match value:
         case None | bool() | int() | str():
             return value == told
@@ -787,7 +787,7 @@ def test_a_table_without_time_is_said_to_hold_at_all_times(duck):
 
 
 def test_a_group_by_that_is_published_as_it_is_here_says_so_beside_its_preview(store, con):
-    """A group-by alone is looked at through a join of its name, whose hash is another one."""
+    """A group-by alone is previewed through a join of its name, whose hash is another one."""
     served(store, spend(con))
 
     page = preview(spend(con), on=con, store=store).live()[1]

@@ -101,7 +101,7 @@ SOURCE = [
 
 
 def outcomes(con, end=US, checks=SOURCE):
-    """How many fail of each check, by name, and how many rows there were."""
+    """Return how many rows fail each check, by name, and how many rows there were."""
     group_by = declared(con, checks)
     (told,) = engine_of(con).rows(scan(group_by, engine_of(con), end))
     return told[0], dict(zip([c.name for c in group_by.source.checks], told[1:], strict=True))
@@ -115,7 +115,7 @@ def con():
 
 
 def asked(store):
-    """What the published checks came to."""
+    """Return the outcomes of the published checks."""
     return feature_checks.latest(store, store.plan("quality_v1", fresh=True)[1].group_bys)
 
 

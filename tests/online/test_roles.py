@@ -1,7 +1,4 @@
-"""C5: opening a store reads; owners, writers and readers may do what they should and nothing else.
-
-A standby is read.
-"""
+"""C5: opening a store only reads; owners, writers and readers may do their work, no more."""
 
 from __future__ import annotations
 
@@ -78,7 +75,7 @@ def database(request):
 
 
 def granted(url, role, name, capsys):
-    """Run what the command prints for a role, as the superuser, and give its URL."""
+    """Run, as the superuser, what the command prints for a role; return the role's URL."""
     assert 0 == main.main(["grants", "--store", url, "--role", role, name])
     with psycopg.connect(url, autocommit=True) as con:
         con.execute(capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""The served log: what was answered, by a sample of keys, behind the answers' back."""
+"""The served log: the answers of a sample of keys, logged without delaying them."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def served(store, con, kind):
 
 
 def streamed(store, stored, rows):
-    """Rows written as the topic's messages, read, and applied by the row-level expression."""
+    """Write rows as the topic's messages, read them, and apply them by the row-level expression."""
     told = as_told(stored.topic, stored.source, rows)
     with store.connection() as connection:
         done = batch_writer.applied(
@@ -90,7 +90,7 @@ def streamed(store, stored, rows):
 
 
 def plain(value):
-    """A value as the oracle has it: a uuid is its text there."""
+    """Return a value as the oracle has it: a uuid is its text there."""
     if isinstance(value, list):
         return [plain(v) for v in value]
     if isinstance(value, Mapping):
@@ -99,7 +99,7 @@ def plain(value):
 
 
 def wrong(store, kind):
-    """Every cell that is not the oracle's, and how many were compared."""
+    """Return every cell that is not the oracle's, and how many were compared."""
     found, compared = [], 0
     for at in sorted({r["t"] for r in matrix.LEFT}):
         lefts = [r for r in matrix.LEFT if r["t"] == at]
@@ -133,7 +133,7 @@ def duckdb():
 def test_every_reduction_of_a_type_is_served_as_the_oracle_says(
     store, request, monkeypatch, engine, name
 ):
-    """By table and topic, of keys that are kept as hot ones are, every second time."""
+    """Events come by table and topic; every second time, keys are kept as hot ones are."""
     number = list(KINDS).index(name)
     for heated in (False, True) if WHOLE else (bool(number % 2),):
         monkeypatch.setattr(hot_keys, "HOT", 1 if heated else 1000)

@@ -66,7 +66,7 @@ def expected(answer):
 
 
 def plain(told):
-    """An answer without what differs from call to call."""
+    """Return an answer without what differs from call to call."""
     return {k: v for k, v in told.items() if k != "at"} | {
         "parts": {
             n: {k: v for k, v in p.items() if k != "uploaded"} for n, p in told["parts"].items()
@@ -369,7 +369,7 @@ def test_a_body_beyond_the_limit_is_refused_by_its_length_and_by_its_bytes(serve
 
 
 def streamed(served, chunks):
-    """(status, JSON) of a body that is sent without its length."""
+    """Return (status, JSON) of a body that is sent without its length."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)

@@ -48,7 +48,7 @@ def right(home):
 
 
 class Load:
-    """Clients with a connection each, that ask without a pause and note what came back.
+    """Clients with a connection each, which fetch without a pause and note the answers.
 
     As those of a load balancer, they leave when they are told to; what they sent before is owed an
     answer.
@@ -72,7 +72,7 @@ class Load:
             thread.join(60)
 
     def wait(self, status, more=50, timeout=60.0):
-        """Until so many more answers have this status."""
+        """Wait until so many more answers have this status."""
         until, enough = time.monotonic() + timeout, self.statuses[status] + more
         while self.statuses[status] < enough:
             assert time.monotonic() < until, (dict(self.statuses), self.dropped[:3])

@@ -1,4 +1,4 @@
-"""N2: no value depends on what the environment, the role or the database set a session to."""
+"""N2: no value depends on session settings of the environment, the role or the database."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ ASKED = [
 
 @pytest.fixture(scope="module", params=["direct", "pooled"])
 def hostile_store(request, system_server):
-    """A store in a database that is against it, by itself and behind a pooler."""
+    """A store in a database whose settings are against it, by itself and behind a pooler."""
     url = hostile.hostile(system_server)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in hostile.ENVIRONMENT.items():
@@ -286,7 +286,7 @@ def test_a_policy_never_hides_rows_quietly(system_server, duck):
 
 
 def test_what_the_address_asks_for_stays_beside_ours(system_server):
-    """S5: options, application_name and the time to connect."""
+    """S5: the address sets options, application_name and the time to connect."""
     told = (
         "options=-c%20statement_timeout%3D54321%20--work_mem%3D7MB%20-c%20timezone%3DAsia/Tokyo"
         "&application_name=mine&connect_timeout=3"
@@ -305,7 +305,7 @@ def test_what_the_address_asks_for_stays_beside_ours(system_server):
 
 
 def test_days_are_days_of_utc(hostile_store, duck):
-    """Texts of times, which JSON lists hold, are told in UTC."""
+    """Texts of times, which JSON lists hold, are in UTC."""
     with served(hostile_store, join(duck), duck) as plan:
         got = fetch(hostile_store, plan.name, k="z", at=T + timedelta(days=2))
 

@@ -130,7 +130,7 @@ def served(spaced, store):
 def test_a_shell_line_of_a_receipt_asks_the_key_that_it_names_and_runs_nothing_else(
     spaced, served, tmp_path
 ):
-    """S6, N14: bash and curl, one line a key."""
+    """S6, N14: bash and curl run one line for each key."""
     if BASH is None or shutil.which("curl") is None:
         lacking("bash and curl run the lines of receipts")
     base = f"http://127.0.0.1:{served.port}"
@@ -158,7 +158,7 @@ def test_a_shell_line_of_a_receipt_asks_the_key_that_it_names_and_runs_nothing_e
 def test_a_python_line_of_a_receipt_asks_the_key_that_it_names(
     spaced, store, tmp_path, monkeypatch
 ):
-    """S6: a real interpreter reads each line, which is one line of what can be seen."""
+    """S6: a real interpreter reads each line, which is one line of visible characters."""
     monkeypatch.chdir(tmp_path)
 
     for i, text in enumerate(TEXTS, 1):
@@ -189,7 +189,7 @@ def test_an_sql_line_of_a_receipt_asks_the_key_that_it_names(spaced, store, stan
 
 @pytest.mark.slow
 def test_the_lines_of_a_receipt_are_these(spaced):
-    """N14: the receipt gives what these tests run."""
+    """N14: the receipt has the lines that these tests run."""
     told = dict(calls(spaced))
 
     assert {"Python", "SQL", "HTTP"} == told.keys()
@@ -263,7 +263,7 @@ CASTS = {
 
 @pytest.mark.slow
 def test_every_word_that_postgres_reserves_is_quoted(servers):
-    """S6: a key named as a keyword of either server is a name still."""
+    """S6: a key named as a keyword of either server is a name too."""
     with psycopg.connect(servers) as con:
         words = {
             w for (w,) in con.execute("select word from pg_get_keywords() where catcode <> 'U'")
@@ -290,7 +290,7 @@ def test_values_of_every_type_are_read_back_by_python():
     ["User ID", "class", "at", "keys", "context", "a-b", "1st", "", "ﬁ", "o'clock", "été"],
 )
 def test_a_key_of_any_name_is_given_to_fetch_by_source_that_python_takes(name):
-    """N5's sibling: blanks, Python's keywords, `fetch`'s parameters, what Python normalises."""
+    """N5: names have blanks, are Python's keywords or `fetch`'s parameters, or change in Python."""
     tree = ast.parse(snippets.fetch_call("g", {name: "v"}), mode="eval").body
 
     by_keyword = {k.arg: ast.literal_eval(k.value) for k in tree.keywords}
@@ -301,7 +301,7 @@ def test_a_key_of_any_name_is_given_to_fetch_by_source_that_python_takes(name):
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_word_of_a_shell_is_that_word(text, tmp_path):
-    """S6: names of files and definitions in advice, too."""
+    """S6: these are names of files and of definitions in advice."""
     if BASH is None:
         lacking("bash runs the lines of advice")
 
@@ -329,7 +329,7 @@ def test_a_nul_is_refused_by_what_cannot_carry_it(written):
 
 
 def test_a_key_that_a_query_cannot_say_is_asked_by_post(spaced_plan):
-    """N14: a key named `at`, and one that is longer than a URL may be."""
+    """N14: one key is named `at`, and one is longer than a URL may be."""
     assert "--data-raw" in snippets.curl(spaced_plan, {"at": "x"})
     assert "--data-raw" in snippets.curl(spaced_plan, {"user": "é" * 5000})
     assert "--data-raw" not in snippets.curl(spaced_plan, {"user": "é"})
@@ -361,7 +361,7 @@ def spaced_plan():
     ],
 )
 def test_no_line_has_a_password(url, shown):
-    """S6: of a URL that cannot be read either."""
+    """S6: a URL that cannot be read shows no password either."""
     got = snippets.masked(url)
 
     assert "s3" not in got

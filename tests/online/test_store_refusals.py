@@ -1,4 +1,7 @@
-"""What a server refuses is said at once, in its words, without a secret (C7, S1, S4, S5, C13)."""
+"""A server's refusals are reported at once, in its words, without a secret.
+
+Items C7, S1, S4, S5 and C13.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ ESCAPED = quote(SECRET, safe="")
 
 @pytest.fixture(scope="module")
 def guarded():
-    """The address (host, port) of a Postgres that asks for passwords, and lets few in."""
+    """The address (host, port) of a Postgres that asks for passwords, and admits few clients."""
     with services.postgres(max_connections="12", superuser_reserved_connections="2") as (
         place,
         data,
@@ -246,7 +249,7 @@ def test_the_same_words_over_every_way(guarded, capsys):
 
 
 def test_no_secret_of_an_address_is_in_what_is_shown(guarded, caplog):
-    """S1: errors, reprs, logs."""
+    """S1: these are errors, reprs and logs."""
     url = f"postgresql://alice:{ESCAPED}@{guarded[0]}/postgres"
     with caplog.at_level(logging.DEBUG, "workbench"), Store(url, sample=1.0) as store:
         shown = [
@@ -275,7 +278,7 @@ def test_no_secret_of_an_address_is_in_what_is_shown(guarded, caplog):
 
 @pytest.mark.parametrize("command", ["serve", "stream"])
 def test_no_process_shows_an_address_on_its_command_line(guarded, command):
-    """S1: of the command itself and all its children."""
+    """S1: neither the command itself nor any of its children does."""
     url = f"postgresql://alice:{ESCAPED}@{guarded[0]}/postgres"
     registry = "http://user:registry-secret@127.0.0.1:1"
     arguments = {"serve": ["--port", "0", "--workers", "2"], "stream": ["--kafka", "127.0.0.1:1"]}[
@@ -305,13 +308,13 @@ def test_no_process_shows_an_address_on_its_command_line(guarded, command):
 
 
 def family(process):
-    """A process and all that it started."""
+    """Return a process and all that it started."""
     children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
     return [process, *(p for child in children for p in family(int(child)))]
 
 
 def test_fetches_of_many_threads_use_few_connections_and_those_beyond_are_busy(store, monkeypatch):
-    """S4."""
+    """S4: a fetch beyond the pool's connections gets an error instead of a connection."""
     monkeypatch.setattr(Store, "PATIENCE", 0.2)
     with Store(store.url, connections=3) as few:
         entered, leave, kinds = threading.Barrier(4), threading.Event(), []
@@ -382,7 +385,7 @@ def test_asyncio_tells_a_full_pool_from_a_server_that_is_away(store):
     ],
 )
 def test_every_refusal_of_postgres_is_a_sentence_of_the_stores(store, raised, kind, words):
-    """C5: raised by a real server, through each kind of connection."""
+    """C5: a real server raises each error, through each kind of connection."""
     statement = (
         f"do $$ begin raise exception using errcode = '{raised}', message = 'so it is', detail ="
         " 'of two', hint = 'lines'; end $$"

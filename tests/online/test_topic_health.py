@@ -94,7 +94,7 @@ def test_a_message_without_key_or_time_is_a_dead_letter_that_names_what_it_has(s
 
 
 def test_a_message_that_the_sources_filter_leaves_out_needs_no_key(store, duck):
-    """N3: what the author filters away is no bad message."""
+    """N3: a message that the author filters away is no bad message."""
     with published(
         store, definition(duck, source=lambda t: t.filter(t.kind == "sale"), name="filtered_v1")
     ) as plan:
@@ -117,7 +117,7 @@ def test_a_key_that_is_computed_is_looked_at_as_it_is_computed(store, duck):
 
 
 def test_a_share_of_messages_without_a_key_pauses_the_topic(store, duck):
-    """N3: as other bad messages do."""
+    """N3: other bad messages pause it too."""
     from workbench.online.streaming.batch_writer import Poisoned
 
     with published(store, definition(duck, name="shared_v1")) as plan:
@@ -136,7 +136,7 @@ def test_a_share_of_messages_without_a_key_pauses_the_topic(store, duck):
 
 
 def test_counts_say_what_came_tombstones_nulls_and_times_that_are_far_from_now(store, duck):
-    """N3: seconds on a millisecond topic land in 1970.
+    """N3: seconds on a topic of milliseconds give times in 1970.
 
     A renamed value is null: both are counted, hour by hour.
     """
@@ -157,7 +157,7 @@ def test_counts_say_what_came_tombstones_nulls_and_times_that_are_far_from_now(s
 
 
 def test_messages_that_come_again_are_not_counted_again(store, duck):
-    """Rule 21: counts are of the transaction that moves the offset."""
+    """Rule 21: counts are written in the transaction that moves the offset."""
     with published(store, definition(duck, name="again_v1")) as plan:
         for _ in range(2):
             applied(store, plan, [message(), None, b"{}"])
@@ -167,7 +167,7 @@ def test_messages_that_come_again_are_not_counted_again(store, duck):
 
 
 def test_trouble_is_kept_by_partition_and_told_before_anything_was_read(store, duck):
-    """C8, C13: a missing topic has no offsets, and its trouble is told all the same.
+    """C8, C13: a missing topic has no offsets, and its trouble is reported all the same.
 
     It ends where something is applied.
     """

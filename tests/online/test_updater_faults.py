@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 
 
 def stands(store, name):
-    """How the partitions of a topic stand, by group-by."""
+    """Return how the partitions of a topic stand, by group-by."""
     return {p.group_by: p for p in offsets.progress(store) if p.topic == name}
 
 

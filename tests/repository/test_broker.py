@@ -1,4 +1,4 @@
-"""The tests' Kafka is one: order, keys, headers and times; crashes; groups; offsets by time.
+"""The tests' Kafka is a real one: order, keys, headers, times, crashes, groups, offsets by time.
 
 Two at once.
 """
@@ -32,7 +32,7 @@ def sent(kafka, topic, messages):
 
 
 def read(kafka, partition, count):
-    """The first messages of a partition, as many as are wanted."""
+    """Return the first messages of a partition, as many as a test needs."""
     with reader(kafka, partition) as consumer:
         consumer.seek_to_beginning(partition)
         return polled(consumer, count)

@@ -1,4 +1,4 @@
-"""Who may import whom, and what may not be loaded (architecture: rooms)."""
+"""Which layer may import which, and which modules may not be loaded (architecture: rooms)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def imports(path):
 
 
 def package_of(name):
-    """The layer that a dotted name is of; None where it is not ours."""
+    """Return the layer of a dotted name; None where it is not ours."""
     root, *below = name.split(".")
     if root != "workbench":
         return root if root in MAY_IMPORT else None

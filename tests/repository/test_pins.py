@@ -36,7 +36,7 @@ def source(module):
 
 
 def bound(distribution, name, extra=""):
-    """The specifier that a distribution declares for another one, under an extra."""
+    """Return the specifier that a distribution declares for another one, under an extra."""
     found = (Requirement(r) for r in requires(distribution) or [])
     return next(
         (
@@ -49,7 +49,7 @@ def bound(distribution, name, extra=""):
 
 
 def test_sqlglot_is_held_below_30_18():
-    """Its 30.18 renamed an argument of Drop that Ibis passes by the old name.
+    """SQLGlot 30.18 renamed an argument of Drop that Ibis passes by the old name.
 
     Delete `sqlglot<30.18` when this fails.
     """
@@ -68,12 +68,12 @@ def test_duckdb_is_held_below_2():
 
 
 def test_pyspark_is_listed_without_ibis_extra():
-    """The extra stops below 4.1. Use `ibis-framework[pyspark]` when this fails."""
+    """Ibis's extra stops below pyspark 4.1. Use `ibis-framework[pyspark]` when this fails."""
     assert "<4.1" in bound("ibis-framework", "pyspark", extra="pyspark")
 
 
 def test_anywidget_is_listed_since_plotly_does_not_require_it():
-    """Plotly's FigureWidget needs it. Delete it from pyproject.toml when this fails."""
+    """Plotly's FigureWidget needs anywidget. Delete it from pyproject.toml when this fails."""
     assert bound("plotly", "anywidget") is None
 
 
@@ -255,7 +255,7 @@ def test_spark_collects_no_nulls():
 
 
 def test_arrows_json_reader_takes_texts_that_are_no_utf_8():
-    """Delete the `decode` in textual.Json.parsed when it refuses them."""
+    """Delete the `decode` in textual.Json.parsed when Arrow refuses such texts."""
     got = pyarrow.json.read_json(pa.BufferReader(b'{"x": "\xff"}'))
 
     with pytest.raises(UnicodeDecodeError):
@@ -263,7 +263,7 @@ def test_arrows_json_reader_takes_texts_that_are_no_utf_8():
 
 
 def test_arrows_json_reader_makes_no_maps():
-    """Delete online/messages/json_maps.py when it does."""
+    """Delete online/messages/json_maps.py when Arrow's reader makes maps."""
     options = pyarrow.json.ParseOptions(
         explicit_schema=pa.schema([("x", pa.map_(pa.string(), pa.int64()))])
     )
@@ -287,13 +287,13 @@ def test_arrows_csv_reader_closes_a_quote_at_the_end_and_reads_numbers_of_base_1
 
 
 def test_arrow_reads_no_time_of_day_from_a_text():
-    """Cast in textual._clocks without a date when it does."""
+    """Cast in textual._clocks without a date when Arrow reads such a time."""
     with pytest.raises(pa.ArrowNotImplementedError):
         pa.array(["10:00:00.25"]).cast(pa.time64("us"))
 
 
 def test_arrows_json_reader_crashes_on_a_null_before_the_first_object():
-    """Read top-level nulls like any text in Json.opened when it does not.
+    """Read top-level nulls like any text in Json.opened when Arrow does not crash.
 
     Until then no text without `{` in front may reach it.
     """
@@ -329,7 +329,7 @@ def test_spark_leaves_the_row_number_of_an_offset_among_its_columns(spark):
 
 
 def test_ibis_rounds_whole_numbers_beside_nulls_in_execute(duck):
-    """N8.
+    """N8: Ibis's `execute` rounds such numbers.
 
     Where this fails, `backends/handouts.py` need no longer replace `execute` and
     `to_pandas_batches`.
@@ -343,7 +343,7 @@ def test_ibis_rounds_whole_numbers_beside_nulls_in_execute(duck):
 
 @pytest.mark.slow
 def test_ibis_rounds_whole_numbers_beside_nulls_on_spark(spark):
-    """N8. Where this fails, `backends/handouts.py` can go, once the pin above does."""
+    """N8: where this fails, `backends/handouts.py` can go, once the pin above does."""
     table = spark.sql("select 9007199254740993L as n union all select null")
 
     assert 2**53 in table.to_pyarrow()["n"].to_pylist()
@@ -351,7 +351,7 @@ def test_ibis_rounds_whole_numbers_beside_nulls_on_spark(spark):
 
 @pytest.mark.slow
 def test_sparks_own_iterator_keeps_what_it_gave(spark):
-    """Its jobs run after their query is over for the scheduler, which then never forgets them.
+    """The jobs of Spark's iterator outlive their query for the scheduler, which never forgets them.
 
     Read `frame` itself in `Spark.batches` when this fails.
     """

@@ -55,7 +55,7 @@ def test_the_files_that_are_named_exist(page):
 
 
 def _spread(cell):
-    """`folder/a.py` `b.py` as the folder and its files."""
+    """Return the files of a cell such as `folder/a.py` `b.py`, each with its folder."""
     files = re.findall(r"`([^`]+)`", cell)
     folder = files[0].rpartition("/")[0]
     return "", [f if "/" in f else f"{folder}/{f}" for f in files]
