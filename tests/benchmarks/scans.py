@@ -55,7 +55,7 @@ STATES = (
 
 
 def stated(states: ibis.Table, left: ibis.Table) -> Join:
-    """What the snapshots of an entity say, of a left of one day."""
+    """Return the snapshots' features of an entity, for a left of one day."""
     part = GroupBy(name="e", source=EntitySource(states, snapshot="ds"), keys=["k"], features=["v"])
     return Join(name="s", left=EventSource(left, time="ts"), parts=[part])
 

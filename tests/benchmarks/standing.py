@@ -103,7 +103,7 @@ def _yes(met: object) -> str:
 
 
 def between_jobs(results: list[dict]) -> Table:
-    """What a job costs more than another, each in CPU to its own sort's.
+    """Return what a job costs more than another, each in CPU relative to its own sort's.
 
     The large one by CPU seconds an event.
     """

@@ -51,7 +51,7 @@ LATE, MALFORMED, TWICE = 0.05, 0.01, 0.03
 
 @dataclass
 class Plan:
-    """How much is sent, and what breaks meanwhile."""
+    """The plan of a run: how much is sent, and what breaks meanwhile."""
 
     events: int = 200_000
     kills: int = 30
@@ -63,7 +63,7 @@ class Plan:
 
 @dataclass
 class Sent:
-    """What was produced: every good message, in no order, and the places of the malformed ones."""
+    """The produced messages: every good one, in no order, and the places of the malformed ones."""
 
     messages: list[dict] = field(default_factory=list)
     malformed: set[tuple[int, int]] = field(default_factory=set)

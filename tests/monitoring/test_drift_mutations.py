@@ -139,7 +139,7 @@ MUTATIONS = {
 
 @pytest.fixture(scope="module")
 def summaries():
-    """What is counted before any mistake is planted."""
+    """The summaries and distances without a planted mistake."""
     duck = ibis.duckdb.connect()
     tables = [
         duck.create_table(f"drift_{side}", figures.beside(i))

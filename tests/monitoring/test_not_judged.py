@@ -569,7 +569,7 @@ def served(store, t, *, end=T, topic=None, window=30, checks=()):
 
 
 def surfaces(store, made, now, tmp_path):
-    """What each surface says of what is served: its worst status, and its text."""
+    """Return what each surface says of what is served: its worst status, and its text."""
     looked = monitored(store, made.name, now=now)
     exported(tmp_path / "m.prom", made.name, looked.findings, looked.figures)
     fresh, board, entry = (

@@ -349,9 +349,9 @@ def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafk
 
 
 def test_a_check_that_does_not_hold_is_an_alert_until_it_holds_or_is_gone(store, duck):
+    # The table's times are naive UTC.
     duck.create_table(
         "checked",
-        # naive UTC
         pa.table({"ts": [datetime(2024, 3, 1)] * 3, "user": [1, 2, 3], "price": [1.0, -1.0, 2.0]}),  # noqa: DTZ001
         overwrite=True,
     )

@@ -85,7 +85,7 @@ def duckdbs(tmp_path_factory):
 
 
 def told(tile):
-    """What engines agree on to the bit, and what they do to rounding.
+    """Return what engines agree on to the bit, and what they agree on but for rounding.
 
     Hashes of keys are an engine's own.
     """
