@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 DEEPEST = 16  # levels of a body
+INT64_MIN, UINT64_MAX = -(2**63), 2**64 - 1  # beyond, a JSON number of ours has no type
 WHOLE = re.compile(r"[+-]?[0-9]{1,80}")
 
 
@@ -209,8 +210,9 @@ def _plain(value: Any) -> Any:
         return {k if isinstance(k, str) else _text(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    # PLR2004: whole numbers of 64 bits and more are text
-    return str(value) if isinstance(value, int) and value.bit_length() >= 64 else value  # noqa: PLR2004
+    if isinstance(value, int) and not INT64_MIN <= value <= UINT64_MAX:
+        return str(value)
+    return value
 
 
 def _text(key: Any) -> str:
