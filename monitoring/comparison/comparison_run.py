@@ -40,8 +40,8 @@ from workbench.monitoring.comparison.value_classes import (
     classed,
     rated,
     suspects,
-    wilson,
 )
+from workbench.monitoring.drifts.wilson_interval import wilson_interval
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import microseconds, moment
 from workbench.online.storage.row_history import deleted_since
@@ -437,5 +437,7 @@ class Comparison:
             self.table["state"] == "scored", self.table[f"t{i}"], self.table["there"]
         )
         ((keys,),) = self.local.rows(compared.agg(keys=compared["key"].nunique()))
-        low, high = wilson(keys * wrong / counts["compared"] if counts["compared"] else 0, keys)
+        low, high = wilson_interval(
+            keys * wrong / counts["compared"] if counts["compared"] else 0, keys
+        )
         return counts | {"differing": wrong, "low": low, "high": high}

@@ -99,10 +99,11 @@ class Verdict:
 class Consistency:
     """The comparison of served values with what the warehouse gives.
 
-    It is true where its status is `ok` or `watch`. `metrics` is an Arrow table, one row a feature
-    and hour; `rows` are the values that differ, of at most the requested number of answers;
-    `verdicts` one a feature, worst first. `counts` says how many answers were scored, are pending
-    (the warehouse may lack events of their time yet) and were left out, and why.
+    It is true where each verdict is `ok` or `watch`: a feature that was not judged is never good.
+    `metrics` is an Arrow table, one row a feature and hour; `rows` are the values that differ, of
+    at most the requested number of answers; `verdicts` one a feature, worst first. `counts` says
+    how many answers were scored, are pending (the warehouse may lack events of their time yet) and
+    were left out, and why.
     """
 
     name: str
@@ -132,7 +133,9 @@ class Consistency:
         return min((v.status for v in self.verdicts), key=ORDER.index, default="not judged")
 
     def __bool__(self) -> bool:
-        return self.status in ("ok", "watch")
+        return self.status in ("ok", "watch") and all(
+            v.status in ("ok", "watch") for v in self.verdicts
+        )
 
     @property
     def causes(self) -> dict[str, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import pyarrow as pa
 
 from workbench.backends.equality import TOLERANCE
 from workbench.monitoring.comparison.served_answers import ROW
+from workbench.monitoring.drifts.wilson_interval import wilson_interval
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -27,7 +27,6 @@ CLASSES = (
 )
 MISMATCHES = ("value_diff", "online_missing", "online_extra")
 HOUR = 3_600_000_000
-Z = 1.96  # standard deviations of a 95 % interval
 
 
 def classed(table: ir.Table, i: int) -> ir.Table:
@@ -156,24 +155,6 @@ def _differences(
     return {n: made[n] for n in names}
 
 
-def wilson(hits: float, n: float) -> tuple[float, float]:
-    """Returns Wilson's 95 % interval of a share; (0, 1) where n is 0.
-
-    >>> [round(x, 6) for x in wilson(20, 1000)]
-    [0.012984, 0.03069]
-    >>> wilson(0, 0)
-    (0.0, 1.0)
-    """
-    if n <= 0:
-        return 0.0, 1.0
-    p, z2 = hits / n, Z * Z
-    middle, half = (
-        (p + z2 / (2 * n)) / (1 + z2 / n),
-        Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n),
-    )
-    return max(middle - half, 0.0), min(middle + half, 1.0)
-
-
 def rated(hours: pa.Table) -> pa.Table:
     """Returns the hours with rates, and the interval of the tolerant one.
 
@@ -186,7 +167,7 @@ def rated(hours: pa.Table) -> pa.Table:
         n = row["compared"]
         exact.append((wrong + row["tol_match"]) / n if n else None)
         tolerant.append(wrong / n if n else None)
-        bounds = wilson(row["keys"] * wrong / n if n else 0, row["keys"])
+        bounds = wilson_interval(row["keys"] * wrong / n if n else 0, row["keys"])
         low.append(bounds[0])
         high.append(bounds[1])
     for name, values in (

@@ -20,6 +20,7 @@ from workbench.monitoring.drifts.psi_verdicts import (
     level,
     persisted,
 )
+from workbench.monitoring.drifts.wilson_interval import wilson_interval
 from workbench.monitoring.tiles.tile_series import Tile
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ def _rate(reference: Tile, current: Tile, of: Callable[[Tile], int]) -> Score:
     if not reference.n_rows or not current.n_rows:
         return Score(None)
     before, now = r / reference.n_rows, c / current.n_rows
-    low, high = significance.wilson(c, current.n_rows)
+    low, high = wilson_interval(c, current.n_rows)
     return Score(
         abs(now - before),
         significance.rate_p(before, reference.n_rows, now, current.n_rows),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 RARE = 0.999  # quantile of the noise floor
 MANY = 1_000  # rows from which a rate is normal enough, and the exact law slow
-WIDE = 1.96  # standard deviations of a 95 % interval
 
 
 def chi2_p(statistic: float, freedom: int) -> float:
@@ -65,15 +64,6 @@ def few_p(ref: float, n: int, cur: float, m: int) -> float:
     return float(
         min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0)
     )
-
-
-def wilson(count: float, n: float, z: float = WIDE) -> tuple[float, float]:
-    """Returns Wilson's interval of a rate of `count` in n, 95 % by default; (0, 1) where n is 0."""
-    if not n:
-        return 0.0, 1.0
-    rate, z2 = count / n, z * z
-    middle, half = rate + z2 / (2 * n), z * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n))
-    return (middle - half) / (1 + z2 / n), (middle + half) / (1 + z2 / n)
 
 
 def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:

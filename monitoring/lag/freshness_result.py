@@ -41,8 +41,9 @@ SHOWN = 8  # findings
 class Freshness:
     """The freshness of what is served under some names, as of `now`.
 
-    It is true where its status is `ok` or `watch`. `findings` are the rules' findings, worst first;
-    `figures` every number; `lanes` the state of each partition; `marks` what the store recorded.
+    It is true where every finding is `ok` or `watch`: what was not judged is never good. `findings`
+    are the rules' findings, worst first; `figures` every number; `lanes` the state of each
+    partition; `marks` what the store recorded.
     """
 
     name: str
@@ -53,7 +54,7 @@ class Freshness:
     lanes: tuple[Lane, ...]
 
     def __bool__(self) -> bool:
-        return self.status in ("ok", "watch")
+        return self.status in ("ok", "watch") and not self.findings.unjudged
 
     @property
     def status(self) -> str:

@@ -43,6 +43,7 @@ from workbench.monitoring.alerts.alert_rules import (
     STATUSES,
     Figure,
     Finding,
+    Findings,
     Rule,
     Subject,
     evaluate,
@@ -56,6 +57,7 @@ from workbench.monitoring.alerts.monitor_pass import (
     tally,
 )
 from workbench.monitoring.alerts.prometheus import exported
+from workbench.monitoring.comparison.consistency_result import Consistency, Verdict
 from workbench.monitoring.dashboards import void_features
 from workbench.monitoring.dashboards.board import OK, UNJUDGED, Board
 from workbench.monitoring.dashboards.board_builder import _line
@@ -154,6 +156,32 @@ MISTAKES = {
         ("alert", "watch", "ok", "not judged"),
     ),
 }
+
+
+@pytest.mark.parametrize(
+    ("statuses", "good"),
+    [
+        (("ok",), True),
+        (("watch", "ok"), True),
+        (("watch", "not judged"), False),
+        (("not judged", "ok"), False),
+        (("alert", "ok"), False),
+        ((), False),
+    ],
+)
+def test_a_result_is_true_only_where_all_of_it_was_judged(statuses, good):
+    """Rule 22: a watch beside what was not judged hides nothing."""
+    rule = USUAL[0]
+    subject = figure(rule, "fine").subject
+    findings = tuple(Finding(rule.id, subject, s, 0.0, s, 0.0, T, T) for s in statuses)
+    verdicts = tuple(Verdict("f", s, s, 9, 0, 0.0, 0.0, 0.1, 0, 0, {}) for s in statuses)
+    marks = Marks(("spend_v1",), T - timedelta(days=2), T, (), (), (), (), {}, (), (), {})
+    table = pa.table({})
+
+    fresh = Freshness("spend_v1", T, marks, (), Findings(T, findings), ())
+    consistent = Consistency("spend_v1", "hash", T, T, T, {}, table, (), verdicts)
+
+    assert (good, good) == (bool(fresh), bool(consistent))
 
 
 @pytest.mark.parametrize("rule", USUAL, ids=lambda r: r.id)
