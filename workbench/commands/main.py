@@ -6,6 +6,7 @@ Packages add commands by entry points.
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
 import sys
 from importlib.metadata import entry_points
@@ -38,11 +39,11 @@ def parser() -> argparse.ArgumentParser:
     commands = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for entry in sorted(entry_points(group=GROUP), key=lambda e: e.name):
         command = entry.load()
-        summary = (command.__doc__ or "").strip().splitlines()[0]
+        text = inspect.cleandoc(command.__doc__ or "")
         sub = commands.add_parser(
             entry.name,
-            help=summary,
-            description=command.__doc__,
+            help=text.partition("\n")[0],
+            description=text,
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(run=command(sub))
