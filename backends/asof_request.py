@@ -37,7 +37,7 @@ class WorkersLackError(LacksError):
 
 
 @frozen
-class Span:
+class WindowSpan:
     """A window: its length in microseconds, None for all of the past, and its hop.
 
     `hop` is the multiple that the window's tail is rounded down to, if any.
@@ -59,7 +59,7 @@ class Ask:
     name: str
     reduction: str
     inputs: Mapping[str, str]
-    span: Span
+    span: WindowSpan
     type: pa.DataType
     options: Mapping[str, Any] = field(factory=dict)
 

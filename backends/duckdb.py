@@ -55,7 +55,7 @@ SETTINGS = {
 # progress, and leaves it there.
 QUIET = "SET enable_progress_bar_print = false"
 # Whole numbers of more than 64 bits that Ibis does not know, and the type that they are read as.
-WHOLE, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)
+WIDE_INTEGERS, WIDE = ("UINT128", "BIGNUM"), dt.Decimal(38, 0)
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 MOST_HEAPED = 1_000_000  # DuckDB refuses arg_max(..., n) from here on
 
@@ -88,12 +88,14 @@ class DuckDB(Engine):
         Those are views such as of files. It returns itself where one of `names` is a temporary
         table, which no cursor sees, or a view of one.
         """
-        mine = self.connected
-        if any(not names or name in names for (name,) in mine.con.execute(TEMPORARY).fetchall()):
+        backend = self.connected
+        if any(not names or name in names for (name,) in backend.con.execute(TEMPORARY).fetchall()):
             return self
-        con = mine.con.cursor()
+        con = backend.con.cursor()
         con.execute(QUIET)
-        con.execute(f"use {self.quoted(mine.current_catalog)}.{self.quoted(mine.current_database)}")
+        con.execute(
+            f"use {self.quoted(backend.current_catalog)}.{self.quoted(backend.current_database)}"
+        )
         for name, view in self.connected.con.execute(
             "select view_name, sql from duckdb_views() where temporary and not internal"
         ).fetchall():
@@ -112,14 +114,14 @@ class DuckDB(Engine):
         their settings.
         """
         con = self.connected.con
-        asked = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
+        settings_sql = ", ".join(f"current_setting('{name}')" for name in SETTINGS)
         try:
             con.execute(QUIET)
-            found = con.execute(f"SELECT {asked}").fetchone()
+            current_values = con.execute(f"SELECT {settings_sql}").fetchone()
         except ConnectionException:
             return  # it is closed: the next read raises that
-        for (name, value), there in zip(SETTINGS.items(), found, strict=True):
-            if str(there).casefold() != value.casefold():
+        for (name, value), current_value in zip(SETTINGS.items(), current_values, strict=True):
+            if str(current_value).casefold() != value.casefold():
                 con.execute(f"SET {name} = '{value}'")
 
     def interrupt(self, *, ours: bool = False) -> None:
@@ -146,25 +148,25 @@ class DuckDB(Engine):
 
         A time of day with an offset differs from one without.
         """
-        known = {
-            c: WIDE if str(getattr(t, "raw_type", "")) in WHOLE else t
+        dtypes = {
+            c: WIDE if str(getattr(t, "raw_type", "")) in WIDE_INTEGERS else t
             for c, t in table.schema().items()
         }
-        if self.con is None or not any(t.is_time() for t in known.values()):
-            return known
-        told = self.run(
+        if self.con is None or not any(t.is_time() for t in dtypes.values()):
+            return dtypes
+        column_rows = self.run(
             "a question of types",
             lambda: self.connected.raw_sql(f"describe {self.sql(table)}").fetchall(),
         )
-        return known | {name: ZONED for name, text, *_ in told if text == ZONED.raw_type}
+        return dtypes | {name: ZONED for name, text, *_ in column_rows if text == ZONED.raw_type}
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
         """Returns the types as `describe` names them."""
-        told = self.run(
+        column_rows = self.run(
             "a question of types",
             lambda: self.connected.raw_sql(f"describe {self.query(table)}").fetchall(),
         )
-        return {name: text for name, text, *_ in told}
+        return {name: text for name, text, *_ in column_rows}
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """Casts an ENUM to text and a HUGEINT to a decimal."""
@@ -189,10 +191,10 @@ class DuckDB(Engine):
 
         DuckDB's bins hold their upper bound, and ours the lower one, so all is negated.
         """
-        found: ir.MapValue = histogram(
+        bin_counts: ir.MapValue = histogram(
             -value, ibis.array([ibis.literal(repr(-c)).cast("float64") for c in reversed(cuts)])
         )
-        return found
+        return bin_counts
 
     def listed(
         self,
@@ -222,10 +224,10 @@ class DuckDB(Engine):
         )
 
         expr = self.for_arrow(expr)
-        found = self.run(
+        arrow_table = self.run(
             "a fetch", lambda: self.connected.con.sql(self.query(expr)).to_arrow_table(), expr
         )
-        return expr.__pyarrow_result__(found, data_mapper=DuckDBPyArrowData)
+        return expr.__pyarrow_result__(arrow_table, data_mapper=DuckDBPyArrowData)
 
     def insert(self, table: str, rows: ir.Table) -> None:
         """Inserts rows, reusing SQL that was written before."""
@@ -234,9 +236,11 @@ class DuckDB(Engine):
 
     def refill(self, name: str, rows: ir.Table | pa.Table) -> None:
         """Replaces the table by a new one of equal columns; deleted rows would keep memory."""
-        held = self.quoted(name)
+        quoted_name = self.quoted(name)
         # the identifiers are quoted
-        self.execute(f"CREATE OR REPLACE TEMP TABLE {held} AS SELECT * FROM {held} LIMIT 0")  # noqa: S608
+        self.execute(
+            f"CREATE OR REPLACE TEMP TABLE {quoted_name} AS SELECT * FROM {quoted_name} LIMIT 0"  # noqa: S608
+        )
         if isinstance(rows, ir.Table):
             self.run("the query", lambda: self.insert(name, rows), rows)
         else:

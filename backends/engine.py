@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from workbench.backends.table_recipe import Recipe
 
 # Backends with a file of their own, by Ibis's name for them.
-KNOWN = {
+ENGINES = {
     "duckdb": ("workbench.backends.duckdb", "DuckDB"),
     "postgres": ("workbench.backends.postgres", "Postgres"),
     "pyspark": ("workbench.backends.spark", "Spark"),
@@ -52,7 +52,7 @@ SKETCHES = frozenset(
     {"approx_unique_count", "approx_percentile", "approx_percentiles", "approx_histogram"}
 )
 # Operations by which the portable plan computes some reductions; some Ibis backends lack them.
-SAID: dict[str, tuple[type[ops.Node], ...]] = {
+COLLECTING_OPERATIONS: dict[str, tuple[type[ops.Node], ...]] = {
     **dict.fromkeys(
         ("first_k", "last_k", "top_k", "bottom_k", "collect", "group_concat"), (ops.ArrayCollect,)
     ),
@@ -70,7 +70,7 @@ SAID: dict[str, tuple[type[ops.Node], ...]] = {
 
 Range = tuple[date, date]  # days [start, end)
 # Packages whose errors are no driver's.
-OURS = ("builtins", "backends", "workbench", "online", "monitoring")
+OWN_PACKAGES = ("builtins", "backends", "workbench", "online", "monitoring")
 BATCH = 50_000  # rows held at a time where they are written through Arrow
 
 
@@ -113,7 +113,7 @@ class Engine:
         unsaid = (
             self.con is not None
             and "kernel" not in self.plans
-            and not all(map(self.con.has_operation, SAID.get(reduction, ())))
+            and not all(map(self.con.has_operation, COLLECTING_OPERATIONS.get(reduction, ())))
         )
         return reduction in self.lacks or unsaid
 
@@ -183,13 +183,13 @@ class Engine:
     def mapped(self, key: ir.Column, value: ir.Column, keep: ir.BooleanValue) -> ir.MapScalar:
         """Returns a map of the rows that pass `keep`, null over no rows."""
         keys, values = (self.listed(column, [key], keep) for column in (key, value))
-        made = ibis.map(keys, values)
-        return (keys.length() > 0).ifelse(made, ibis.null(made.type()))
+        map_value = ibis.map(keys, values)
+        return (keys.length() > 0).ifelse(map_value, ibis.null(map_value.type()))
 
     def entries(self, table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
         """Returns one row for each entry of a map, its key and value in columns of these names."""
-        held = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
-        return held.mutate(**{element: held["_fw_map"][held[key]]})
+        entry_rows = table.mutate(_fw_map=container).mutate(**{key: container.keys()}).unnest(key)
+        return entry_rows.mutate(**{element: entry_rows["_fw_map"][entry_rows[key]]})
 
     # engines that count by cuts override it
     def tallied(self, value: ir.FloatingValue, cuts: Sequence[float]) -> ir.MapValue | None:  # noqa: ARG002
@@ -326,13 +326,13 @@ class Engine:
                 why = str(error.__cause__ or error.__context__ or error).strip().partition("\n")[0]
                 message = f"{self.title} has {name!r}, and cannot read it: {why}"
                 raise EngineError(message) from error
-            there = (
+            table_names = (
                 ", ".join(sorted(t for t in tables if not t.startswith("ibis_"))[:12])
                 or "no tables"
             )
             message = (
-                f"{self.title} has no table {name!r}: it has {there}; load it, or connect with on="
-                " to where it is"
+                f"{self.title} has no table {name!r}: it has {table_names}; load it, or connect"
+                " with on= to where it is"
             )
             raise EngineError(message) from error
 
@@ -378,9 +378,9 @@ class Engine:
 
     def repeating(self) -> Self:
         """Returns a copy of this engine that writes the SQL of each expression only once."""
-        other = copy(self)
-        other.statements, other.numbers, other.stretches = {}, {}, {}
-        return other
+        engine = copy(self)
+        engine.statements, engine.numbers, engine.stretches = {}, {}, {}
+        return engine
 
     @contextmanager
     def noting(self, recipe: Recipe | None) -> Iterator[None]:
@@ -420,12 +420,12 @@ class Engine:
 
         Events that are equal for all instants are counted once for a whole run.
         """
-        ((left,),) = self.rows(question.spine.agg(n=question.spine.count()))
+        ((left_rows,),) = self.rows(question.spine.agg(n=question.spine.count()))
         events = question.events.op()
-        known = {} if self.numbers is None or events.find(Edge) else self.numbers
-        if events not in known:
-            ((known[events],),) = self.rows(question.events.agg(n=question.events.count()))
-        return left, known[events]
+        counts = {} if self.numbers is None or events.find(Edge) else self.numbers
+        if events not in counts:
+            ((counts[events],),) = self.rows(question.events.agg(n=question.events.count()))
+        return left_rows, counts[events]
 
     def pairs(self, question: AsOf) -> int:
         """Returns how many pairs of a left row and an event have equal keys, from two group-bys."""
@@ -442,8 +442,8 @@ class Engine:
 
     def rows(self, expr: ir.Table) -> list[tuple[Any, ...]]:
         """Returns the few rows of an expression."""
-        found = self.fetch(expr)
-        return list(zip(*(c.to_pylist() for c in found.columns), strict=True))
+        table = self.fetch(expr)
+        return list(zip(*(c.to_pylist() for c in table.columns), strict=True))
 
     def some(self, expr: ir.Table) -> bool:
         """Returns whether an expression has a row, reading no more than it takes to find one."""
@@ -457,14 +457,14 @@ class Engine:
 
     def batches(self, expr: ir.Table) -> pa.RecordBatchReader:
         """Returns all rows of an expression in batches, in bounded memory."""
-        read = self.run(
+        reader = self.run(
             "a fetch",
             lambda: plainly(self.connected, "to_pyarrow_batches")(
                 self.for_arrow(expr), chunk_size=BATCH
             ),
             expr,
         )
-        return pa.RecordBatchReader.from_batches(read.schema, self._read(read, expr))
+        return pa.RecordBatchReader.from_batches(reader.schema, self._read(reader, expr))
 
     def _read(self, batches: Iterator[pa.RecordBatch], expr: ir.Table) -> Iterator[pa.RecordBatch]:
         """Yields the batches of an engine that runs the query while they are read.
@@ -510,7 +510,7 @@ class Engine:
         try:
             yield
         except Exception as error:
-            if type(error).__module__.partition(".")[0] in OURS:
+            if type(error).__module__.partition(".")[0] in OWN_PACKAGES:
                 raise
             message = f"{what} failed on {self.title}: {reason(error)}"
             raise EngineError(message) from error
@@ -518,17 +518,17 @@ class Engine:
     def query(self, expr: ir.Table) -> str:
         """Returns the SQL of an expression that is to run next, with its in-memory tables ready."""
         # statements hold on to the in-memory tables that they name
-        known = {} if self.statements is None else self.statements
-        if expr.op() not in known:
+        statements = {} if self.statements is None else self.statements
+        if expr.op() not in statements:
             # what Ibis does before it runs one itself
             self.connected._run_pre_execute_hooks(expr)  # noqa: SLF001
             with marking():
-                known[expr.op()] = str(self.connected.compile(expr))
-        return filled(known[expr.op()])
+                statements[expr.op()] = str(self.connected.compile(expr))
+        return filled(statements[expr.op()])
 
     def sql(self, expr: ir.Table) -> str:
         """Returns the SQL of an expression in this engine's dialect, formatted."""
-        return str(ibis.to_sql(expr, dialect=self.name if self.name in KNOWN else None))
+        return str(ibis.to_sql(expr, dialect=self.name if self.name in ENGINES else None))
 
     # --- writing, day by day; tables need transactions, folders of Parquet files do not
 
@@ -641,10 +641,10 @@ def engine_of(con: BaseBackend | None, name: str | None = None) -> Engine:
     Without a connection it is the engine of a backend's name, for its SQL alone. Raises EngineError
     where the session cannot be set.
     """
-    known = KNOWN.get(name or (con.name if con is not None else ""))
-    if not known:
+    class_place = ENGINES.get(name or (con.name if con is not None else ""))
+    if not class_place:
         return Engine(con)
-    engine: Engine = getattr(import_module(known[0]), known[1])(con)
+    engine: Engine = getattr(import_module(class_place[0]), class_place[1])(con)
     if con is not None:
         with engine.refusing("a look at the session"):
             engine.settle()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-MOST = 300  # characters of a reason
+MAX_REASON_CHARACTERS = 300  # characters of a reason
 # What drivers add: Java's frames and Py4J's heading, Python's of an executor, SQLAlchemy's link.
 NOISE = re.compile(
     r"^\s*(at [\w.$]+\(.*|An error occurred while calling .*|Traceback \(most recent call last\):"
@@ -43,14 +43,18 @@ def reason(error: BaseException) -> str:
         text = text[lost[-1].end() :]
     spark = SPARK.search(text)
     plain = (line for line in text.splitlines() if line.strip() and not NOISE.match(line))
-    found = _of_worker(text) or (spark[0] if spark else next(plain, type(error).__name__))
-    said = JAVA.sub("", found.strip())
-    return said if len(said) <= MOST else f"{said[: MOST - 3]}..."
+    reason_text = _of_worker(text) or (spark[0] if spark else next(plain, type(error).__name__))
+    sentence = JAVA.sub("", reason_text.strip())
+    return (
+        sentence
+        if len(sentence) <= MAX_REASON_CHARACTERS
+        else f"{sentence[: MAX_REASON_CHARACTERS - 3]}..."
+    )
 
 
 def _of_worker(text: str) -> str | None:
     """Returns what Python raised in an executor: the last such line before Java's frames."""
     if "Python worker" not in text:
         return None
-    found = [m[0] for m in WORKER.finditer(text) if not FRAMES.match(m[0])]
-    return found[-1] if found else None
+    worker_lines = [m[0] for m in WORKER.finditer(text) if not FRAMES.match(m[0])]
+    return worker_lines[-1] if worker_lines else None

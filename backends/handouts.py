@@ -32,8 +32,8 @@ REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
 
 def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
     """Returns the table, and lets the engine read expressions over it from here on."""
-    found = getattr(engine.connected.to_pyarrow, "__self__", None)
-    handouts = found if isinstance(found, Handouts) else Handouts(engine)
+    method_owner = getattr(engine.connected.to_pyarrow, "__self__", None)
+    handouts = method_owner if isinstance(method_owner, Handouts) else Handouts(engine)
     handouts.names |= {t.name for t in table.op().find(ops.DatabaseTable)}
     return table
 
@@ -65,8 +65,8 @@ class Handouts:
             return plainly(self.engine.connected, "execute")(
                 expr, params=params, limit=limit, **more
             )
-        asked = _asked(expr, params, limit)
-        return expr.__pandas_result__(_frame(self._table(asked), asked.schema()))
+        table = _table_of(expr, params, limit)
+        return expr.__pandas_result__(_frame(self._table(table), table.schema()))
 
     def to_pandas_batches(
         self,
@@ -84,9 +84,9 @@ class Handouts:
                 expr, params=params, limit=limit, chunk_size=chunk_size, **more
             )
             return
-        asked = _asked(expr, params, limit)
-        for batch in self._batches(asked, chunk_size):
-            yield expr.__pandas_result__(_frame(pa.Table.from_batches([batch]), asked.schema()))
+        table = _table_of(expr, params, limit)
+        for batch in self._batches(table, chunk_size):
+            yield expr.__pandas_result__(_frame(pa.Table.from_batches([batch]), table.schema()))
 
     def to_pyarrow(
         self, expr: ir.Expr, /, *, params: Any = None, limit: Any = None, **more: Any
@@ -96,7 +96,7 @@ class Handouts:
             return plainly(self.engine.connected, "to_pyarrow")(
                 expr, params=params, limit=limit, **more
             )
-        return expr.__pyarrow_result__(self._table(_asked(expr, params, limit)))
+        return expr.__pyarrow_result__(self._table(_table_of(expr, params, limit)))
 
     def to_pyarrow_batches(
         self,
@@ -113,47 +113,47 @@ class Handouts:
             return plainly(self.engine.connected, "to_pyarrow_batches")(
                 expr, params=params, limit=limit, chunk_size=chunk_size, **more
             )
-        asked = _asked(expr, params, limit)
+        table = _table_of(expr, params, limit)
         return pa.RecordBatchReader.from_batches(
-            _arrow_schema(asked), self._batches(asked, chunk_size)
+            _arrow_schema(table), self._batches(table, chunk_size)
         )
 
     def _ours(self, expr: ir.Expr) -> bool:
         return any(table.name in self.names for table in expr.op().find(ops.DatabaseTable))
 
-    def _table(self, asked: ir.Table) -> pa.Table:
+    def _table(self, table: ir.Table) -> pa.Table:
         # Spark leaves the column that it makes for an offset in the rows
-        rows = self.engine.fetch(asked).select(asked.columns)
-        return rows.cast(_arrow_schema(asked))
+        rows = self.engine.fetch(table).select(table.columns)
+        return rows.cast(_arrow_schema(table))
 
-    def _batches(self, asked: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
-        schema = _arrow_schema(asked)
-        for batch in self.engine.batches(asked):
+    def _batches(self, table: ir.Table, rows: int) -> Iterator[pa.RecordBatch]:
+        schema = _arrow_schema(table)
+        for batch in self.engine.batches(table):
             for first in range(0, batch.num_rows, rows):
-                yield batch.slice(first, rows).select(asked.columns).cast(schema)
+                yield batch.slice(first, rows).select(table.columns).cast(schema)
 
 
-def _arrow_schema(asked: ir.Table) -> pa.Schema:
+def _arrow_schema(table: ir.Table) -> pa.Schema:
     """Returns the Arrow types of its columns, with every digit of a number without a scale."""
-    return pa.schema([(name, arrow_type(dtype)) for name, dtype in asked.schema().items()])
+    return pa.schema([(name, arrow_type(dtype)) for name, dtype in table.schema().items()])
 
 
-def _asked(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | None) -> ir.Table:
+def _table_of(expr: ir.Expr, params: Mapping[Any, Any] | None, limit: int | str | None) -> ir.Table:
     """Returns the expression as a table, with its parameters and its limit in it."""
     table: ir.Table = expr.as_table()
     if params:
         nodes = {p.op() if isinstance(p, ir.Expr) else p: value for p, value in params.items()}
-        given = {p: ibis.literal(value, type=p.dtype).op() for p, value in nodes.items()}
-        table = table.op().replace(given).to_expr()
+        literals = {p: ibis.literal(value, type=p.dtype).op() for p, value in nodes.items()}
+        table = table.op().replace(literals).to_expr()
     most = ibis.options.sql.default_limit if limit == "default" else limit
     return table if most is None else table.limit(int(most))
 
 
 def _frame(rows: pa.Table, schema: ibis.Schema) -> pd.DataFrame:
-    made = {
+    columns = {
         name: _series(column) for name, column in zip(rows.column_names, rows.columns, strict=True)
     }
-    return PandasData.convert_table(pd.DataFrame(made), schema)
+    return PandasData.convert_table(pd.DataFrame(columns), schema)
 
 
 def _series(column: pa.ChunkedArray) -> pd.Series:

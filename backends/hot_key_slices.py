@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from attrs import evolve, frozen
 from pyspark.sql import functions as f
 
-from workbench.backends.asof_request import Ask, Span
+from workbench.backends.asof_request import Ask, WindowSpan
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,12 +66,12 @@ class Merging:
         counts = (
             f.coalesce(f.col(inputs["where"]), f.lit(False)) if "where" in inputs else f.lit(True)
         )
-        one = f.when(
+        column = f.when(
             counts & f.col(inputs["arg"]).isNotNull() if "arg" in inputs else counts,
             f.lit(1).cast("bigint"),
         )
         if self.ask.reduction == "count":
-            return {self.value: one}
+            return {self.value: column}
         value = f.when(counts, f.col(inputs["arg"]))
         if self.ask.reduction in SUMMED:
             value = value.cast(
@@ -83,7 +83,7 @@ class Merging:
             )
         return {
             self.value: value,
-            **({self.number: one} if self.ask.reduction == "average" else {}),
+            **({self.number: column} if self.ask.reduction == "average" else {}),
         }
 
     def asks(self) -> list[Ask]:
@@ -91,11 +91,11 @@ class Merging:
         if self.ask.reduction not in SUMMED:
             return [evolve(self.ask, inputs={"arg": self.value})]
         total = self.ask.type if self.ask.reduction == "sum" else self.summed
-        asks = [Ask(self.ask.name, "sum", {"arg": self.value}, Span(), total)]
+        asks = [Ask(self.ask.name, "sum", {"arg": self.value}, WindowSpan(), total)]
         return (
             asks
             if self.ask.reduction != "average"
-            else [*asks, Ask(self.number, "sum", {"arg": self.number}, Span(), pa.int64())]
+            else [*asks, Ask(self.number, "sum", {"arg": self.number}, WindowSpan(), pa.int64())]
         )
 
     def totals(self) -> list[Ask]:
@@ -114,20 +114,26 @@ class Merging:
 
     def finished(self, answers: pa.Table) -> pa.Array:
         """Returns the reduction's answer from those to its asks."""
-        found = answers[self.ask.name].combine_chunks()
+        answer_column = answers[self.ask.name].combine_chunks()
         if self.ask.reduction == "count":
-            return pc.fill_null(found, 0)
+            return pc.fill_null(answer_column, 0)
         return (
-            _means(found, answers[self.number].combine_chunks())
+            _means(answer_column, answers[self.number].combine_chunks())
             if self.ask.reduction == "average"
-            else found
+            else answer_column
         )
 
     def handed(self, events: pa.Table, totals: pa.Table) -> dict[str, list[Any]]:
         """Returns the values of its columns that stand for a whole slice, oldest first."""
         if self.ask.reduction not in SUMMED:
-            (found,) = totals[self.ask.name].to_pylist()
-            values = [] if found is None else found if self.ask.reduction in LISTED else [found]
+            (slice_total,) = totals[self.ask.name].to_pylist()
+            values = (
+                []
+                if slice_total is None
+                else slice_total
+                if self.ask.reduction in LISTED
+                else [slice_total]
+            )
             return {self.value: values[::-1] if self.ask.reduction == "last_k" else values}
         counted = (
             {self.number: _words(totals[self.number][0].as_py())}
@@ -137,8 +143,11 @@ class Merging:
         if self.summed == pa.float64():
             return {self.value: _parts(events[self.value]), **counted}
         total = totals[self.ask.name][0].as_py()
-        whole = self.summed in (pa.int64(), EXACT)
-        return {self.value: _words(total) if whole else [] if total is None else [total], **counted}
+        is_exact = self.summed in (pa.int64(), EXACT)
+        return {
+            self.value: _words(total) if is_exact else [] if total is None else [total],
+            **counted,
+        }
 
 
 def _words(total: Any) -> list[int]:
@@ -155,8 +164,8 @@ def _parts(column: pa.ChunkedArray) -> list[float]:
     values = column.drop_null().to_pylist()
     parts: list[float] = values[:0]
     try:
-        while values and (left := math.fsum([*values, *(-p for p in parts)])):
-            parts.append(left)
+        while values and (remainder := math.fsum([*values, *(-p for p in parts)])):
+            parts.append(remainder)
     except OverflowError:
         return list(values)
     return parts or ([0.0] if values else [])
@@ -203,15 +212,17 @@ def handed_on(
     )
     values = {c: v for m in merging for c, v in m.handed(events, totals).items()}
     n = max(map(len, values.values()))
-    made: dict[str, Any] = {
+    column_arrays: dict[str, Any] = {
         time: pa.array(np.arange(n) + PAST + APART * first[keys[-1]][0].as_py())
     }
-    made |= {c: pa.array([*v, *[None] * (n - len(v))], events[c].type) for c, v in values.items()}
+    column_arrays |= {
+        c: pa.array([*v, *[None] * (n - len(v))], events[c].type) for c, v in values.items()
+    }
     # keys, and order columns, which decide nothing since no other event has this time
     alike = pa.array(np.zeros(n, np.int64))
     return pa.table(
         {
-            c: made[c] if c in made else first[c].combine_chunks().take(alike)
+            c: column_arrays[c] if c in column_arrays else first[c].combine_chunks().take(alike)
             for c in events.column_names
         }
     )
@@ -219,7 +230,9 @@ def handed_on(
 
 def finished(answers: pa.Table, merging: Sequence[Merging]) -> pa.Table:
     """Returns the left's columns and one column for each reduction, from answers to its asks."""
-    for one in merging:
-        answer = one.finished(answers)
-        answers = answers.set_column(answers.column_names.index(one.ask.name), one.ask.name, answer)
+    for merge in merging:
+        answer = merge.finished(answers)
+        answers = answers.set_column(
+            answers.column_names.index(merge.ask.name), merge.ask.name, answer
+        )
     return answers

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 CODE, ROW = "_fw_code", "_fw_row"
 # Values of events that the kernel holds at once; it takes some 40 bytes for each.
-HELD = 100_000_000
+MAX_VALUES_HELD = 100_000_000
 
 
 def answer(engine: Engine, question: AsOf) -> ir.Table:
@@ -57,14 +57,14 @@ def _parts(
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Yields events and left rows of some keys at a time; a key is never cut."""
     ((n,),) = engine.rows(events.agg(n=events.count()))
-    parts = max(1, -(-n * (2 + len(question.inputs)) // min(HELD, engine.room)))
+    parts = max(1, -(-n * (2 + len(question.inputs)) // min(MAX_VALUES_HELD, engine.room)))
     if parts == 1:
         yield engine.fetch(events), engine.fetch(left)
         return
-    held = engine.keep(events)  # the engine spills what it cannot hold
+    kept_events = engine.keep(events)  # the engine spills what it cannot hold
     for part in range(parts):
         yield (
-            engine.fetch(held.filter(held[CODE] % parts == part)),
+            engine.fetch(kept_events.filter(kept_events[CODE] % parts == part)),
             engine.fetch(left.filter(left[CODE] % parts == part)),
         )
 

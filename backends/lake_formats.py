@@ -22,16 +22,16 @@ MARKED = "spark.databricks.delta.commitInfo.userMetadata"  # of every commit of 
 
 
 @frozen
-class Place:
+class TablePlace:
     """The place of a table in a catalog."""
 
     catalog: str
     schema: str
     table: str
 
-    def beside(self, suffix: str) -> Place:
+    def beside(self, suffix: str) -> TablePlace:
         """Returns a place in this schema, with a suffix to the table's name."""
-        return Place(self.catalog, self.schema, f"{self.table}{suffix}")
+        return TablePlace(self.catalog, self.schema, f"{self.table}{suffix}")
 
     @property
     def sql(self) -> str:
@@ -84,7 +84,7 @@ class Delta:
     )
     odd = frozenset(" ,;{}()\n\t=")  # what a column's name may have only where columns are mapped
 
-    def writer(self, frame: DataFrame, place: Place, token: str) -> Any:
+    def writer(self, frame: DataFrame, place: TablePlace, token: str) -> Any:
         """Returns a writer of rows to a place; its commit has the run's token."""
         del token  # by `writing`: to make a table, Delta takes no option
         return frame.writeTo(place.sql).option("maxRecordsPerFile", FILE_ROWS)
@@ -103,16 +103,16 @@ class Delta:
         """Returns the frame with one task, and so one file, for each day."""
         return frame.repartition(quoted(day))
 
-    def history(self, session: Any, place: Place) -> list[Commit]:
+    def history(self, session: Any, place: TablePlace) -> list[Commit]:
         """Returns the commits that are known, newest first."""
-        found = (
+        history_rows = (
             session.sql(f"DESCRIBE HISTORY {place.sql}")
             .select("version", "operation", "userMetadata")
             .collect()
         )
         return [
             Commit(r.version, r.version - 1, r.userMetadata, r.operation not in self.keeping)
-            for r in found
+            for r in history_rows
         ]
 
     @contextmanager
@@ -150,7 +150,7 @@ class Iceberg:
     )
     purge = " PURGE"
 
-    def writer(self, frame: DataFrame, place: Place, token: str) -> Any:
+    def writer(self, frame: DataFrame, place: TablePlace, token: str) -> Any:
         """Returns a writer of rows to a place; its commit has the run's token."""
         return frame.writeTo(place.sql).option(f"snapshot-property.{TOKEN}", token)
 
@@ -168,22 +168,22 @@ class Iceberg:
         del day
         return frame
 
-    def history(self, session: Any, place: Place) -> list[Commit]:
+    def history(self, session: Any, place: TablePlace) -> list[Commit]:
         """Returns the snapshots from the current one back to the first one that is known.
 
         That is the very first, or one whose parent has expired.
         """
         current = session.table(f"{place.sql}.refs").filter("name = 'main'").collect()
         rows = {r.snapshot_id: r for r in session.table(f"{place.sql}.snapshots").collect()}
-        found: list[Commit] = []
+        commits: list[Commit] = []
         at: Any = current[0].snapshot_id if current else None
         while at in rows:
             row = rows[at]
-            found.append(
+            commits.append(
                 Commit(at, row.parent_id, row.summary.get(TOKEN), row.operation != "replace")
             )
             at = row.parent_id
-        return found
+        return commits
 
     @contextmanager
     def writing(self, session: Any, token: str) -> Iterator[None]:
@@ -197,7 +197,7 @@ DELTA, ICEBERG = Delta(), Iceberg()
 FORMATS: dict[str, Format] = {f.name: f for f in (DELTA, ICEBERG)}
 
 
-def within(session: Any, place: Place, time: str, ranges: Any) -> Column:
+def within(session: Any, place: TablePlace, time: str, ranges: Any) -> Column:
     """Returns the condition that a table's time is in one of these ranges of days, [start, end).
 
     The days are of UTC, which is the session's zone.

@@ -17,9 +17,6 @@ entry must have the mark of the run that the ledger names.
 
 from __future__ import annotations
 
-import base64
-import json
-import uuid
 from collections import Counter
 from contextlib import AbstractContextManager
 from datetime import date, timedelta
@@ -31,8 +28,9 @@ from attrs import field, frozen
 
 from workbench.backends.engine_refusals import EngineError
 from workbench.backends.lake_formats import DEFINITION, within
+from workbench.backends.lake_ledger import Notes, properties
 from workbench.backends.spark_catalogs import check_columns
-from workbench.backends.table_results import BY, Entry, check_one_to_one, document
+from workbench.backends.table_results import DAY_COLUMN, LedgerEntry, check_one_to_one, document
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,126 +38,10 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.backends.engine import Range
-    from workbench.backends.lake_formats import Commit, Format, Place
+    from workbench.backends.lake_formats import Commit, Format, TablePlace
     from workbench.backends.spark import Spark
 
-LEDGER = "workbench.ledger"  # the property of a ledger
 EPOCH = date(1970, 1, 1)
-
-
-class Notes:
-    """The ledger of a table: one row with a mark that changes with every change, and JSON.
-
-    `run` is the token of the run that wrote last, `at` the version of each table up to which it
-    vouches for the rows, and `made` has by definition what a manifest holds, the days that were
-    begun and are not finished, and the left's time.
-    """
-
-    def __init__(self, session: Any, place: Place, form: Format) -> None:
-        self.session, self.place, self.form = session, place, form
-        self.token = uuid.uuid4().hex  # of this run
-        self.mark: str | None = None
-        self.vouched: set[Place] = set()  # tables whose history this run has looked at
-        self._held: dict[str, Any] | None = None
-
-    @property
-    def held(self) -> dict[str, Any]:
-        """The content of the ledger, as this run read and wrote it."""
-        if self._held is None:
-            self.mark, self._held = self._read()
-        return self._held
-
-    def of(self, definition: str | None) -> dict[str, Any]:
-        """Returns the content for one definition."""
-        found: dict[str, Any] = self.held["made"].get(
-            definition, {"unfinished": []} | document([], {})
-        )
-        return found
-
-    def entries(self, definition: str | None) -> list[Entry]:
-        """Returns the finished days of a definition, in order."""
-        made = self.of(definition)
-        return [
-            Entry(
-                date.fromisoformat(d),
-                made["join"],
-                made["definition"],
-                e["inputs"],
-                made["versions"][e["versions"]],
-            )
-            for d, e in made["days"].items()
-        ]
-
-    def unfinished(self, definition: str | None) -> set[date]:
-        """Returns the days of a definition that were begun and are not finished.
-
-        The table may have rows of them, old or new.
-        """
-        return {date.fromisoformat(d) for d in self.of(definition)["unfinished"]}
-
-    def put(
-        self, definition: str, entries: Sequence[Entry], unfinished: Iterable[date], time: str
-    ) -> None:
-        """Sets the content for a definition, which `save` writes."""
-        self.held["made"][definition] = document(entries, {}) | {
-            "unfinished": [str(d) for d in sorted(unfinished)],
-            "time": time,
-        }
-
-    def save(self) -> None:
-        """Writes the ledger in one commit; EngineError where another run wrote it meanwhile."""
-        held, mark = self.held | {"run": self.token}, uuid.uuid4().hex
-        text, before = json.dumps(held), self.mark
-        self.mark, self._held = mark, held
-        if before is None:
-            self._make(mark, text)
-            return
-        # no session's rules of quotes and backslashes matter to base64
-        coded = base64.b64encode(text.encode()).decode()
-        # the texts are our own
-        changed = self.session.sql(
-            f"UPDATE {self.place.sql} SET mark = '{mark}', held = CAST(unbase64('{coded}') AS"  # noqa: S608
-            f" STRING) WHERE mark = '{before}'"
-        ).collect()
-        # Delta says how many rows it changed, Iceberg nothing
-        if not (changed[0][0] if changed else self._read()[0] == mark):
-            message = (
-                f"another run fills the same table since, by its ledger {self.place.sql}, and this"
-                " one stopped: wait for that one, and run this again"
-            )
-            raise EngineError(message)
-
-    def _make(self, mark: str, text: str) -> None:
-        writer = (
-            self.session.createDataFrame([(mark, text)], "mark string, held string")
-            .coalesce(1)
-            .writeTo(self.place.sql)
-        )
-        writer.using(self.form.name).tableProperty(LEDGER, "1").create()
-
-    def _read(self) -> tuple[str | None, dict[str, Any]]:
-        found = properties(self.session, self.place)
-        if found is None:
-            return None, {"run": None, "at": {}, "made": {}}
-        rows = self.session.table(self.place.sql).collect() if LEDGER in found else []
-        if len(rows) != 1:
-            message = (
-                f"Spark has a table {self.place.sql} that is no ledger of a backfill: rename it, or"
-                " give into= another name"
-            )
-            raise EngineError(message)
-        return rows[0].mark, json.loads(rows[0].held)
-
-
-def properties(session: Any, place: Place) -> dict[str, str] | None:
-    """Returns the properties of a table as it stands in its catalog now.
-
-    It is None where there is no table or view of that name.
-    """
-    if not session.catalog.tableExists(place.sql):
-        return None
-    session.catalog.refreshTable(place.sql)  # Iceberg's catalogs remember tables for half a minute
-    return {r.key: r.value for r in session.sql(f"SHOW TBLPROPERTIES {place.sql}").collect()}
 
 
 @frozen
@@ -167,7 +49,7 @@ class Lake:
     """The finished days of one table of a lake, and of the table that is built to replace it."""
 
     engine: Spark
-    main: Place
+    main: TablePlace
     form: Format
     notes: Notes = field(init=False)
 
@@ -189,14 +71,14 @@ class Lake:
 
     # --- what is there
 
-    def definition(self, table: Place) -> str | None:
+    def definition(self, table: TablePlace) -> str | None:
         """Returns the hash of the definition that the table's rows are of.
 
         It is None where there is no table, or no backfill made it.
         """
         return (properties(self.engine.session, table) or {}).get(DEFINITION)
 
-    def entries(self, table: Place) -> list[Entry]:
+    def entries(self, table: TablePlace) -> list[LedgerEntry]:
         """Returns every finished day of `table` (this one, or one being built for it), by day."""
         return self.notes.entries(self.definition(table))
 
@@ -209,14 +91,14 @@ class Lake:
         session, place = self.engine.session, self.main
         # the names are quoted
         frame = session.sql(f"SELECT * FROM {place.sql} VERSION AS OF {self._version(place)}")  # noqa: S608
-        made = self.notes.of(self.definition(place))
-        if made["unfinished"]:
+        note = self.notes.of(self.definition(place))
+        if note["unfinished"]:
             frame = frame.filter(
                 ~within(
                     session,
                     place,
-                    made["time"],
-                    _ranges(map(date.fromisoformat, made["unfinished"])),
+                    note["time"],
+                    _ranges(map(date.fromisoformat, note["unfinished"])),
                 )
             )
         return self.engine.viewed(frame)
@@ -248,16 +130,16 @@ class Lake:
             self._check_untouched()
 
     def _check_written(self, name: str) -> None:
-        found = properties(self.engine.session, self.main)
-        if found is None:
+        table_properties = properties(self.engine.session, self.main)
+        if table_properties is None:
             return
-        if found.get(DEFINITION) not in self.notes.held["made"]:
+        if table_properties.get(DEFINITION) not in self.notes.held["made"]:
             message = (
                 f"Spark has a table {self.name!r} that no backfill wrote, or whose ledger"
                 f" {self.notes.place.sql} is gone: give into= another name, or drop it first"
             )
             raise EngineError(message)
-        holds = self.notes.of(found[DEFINITION])["join"]
+        holds = self.notes.of(table_properties[DEFINITION])["join"]
         if holds not in (name, None):
             message = (
                 f"table {self.name!r} on Spark holds {holds}, not {name}: give into= another name,"
@@ -270,12 +152,12 @@ class Lake:
         history = self.form.history(self.engine.session, self.main)
         foreign = self._foreign(self.main, history)
         entries, rows = self.notes.entries(self.definition(self.main)), self.rows
-        ((found,),) = self.engine.rows(rows.agg(n=rows.count()))
+        ((row_count,),) = self.engine.rows(rows.agg(n=rows.count()))
         expected = sum(e.rows for e in entries)
-        if foreign or found != expected:
+        if foreign or row_count != expected:
             how = (
-                f"has {found} rows where its finished days had {expected}"
-                if found != expected
+                f"has {row_count} rows where its finished days had {expected}"
+                if row_count != expected
                 else "was changed since its days were finished"
             )
             message = (
@@ -285,7 +167,7 @@ class Lake:
             raise EngineError(message)
         self._vouch(self.main, history[0].version)
 
-    def _vouch(self, table: Place, version: int) -> None:
+    def _vouch(self, table: TablePlace, version: int) -> None:
         """Vouches for a table up to a version, so that later commits must be this run's.
 
         What the run before left is known, or was looked at.
@@ -293,7 +175,7 @@ class Lake:
         self.notes.held["at"][table.table] = version
         self.notes.vouched.add(table)
 
-    def _foreign(self, table: Place, history: Sequence[Commit]) -> bool:
+    def _foreign(self, table: TablePlace, history: Sequence[Commit]) -> bool:
         """Returns whether something else wrote rows since the ledger's last entry.
 
         A commit must be of the run that the ledger names. Nothing is known of commits that have
@@ -302,56 +184,58 @@ class Lake:
         since, run = self.notes.held["at"].get(table.table), self.notes.held["run"]
         return any(c.changing and c.token != run for c in _since(history, since))
 
-    def _version(self, table: Place) -> int:
+    def _version(self, table: TablePlace) -> int:
         return self.form.history(self.engine.session, table)[0].version
 
     # --- what is written
 
-    def building(self, definition: str) -> Place:
+    def building(self, definition: str) -> TablePlace:
         """Returns the place of the table that is built beside this one for a definition."""
         return self.main.beside(f"__{definition[:8]}")
 
     def write(
         self,
-        target: Place,
+        target: TablePlace,
         rows: ir.Table,
         time: str,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         ranges: Sequence[Range],
     ) -> None:
         """Replaces the rows of these ranges of days in `target` in one commit.
 
         A note in the ledger goes before it, and another after it.
         """
-        kept = self.engine.keep(rows)  # counted before anyone sees it
+        kept_rows = self.engine.keep(rows)  # counted before anyone sees it
         days = Counter(
             {
                 EPOCH + timedelta(microseconds=us): n
-                for us, n in self.engine.rows(kept.group_by(BY).agg(n=kept.count()))
+                for us, n in self.engine.rows(
+                    kept_rows.group_by(DAY_COLUMN).agg(n=kept_rows.count())
+                )
             }
         )
         for entry in entries:
             check_one_to_one(self.name, [entry], days[entry.day])
         check_one_to_one(self.name, entries, days.total())
-        definition, held = entries[0].definition, self.definition(target)
+        definition, held_definition = entries[0].definition, self.definition(target)
         # a table of another definition has no finished day, or this one would be built beside it
-        if held != definition:
+        if held_definition != definition:
             self.notes.held["made"].pop(definition, None)
-        if held is None:
+        if held_definition is None:
             self.notes.held["at"].pop(target.table, None)
             self.notes.vouched.add(target)
         before = self._begin(target, time, ranges, [e.day for e in entries], definition)
-        frame = self.form.by_day(self.engine.frame(kept), BY).drop(BY)
+        frame = self.form.by_day(self.engine.frame(kept_rows), DAY_COLUMN).drop(DAY_COLUMN)
         with self.form.writing(self.engine.session, self.notes.token):
             writer = self.form.writer(frame, target, self.notes.token)
-            if held == definition:
+            if held_definition == definition:
                 writer.overwrite(within(self.engine.session, target, time, ranges))
             else:
                 new = self.form.new(writer, frame, time).tableProperty(DEFINITION, definition)
-                new.create() if held is None else new.createOrReplace()
+                new.create() if held_definition is None else new.createOrReplace()
         self._end(target, definition, time, [*before, *entries], ranges)
 
-    def remove(self, target: Place, time: str, ranges: Sequence[Range]) -> None:
+    def remove(self, target: TablePlace, time: str, ranges: Sequence[Range]) -> None:
         """Deletes these ranges of days in one commit, between two notes in the ledger.
 
         It does nothing where the table is missing.
@@ -370,12 +254,12 @@ class Lake:
 
     def _begin(
         self,
-        target: Place,
+        target: TablePlace,
         time: str,
         ranges: Sequence[Range],
         days: Iterable[date],
         definition: str,
-    ) -> list[Entry]:
+    ) -> list[LedgerEntry]:
         """Notes that these days are not finished; returns the entries of all others."""
         self._take_over(target)
         entries = self.notes.entries(definition)
@@ -389,7 +273,7 @@ class Lake:
         self.notes.save()
         return rest
 
-    def _take_over(self, table: Place) -> None:
+    def _take_over(self, table: TablePlace) -> None:
         """Vouches for a table that the run before left, but for its unfinished days.
 
         Raises EngineError where something else wrote it.
@@ -407,10 +291,10 @@ class Lake:
 
     def _end(
         self,
-        target: Place,
+        target: TablePlace,
         definition: str,
         time: str,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         ranges: Sequence[Range],
     ) -> None:
         """Notes that these days are finished, unless something else wrote the table meanwhile."""
@@ -434,12 +318,12 @@ class Lake:
         """Removes what is left of days that were begun and not made again."""
         self._clear(self.main)
 
-    def _clear(self, table: Place) -> None:
-        made = self.notes.of(self.definition(table))
-        if made["unfinished"]:
-            self.remove(table, made["time"], _ranges(map(date.fromisoformat, made["unfinished"])))
+    def _clear(self, table: TablePlace) -> None:
+        note = self.notes.of(self.definition(table))
+        if note["unfinished"]:
+            self.remove(table, note["time"], _ranges(map(date.fromisoformat, note["unfinished"])))
 
-    def swap(self, built: Place) -> None:
+    def swap(self, built: TablePlace) -> None:
         """Replaces this table's rows, columns and days by the built table's, in one commit."""
         session, definition = self.engine.session, str(self.definition(built))
         self._clear(built)
@@ -455,13 +339,13 @@ class Lake:
         self.notes.save()
         self.drop_unfinished(keep=self.main)
 
-    def drop_unfinished(self, keep: Place) -> None:
+    def drop_unfinished(self, keep: TablePlace) -> None:
         """Drops the tables that were being built under definitions no longer asked for.
 
         The ledger forgets their days.
         """
-        current, held = self.definition(self.main), self.notes.held
-        over = [d for d in held["made"] if d != current and self.building(d) != keep]
+        current, held_notes = self.definition(self.main), self.notes.held
+        over = [d for d in held_notes["made"] if d != current and self.building(d) != keep]
         if current is None:
             return
         for definition in {*over, current}:
@@ -469,10 +353,10 @@ class Lake:
                 self.engine.session.sql(
                     f"DROP TABLE {self.building(definition).sql}{self.form.purge}"
                 )
-            held["at"].pop(self.building(definition).table, None)
+            held_notes["at"].pop(self.building(definition).table, None)
         if over:
             for definition in over:
-                del held["made"][definition]
+                del held_notes["made"][definition]
             self.notes.save()
 
     def manifest(self) -> dict[str, Any]:
@@ -489,12 +373,12 @@ class Lake:
 
 def _since(history: Sequence[Commit], version: int | None) -> list[Commit]:
     """Returns the commits after a version, newest first; empty where those between have expired."""
-    found: list[Commit] = []
+    commits: list[Commit] = []
     for commit in history:
         if commit.version == version:
-            return found
-        found.append(commit)
-    return found if not history or history[-1].parent in (None, -1) else []
+            return commits
+        commits.append(commit)
+    return commits if not history or history[-1].parent in (None, -1) else []
 
 
 def _in(day: date, ranges: Sequence[Range]) -> bool:
@@ -503,12 +387,12 @@ def _in(day: date, ranges: Sequence[Range]) -> bool:
 
 def _ranges(days: Iterable[date]) -> list[Range]:
     """Returns whole days as ranges [start, end), with consecutive days joined."""
-    found: list[Range] = []
+    ranges: list[Range] = []
     for day in sorted(days):
         end = day + timedelta(days=1)
-        found = (
-            [*found[:-1], (found[-1][0], end)]
-            if found and found[-1][1] == day
-            else [*found, (day, end)]
+        ranges = (
+            [*ranges[:-1], (ranges[-1][0], end)]
+            if ranges and ranges[-1][1] == day
+            else [*ranges, (day, end)]
         )
-    return found
+    return ranges

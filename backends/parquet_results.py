@@ -24,7 +24,13 @@ from attrs import frozen
 
 from workbench.backends.engine import Engine, engine_of
 from workbench.backends.engine_refusals import EngineError
-from workbench.backends.table_results import BY, Entry, Ledger, check_one_to_one, document
+from workbench.backends.table_results import (
+    DAY_COLUMN,
+    Ledger,
+    LedgerEntry,
+    check_one_to_one,
+    document,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,26 +118,26 @@ class Dataset:
             raise EngineError(message)
         return self.document(self.main)
 
-    def entries(self, target: Path) -> list[Entry]:
+    def entries(self, target: Path) -> list[LedgerEntry]:
         """Returns every finished day of a folder (this one, or the one being built), by day.
 
         A day whose files are gone is left out.
         """
-        found = self.document(target)
-        there = {
+        manifest = self.document(target)
+        whole_days = {
             d: e
-            for d, e in found["days"].items()
+            for d, e in manifest["days"].items()
             if all((target / f).is_file() for f in e["files"])
         }
         return [
-            Entry(
+            LedgerEntry(
                 date.fromisoformat(d),
-                found["join"],
-                found["definition"],
+                manifest["join"],
+                manifest["definition"],
                 e["inputs"],
-                found["versions"][e["versions"]],
+                manifest["versions"][e["versions"]],
             )
-            for d, e in there.items()
+            for d, e in whole_days.items()
         ]
 
     def _files(self, target: Path) -> dict[date, dict[str, int]]:
@@ -150,8 +156,10 @@ class Dataset:
     @property
     def rows(self) -> ir.Table:
         """The rows of the finished days, which are those whose files are all there."""
-        done, files = {e.day for e in self.entries(self.main)}, self._files(self.main)
-        return self._read([self.main / name for day in files if day in done for name in files[day]])
+        finished_days, files = {e.day for e in self.entries(self.main)}, self._files(self.main)
+        return self._read(
+            [self.main / name for day in files if day in finished_days for name in files[day]]
+        )
 
     def _read(self, files: Sequence[Path]) -> ir.Table:
         rows = self.engine.read_files(files)
@@ -161,26 +169,26 @@ class Dataset:
         """Refuses a folder, or a table, that no backfill of the definition `name` wrote."""
         # files are never edited in place: a day whose files are gone is computed again anyway
         del rebuild
-        known, found = (self.main / MANIFEST).is_file(), self.document(self.main)["join"]
-        if found not in (None, name):
+        has_manifest, join_name = (self.main / MANIFEST).is_file(), self.document(self.main)["join"]
+        if join_name not in (None, name):
             message = (
-                f"{self.name} on {self.engine.title} holds {found}, not {name}: give into= another"
-                f" name, or remove {self.main} first"
+                f"{self.name} on {self.engine.title} holds {join_name}, not {name}: give into="
+                f" another name, or remove {self.main} first"
             )
             raise EngineError(message)
-        if not known and self.view in self.engine.connected.list_tables():
+        if not has_manifest and self.view in self.engine.connected.list_tables():
             message = (
                 f"{self.engine.title} has a table {self.view!r} that no backfill wrote: give into="
                 " another name, or drop it first"
             )
             raise EngineError(message)
-        if not known and any(self.main.iterdir()):
+        if not has_manifest and any(self.main.iterdir()):
             message = (
                 f"{self.main} holds files that no backfill wrote: give into= another folder, or"
                 " empty it first"
             )
             raise EngineError(message)
-        if not known:
+        if not has_manifest:
             # from here on it is ours, however this run ends
             _replace(self.main / MANIFEST, document([], {}, {}))
 
@@ -198,29 +206,29 @@ class Dataset:
         target: Path,
         rows: ir.Table,
         time: str,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         ranges: Sequence[Range],
     ) -> None:
         """Replaces the entries' days in `target` by `rows`, in one replacement of the manifest."""
         del time, ranges  # files are by day: those of other days stay as they are
         old, staging = self.document(target), target / STAGING
-        columns = old["columns"] or {c: str(t) for c, t in rows.schema().items() if c != BY}
+        columns = old["columns"] or {c: str(t) for c, t in rows.schema().items() if c != DAY_COLUMN}
         shutil.rmtree(staging, ignore_errors=True)
         staging.parent.mkdir(exist_ok=True)
-        self.engine.write_files(rows.select(*columns, BY), BY, staging)
-        written = {day: _rows(files) for day, files in _staged(staging).items()}
+        self.engine.write_files(rows.select(*columns, DAY_COLUMN), DAY_COLUMN, staging)
+        staged_rows = {day: _rows(files) for day, files in _staged(staging).items()}
         for entry in entries:
-            check_one_to_one(self.name, [entry], sum(written.get(entry.day, {}).values()))
+            check_one_to_one(self.name, [entry], sum(staged_rows.get(entry.day, {}).values()))
         check_one_to_one(
-            self.name, entries, sum(n for files in written.values() for n in files.values())
+            self.name, entries, sum(n for files in staged_rows.values() for n in files.values())
         )
-        kept = [e for e in self.entries(target) if e.day not in {n.day for n in entries}]
+        kept_entries = [e for e in self.entries(target) if e.day not in {n.day for n in entries}]
         self._commit(
             target,
             columns,
-            [*kept, *entries],
-            {e.day: old["days"][str(e.day)]["files"] for e in kept},
-            written,
+            [*kept_entries, *entries],
+            {e.day: old["days"][str(e.day)]["files"] for e in kept_entries},
+            staged_rows,
         )
         shutil.rmtree(staging)
 
@@ -228,17 +236,17 @@ class Dataset:
         """Removes these ranges of days, in one replacement of the manifest."""
         del time
         old = self.document(target)
-        kept = [
+        kept_entries = [
             e
             for e in self.entries(target)
             if not any(first <= e.day < last for first, last in ranges)
         ]
-        if len(kept) < len(old["days"]):
+        if len(kept_entries) < len(old["days"]):
             self._commit(
                 target,
                 old["columns"],
-                kept,
-                {e.day: old["days"][str(e.day)]["files"] for e in kept},
+                kept_entries,
+                {e.day: old["days"][str(e.day)]["files"] for e in kept_entries},
                 {},
             )
 
@@ -246,8 +254,8 @@ class Dataset:
         self,
         target: Path,
         columns: dict[str, str],
-        entries: Sequence[Entry],
-        kept: dict[date, dict[str, int]],
+        entries: Sequence[LedgerEntry],
+        kept_files: dict[date, dict[str, int]],
         new: dict[date, dict[Path, int]],
     ) -> None:
         """Moves the new files in, replaces the manifest and shows it.
@@ -255,10 +263,10 @@ class Dataset:
         Files that it does not list are removed.
         """
         placed = {
-            day: {_placed(file, target, _folder(columns, day)): n for file, n in made.items()}
-            for day, made in new.items()
+            day: {_placed(file, target, _folder(columns, day)): n for file, n in new_files.items()}
+            for day, new_files in new.items()
         }
-        _replace(target / MANIFEST, document(entries, columns, kept | placed))
+        _replace(target / MANIFEST, document(entries, columns, kept_files | placed))
         if target == self.main:
             self.finish()
 
@@ -277,12 +285,12 @@ class Dataset:
 
     def swap(self, built: Path) -> None:
         """Replaces this folder's files by the built folder's, by one new manifest."""
-        found, entries = self.document(built), self.entries(built)
+        manifest, entries = self.document(built), self.entries(built)
         new = {
-            e.day: {built / name: n for name, n in found["days"][str(e.day)]["files"].items()}
+            e.day: {built / name: n for name, n in manifest["days"][str(e.day)]["files"].items()}
             for e in entries
         }
-        self._commit(self.main, found["columns"], entries, {}, new)
+        self._commit(self.main, manifest["columns"], entries, {}, new)
         shutil.rmtree(built)
 
     def drop_unfinished(self, keep: Path) -> None:
@@ -331,7 +339,7 @@ def _staged(staging: Path) -> dict[date, list[Path]]:
     """Returns the files of each day that an engine wrote."""
     days = {
         EPOCH + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(p.glob("*.parquet"))
-        for p in staging.glob(f"{BY}=*")
+        for p in staging.glob(f"{DAY_COLUMN}=*")
     }
     return dict(sorted(days.items()))
 
@@ -344,10 +352,10 @@ def _placed(file: Path, target: Path, folder: str) -> str:
     """Moves a file into a day's folder under a new name; returns its path from the target."""
     place = target / folder
     place.mkdir(exist_ok=True)
-    taken = [int(p.stem.partition("-")[2]) for p in place.glob("part-*.parquet")]
-    name = f"{folder}/part-{max(taken, default=-1) + 1:04d}.parquet"
-    with file.open("rb") as written:
-        os.fsync(written.fileno())
+    taken_numbers = [int(p.stem.partition("-")[2]) for p in place.glob("part-*.parquet")]
+    name = f"{folder}/part-{max(taken_numbers, default=-1) + 1:04d}.parquet"
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
     file.replace(target / name)
     return name
 

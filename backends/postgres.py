@@ -71,13 +71,13 @@ UNREPORTED = {
 }
 SETTLED: WeakSet[Any] = WeakSet()  # connections for which those were set
 # Where rows of this process are, by connection and for as long as an expression names them.
-SENT: WeakKeyDictionary[BaseBackend, WeakKeyDictionary[ops.InMemoryTable, ir.Table]] = (
+TABLES_SENT: WeakKeyDictionary[BaseBackend, WeakKeyDictionary[ops.InMemoryTable, ir.Table]] = (
     WeakKeyDictionary()
 )
 TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
 FILLED = ("character(", "bpchar")  # as the catalog calls what is filled up with blanks
 # rows of running totals, events and window edges, that are done before COPY and the kernel would be
-FEW = 1_000_000
+MAX_ROWS_BY_TOTALS = 1_000_000
 
 
 @ibis.udf.scalar.builtin
@@ -109,13 +109,13 @@ def _in_arrow(table: ops.InMemoryTable, texts: Sequence[str]) -> pa.Table:
     except (pa.ArrowInvalid, pa.ArrowTypeError):
         rows = table.data.to_frame().copy()
         for column in texts:
-            rows[column] = [_shown(value) for value in rows[column]]
+            rows[column] = [_json_ready(value) for value in rows[column]]
         return pa.Table.from_pandas(rows, schema=table.schema.to_pyarrow(), preserve_index=False)
 
 
-def _shown(value: Any) -> Any:
+def _json_ready(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return [_shown(v) for v in value]
+        return [_json_ready(v) for v in value]
     # pandas's nulls are not equal to themselves
     return None if value is None or value != value else str(value)  # noqa: PLR0124
 
@@ -124,14 +124,14 @@ def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
     """Returns Ibis's type for a type in the catalog; None where Ibis has none."""
     name, _, modifier = text.rsplit(".", maxsplit=1)[-1].partition("(")
     if kind == "e" or name in TEXTS:
-        found: dt.DataType = dt.string
+        dtype: dt.DataType = dt.string
     elif name == "numeric" and ",-" in modifier:
         # numeric(5,-2) has up to 7 digits, all of them before the point
         digits, below = modifier.rstrip(")").split(",-")
-        found = dt.Decimal(int(digits) + int(below), 0)
+        dtype = dt.Decimal(int(digits) + int(below), 0)
     else:
-        found = PostgresType.from_string(text)
-    return None if found.is_unknown() else dt.Array(found) if listed else found
+        dtype = PostgresType.from_string(text)
+    return None if dtype.is_unknown() else dt.Array(dtype) if listed else dtype
 
 
 def _maps(table: ir.Table) -> list[str]:
@@ -154,10 +154,10 @@ class Postgres(Engine):
         connection see UTC, as Ibis has set it, ISO dates, and UTF-8; nothing of the role or the
         database changes.
         """
-        con, told = self.connected.con, self.connected.con.info
+        con, info = self.connected.con, self.connected.con.info
         if con.closed:
             return  # whoever reads from it is told so
-        encoding = told.parameter_status("server_encoding")
+        encoding = info.parameter_status("server_encoding")
         if encoding not in ("UTF8", "LATIN1", "SQL_ASCII"):
             message = (
                 f"this Postgres database is in {encoding}, where texts have another order than in"
@@ -165,10 +165,12 @@ class Postgres(Engine):
                 " 'UTF8'"
             )
             raise EngineError(message)
-        right = all(told.parameter_status(name) == value for name, value in REPORTED.items())
-        if (right and con in SETTLED) or told.transaction_status.name == "INERROR":
+        settings_match = all(
+            info.parameter_status(name) == value for name, value in REPORTED.items()
+        )
+        if (settings_match and con in SETTLED) or info.transaction_status.name == "INERROR":
             return
-        idle = told.transaction_status.name == "IDLE"
+        idle = info.transaction_status.name == "IDLE"
         chosen = ", ".join(
             f"set_config('{name}', '{value}', false)"
             for name, value in (REPORTED | UNREPORTED).items()
@@ -193,9 +195,14 @@ class Postgres(Engine):
             not names or name in names for (name,) in self.connected.raw_sql(TEMPORARY).fetchall()
         ):
             return self
-        mine = self.connected.con
-        told = {**mine.info.get_parameters(), "password": mine.info.password or None}
-        con = psycopg.connect(**{k: v for k, v in told.items() if v is not None}, autocommit=True)
+        connection = self.connected.con
+        parameters = {
+            **connection.info.get_parameters(),
+            "password": connection.info.password or None,
+        }
+        con = psycopg.connect(
+            **{k: v for k, v in parameters.items() if v is not None}, autocommit=True
+        )
         ((path,),) = self.connected.raw_sql("show search_path").fetchall()
         apart = Postgres(ibis.postgres.from_connection(con), alone=True)
         apart.settle()
@@ -217,7 +224,7 @@ class Postgres(Engine):
         return (
             "running"
             if postgres_running_totals.runs(question)
-            and postgres_running_totals.rows(self, question) <= FEW
+            and postgres_running_totals.rows(self, question) <= MAX_ROWS_BY_TOTALS
             else "kernel"
         )
 
@@ -241,8 +248,10 @@ class Postgres(Engine):
         """
         zone = time.type().timezone
         origin = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
-        found: ir.TimestampValue = date_bin(ibis.interval(microseconds=length), time, origin)
-        return found.cast(dt.Timestamp(timezone="UTC")) if zone else found
+        stretch_start: ir.TimestampValue = date_bin(
+            ibis.interval(microseconds=length), time, origin
+        )
+        return stretch_start.cast(dt.Timestamp(timezone="UTC")) if zone else stretch_start
 
     def holds(self, dtype: ibis.DataType) -> bool:
         """Returns whether a type fits.
@@ -263,8 +272,8 @@ class Postgres(Engine):
         """
         plain = value.cast("string") if value.type().is_array() else value
         order = [field.to_expr() for field in key.op().values]
-        found = self.listed(plain, order, where, descending=last)[0]
-        return found.cast(value.type()) if value.type().is_array() else found
+        chosen_value = self.listed(plain, order, where, descending=last)[0]
+        return chosen_value.cast(value.type()) if value.type().is_array() else chosen_value
 
     def extremum(self, value: ir.Column, where: ir.BooleanValue, *, largest: bool) -> ir.Scalar:
         """Compares UUIDs and bytes by texts of equal order.
@@ -301,20 +310,20 @@ class Postgres(Engine):
 
         The catalog is queried where Ibis does not know a type, or drops an offset.
         """
-        known = dict(table.schema().items())
-        if self.con is None or not any(t.is_unknown() or t.is_time() for t in known.values()):
-            return known
-        found = self._base_types(table)
-        based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in found}
+        dtypes = dict(table.schema().items())
+        if self.con is None or not any(t.is_unknown() or t.is_time() for t in dtypes.values()):
+            return dtypes
+        base_types = self._base_types(table)
+        based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in base_types}
         zoned = {
             name: ZONED
-            for name, text, *_ in found
+            for name, text, *_ in base_types
             if text.startswith("time")
             and text.endswith("with time zone")
-            and name in known
-            and known[name].is_time()
+            and name in dtypes
+            and dtypes[name].is_time()
         }
-        return {c: based.get(c) or t if t.is_unknown() else t for c, t in known.items()} | zoned
+        return {c: based.get(c) or t if t.is_unknown() else t for c, t in dtypes.items()} | zoned
 
     def _base_types(self, table: ir.Table) -> list[tuple[str, str, str, bool]]:
         """Returns each column's name, base type, the kind of that, and whether it is a list of it.
@@ -323,11 +332,11 @@ class Postgres(Engine):
         """
         node = table.op()
         place = ".".join(self.quoted(n) for n in (node.namespace.database, node.name) if n)
-        asked = BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))
-        found: list[tuple[str, str, str, bool]] = self.run(
-            "a question of types", lambda: self.connected.raw_sql(asked).fetchall()
+        query = BASE_TYPES.format(exp.Literal.string(place).sql("postgres"))
+        base_types: list[tuple[str, str, str, bool]] = self.run(
+            "a question of types", lambda: self.connected.raw_sql(query).fetchall()
         )
-        return found
+        return base_types
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
         """Returns the types of a query's columns as `format_type` names them, with their lengths.
@@ -342,12 +351,12 @@ class Postgres(Engine):
             else f"({self.query(table)}) as looked"
         )
         # the identifiers are quoted
-        asked = f"select {', '.join(map(self.quoted, table.columns))} from {place} limit 0"  # noqa: S608
+        query = f"select {', '.join(map(self.quoted, table.columns))} from {place} limit 0"  # noqa: S608
         with closing(
-            self.run("a question of types", lambda: self.connected.raw_sql(asked))
+            self.run("a question of types", lambda: self.connected.raw_sql(query))
         ) as cursor:
-            found, columns = cursor.pgresult, range(cursor.pgresult.nfields)
-            kinds = [f"({i}, {found.ftype(i)}::oid, {found.fmod(i)})" for i in columns]
+            description, columns = cursor.pgresult, range(cursor.pgresult.nfields)
+            kinds = [f"({i}, {description.ftype(i)}::oid, {description.fmod(i)})" for i in columns]
         if not kinds:
             return {}
         # the values are numbers
@@ -363,8 +372,8 @@ class Postgres(Engine):
         self, name: str, catalog: str | None = None, database: str | None = None
     ) -> frozenset[str]:
         """Returns the columns of char(n), of domains over it, and of lists of it."""
-        found = self._base_types(self.table(name, catalog, database))
-        return frozenset(column for column, text, *_ in found if text.startswith(FILLED))
+        base_types = self._base_types(self.table(name, catalog, database))
+        return frozenset(column for column, text, *_ in base_types if text.startswith(FILLED))
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """Casts enums, char(n), citext and name to texts that compare by bytes, money to a decimal.
@@ -405,18 +414,22 @@ class Postgres(Engine):
         Ibis sends no maps, and puts columns' names into the driver's placeholders, where `)` and
         `%` break them.
         """
-        sent = SENT.setdefault(self.connected, WeakKeyDictionary())
-        here = expr.op().find(ops.InMemoryTable)
-        for table in here:
-            if table not in sent:
+        sent_tables = TABLES_SENT.setdefault(self.connected, WeakKeyDictionary())
+        memory_tables = expr.op().find(ops.InMemoryTable)
+        for table in memory_tables:
+            if table not in sent_tables:
                 texts = {c: t for c, t in table.schema.items() if _is_text_in_arrow(t)}
-                kept = self.keep(_in_arrow(table, list(texts)))
-                sent[table] = kept.cast(texts) if texts else kept
-        return expr.op().replace({t: sent[t].op() for t in here}).to_expr() if here else expr
+                kept_table = self.keep(_in_arrow(table, list(texts)))
+                sent_tables[table] = kept_table.cast(texts) if texts else kept_table
+        return (
+            expr.op().replace({t: sent_tables[t].op() for t in memory_tables}).to_expr()
+            if memory_tables
+            else expr
+        )
 
     def given(self, table: ir.Table) -> ir.Table:
         """Returns the table with maps as JSON, of which Ibis takes values by key here."""
-        return super().given(postgres_maps.shown(table, _maps(table)))
+        return super().given(postgres_maps.with_json_columns(table, _maps(table)))
 
     def fetch(self, expr: ir.Table) -> pa.Table:
         """Fetches by COPY."""
@@ -445,7 +458,7 @@ class Postgres(Engine):
 
     def append(self, table: str, rows: pa.Table) -> None:
         """Appends by COPY."""
-        self.run("an insert", lambda: postgres_copy.sent(self.connected, table, rows))
+        self.run("an insert", lambda: postgres_copy.append_rows(self.connected, table, rows))
 
     def keep(self, expr: ir.Table | pa.Table) -> ir.Table:
         """Keeps as any engine does, and analyzes: the planner knows nothing of a new table."""

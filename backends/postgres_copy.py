@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 BATCH = 50_000  # rows of text sent at once
 UNBOUNDED = pa.decimal256(76, 38)  # what numeric without precision is in Arrow, which asks for one
-HELD = 64_000_000  # bytes of text held in memory, before a file
+MAX_TEXT_BYTES_IN_MEMORY = 64_000_000  # bytes of text held in memory, before a file
 
 
 def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
@@ -37,7 +37,7 @@ def fetched(engine: Engine, expr: ir.Table) -> pa.Table:
     """
     declared, nested, schema = _schemas(expr)
     text = BytesIO()
-    _copied_out(engine, postgres_maps.shown(engine.for_arrow(expr), nested), text)
+    _copied_out(engine, postgres_maps.with_json_columns(engine.for_arrow(expr), nested), text)
     if not text.tell():
         return declared.empty_table()
     text.seek(0)
@@ -48,16 +48,16 @@ def streamed(engine: Engine, expr: ir.Table) -> pa.RecordBatchReader:
     """Returns the rows as `fetched` does, in batches from a file of COPY's text."""
     declared, nested, schema = _schemas(expr)
     # read, and closed, after this function has returned
-    text = SpooledTemporaryFile(HELD)  # noqa: SIM115
+    text = SpooledTemporaryFile(MAX_TEXT_BYTES_IN_MEMORY)  # noqa: SIM115
     try:
-        _copied_out(engine, postgres_maps.shown(engine.for_arrow(expr), nested), text)
+        _copied_out(engine, postgres_maps.with_json_columns(engine.for_arrow(expr), nested), text)
     except BaseException:
         text.close()
         raise
-    return pa.RecordBatchReader.from_batches(declared, _read(text, schema, declared))
+    return pa.RecordBatchReader.from_batches(declared, _batches(text, schema, declared))
 
 
-def _read(
+def _batches(
     text: SpooledTemporaryFile[bytes], schema: pa.Schema, declared: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
     """Yields the batches of COPY's text, which is closed when they are read or given up."""
@@ -125,7 +125,7 @@ def _reading(schema: pa.Schema) -> dict[str, Any]:
     }
 
 
-def sent(con: BaseBackend, table: str, rows: pa.Table) -> None:
+def append_rows(con: BaseBackend, table: str, rows: pa.Table) -> None:
     """Appends rows to a table that has their columns."""
     text = pa.table({name: _text(rows[name]) for name in rows.column_names})
     columns = ", ".join(
@@ -149,7 +149,7 @@ def _text(column: pa.ChunkedArray) -> Any:
     as it is.
     """
     if pa.types.is_map(column.type):
-        return pa.chunked_array([postgres_maps.written(c) for c in column.chunks], pa.string())
+        return pa.chunked_array([postgres_maps.json_texts(c) for c in column.chunks], pa.string())
     if pa.types.is_binary(column.type):
         return pa.chunked_array([postgres_maps.as_text(c) for c in column.chunks], pa.string())
     if not pa.types.is_list(column.type):

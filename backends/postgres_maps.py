@@ -31,8 +31,8 @@ CONTROLS = r"[\x01-\x1f]"  # no text of JSON holds them as they are
 
 
 @cache
-def _gathering(value: dt.DataType, made: dt.DataType) -> Any:
-    signature = ((dt.string, value), made)
+def _gathering(value: dt.DataType, out_type: dt.DataType) -> Any:
+    signature = ((dt.string, value), out_type)
 
     @ibis.udf.agg.builtin(name="jsonb_object_agg", signature=signature)
     def gather(key: Any, value: Any) -> Any:
@@ -42,8 +42,8 @@ def _gathering(value: dt.DataType, made: dt.DataType) -> Any:
 
 
 @cache
-def _typing(given: dt.DataType, made: dt.DataType) -> Any:
-    @ibis.udf.scalar.builtin(name="to_jsonb", signature=((given,), made))
+def _typing(in_type: dt.DataType, out_type: dt.DataType) -> Any:
+    @ibis.udf.scalar.builtin(name="to_jsonb", signature=((in_type,), out_type))
     def typed(value: Any) -> Any:
         raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
@@ -91,12 +91,14 @@ def typed(column: ir.Value, dtype: dt.DataType = OBJECT) -> ir.Value:
 def entries(table: ir.Table, container: ir.MapValue, key: str, element: str) -> ir.Table:
     """Returns one row for each entry of a map of plain values, with its key and value."""
     kind = container.type()
-    held = table.mutate(_fw_map=typed(container, dt.Map(dt.string, dt.string)))
-    each = held.mutate(**{key: held["_fw_map"].keys()}).unnest(key)
-    value = jsonb_extract_path_text(each["_fw_map"], each[key])
-    name = each[key]
-    known = decode(name.substr(2), "hex") if kind.key_type.is_binary() else name.cast(kind.key_type)
-    return each.mutate(**{key: known, element: value.cast(kind.value_type)})
+    typed_rows = table.mutate(_fw_map=typed(container, dt.Map(dt.string, dt.string)))
+    entry_rows = typed_rows.mutate(**{key: typed_rows["_fw_map"].keys()}).unnest(key)
+    value = jsonb_extract_path_text(entry_rows["_fw_map"], entry_rows[key])
+    name = entry_rows[key]
+    key_value = (
+        decode(name.substr(2), "hex") if kind.key_type.is_binary() else name.cast(kind.key_type)
+    )
+    return entry_rows.mutate(**{key: key_value, element: value.cast(kind.value_type)})
 
 
 def stored(schema: ibis.Schema) -> ibis.Schema:
@@ -106,7 +108,7 @@ def stored(schema: ibis.Schema) -> ibis.Schema:
     )
 
 
-def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
+def with_json_columns(table: ir.Table, columns: Sequence[str]) -> ir.Table:
     """Returns the table with these columns, of lists, maps or bytes, as JSON."""
     return table.mutate(*(typed(table[c]).name(c) for c in columns)) if columns else table
 
@@ -114,7 +116,7 @@ def shown(table: ir.Table, columns: Sequence[str]) -> ir.Table:
 # --- from Arrow
 
 
-def written(values: pa.Array) -> pa.Array:
+def json_texts(values: pa.Array) -> pa.Array:
     """Returns the JSON text of each value; null for null."""
     kind = values.type
     if pa.types.is_map(kind):
@@ -135,7 +137,7 @@ def written(values: pa.Array) -> pa.Array:
 
 
 def _inner(values: pa.Array) -> pa.Array:
-    return pc.fill_null(written(values), "null")
+    return pc.fill_null(json_texts(values), "null")
 
 
 def _joined(rows: pa.ListArray, texts: pa.Array, brackets: str) -> pa.Array:
@@ -177,7 +179,7 @@ def _quoted(texts: pa.Array) -> pa.Array:
 # --- to Arrow
 
 
-def read(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
+def values_of_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
     """Returns the values that texts of JSON stand for.
 
     Raises pyarrow.ArrowInvalid where one is of another type.
@@ -188,29 +190,37 @@ def read(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def restored(rows: pa.Table, declared: pa.Schema) -> pa.Table:
-    """Returns the rows in the declared types, reading the texts of JSON that `shown` makes."""
+    """Returns the rows in the declared types, reading the texts of JSON that `with_json_columns`
+    makes.
+    """
     for number, field in enumerate(declared):
         if rows.field(number).type != field.type:
-            rows = rows.set_column(number, field, read(rows.column(number).to_pylist(), field.type))
+            rows = rows.set_column(
+                number, field, values_of_json(rows.column(number).to_pylist(), field.type)
+            )
     return rows
 
 
 def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Returns an array of what JSON reads, with its numbers still as texts."""
     if pa.types.is_map(kind):
-        there = [v or {} for v in values]
-        keys, items = ([x for v in there for x in part(v)] for part in (dict.keys, dict.values))
-        made = pa.MapArray.from_arrays(
-            _offsets(there), _array(keys, kind.key_type), _array(items, kind.item_type)
+        present_values = [v or {} for v in values]
+        keys, items = (
+            [x for v in present_values for x in part(v)] for part in (dict.keys, dict.values)
+        )
+        map_array = pa.MapArray.from_arrays(
+            _offsets(present_values), _array(keys, kind.key_type), _array(items, kind.item_type)
         )
         return pc.if_else(
-            pa.array([v is not None for v in values], pa.bool_()), made, pa.scalar(None, made.type)
+            pa.array([v is not None for v in values], pa.bool_()),
+            map_array,
+            pa.scalar(None, map_array.type),
         )
     if pa.types.is_list(kind):
-        there = [v or [] for v in values]
+        present_values = [v or [] for v in values]
         return pa.ListArray.from_arrays(
-            _offsets(there),
-            _array([x for v in there for x in v], kind.value_type),
+            _offsets(present_values),
+            _array([x for v in present_values for x in v], kind.value_type),
             mask=pa.array([v is None for v in values], pa.bool_()),
         )
     if pa.types.is_boolean(kind):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from workbench.backends.asof_query import AsOf
-    from workbench.backends.asof_request import Ask, Span
+    from workbench.backends.asof_request import Ask, WindowSpan
     from workbench.backends.engine import Engine
 
 EDGE, TIME, SIDE, NEWEST = "_fw_edge", "_fw_us", "_fw_side", "_fw_latest"
@@ -40,8 +40,8 @@ def rows(engine: Engine, question: AsOf) -> int:
 
     They are the events, and an edge for each left row and span.
     """
-    left, events = engine.sizes(question)
-    return events + left * len({a.span for a in question.asks} | {None})
+    left_rows, events = engine.sizes(question)
+    return events + left_rows * len({a.span for a in question.asks} | {None})
 
 
 def _newest(ask: Ask, question: AsOf) -> bool:
@@ -85,22 +85,26 @@ def answer(engine: Engine, question: AsOf) -> ir.Table:
         **sums,
     )
     nothing = {name: ibis.null(facts[name].type()) for name in (*latest, *sums)}
-    both = ibis.union(facts, *(e.mutate(**nothing).select(*facts.columns) for e in edges))
+    facts_and_edges = ibis.union(
+        facts, *(e.mutate(**nothing).select(*facts.columns) for e in edges)
+    )
     # an edge stands before the events of its own time: what is summed at it is strictly before
     before = ibis.window(group_by=CODE, order_by=[TIME, SIDE], rows=(None, 0))
-    ran = both.select(
+    ran = facts_and_edges.select(
         ROW,
         EDGE,
-        **{n: both[n].max().over(before) for n in latest},
-        **{n: both[n].sum().over(before) for n in sums},
+        **{n: facts_and_edges[n].max().over(before) for n in latest},
+        **{n: facts_and_edges[n].sum().over(before) for n in sums},
     ).filter(lambda t: t[ROW].notnull())
-    found = ran.group_by(ROW).agg(
+    answers = ran.group_by(ROW).agg(
         **{
             a.name: _finished(a, ran, 0 if a.span.length is None else 1 + spans.index(a.span))
             for a in question.asks
         }
     )
-    return spine.join(found, ROW).select(*question.spine.columns, *(a.name for a in question.asks))
+    return spine.join(answers, ROW).select(
+        *question.spine.columns, *(a.name for a in question.asks)
+    )
 
 
 def _edge(left: ir.Table, time: ir.IntegerValue, number: int) -> ir.Table:
@@ -109,7 +113,7 @@ def _edge(left: ir.Table, time: ir.IntegerValue, number: int) -> ir.Table:
     )
 
 
-def _tail(at: ir.IntegerValue, span: Span) -> ir.IntegerValue:
+def _tail(at: ir.IntegerValue, span: WindowSpan) -> ir.IntegerValue:
     start = at - (span.length or 0)
     return start if span.hop is None else start - ((start % span.hop) + span.hop) % span.hop
 
@@ -165,9 +169,11 @@ def _finished(ask: Ask, ran: ir.Table, edge: int) -> ir.Value:
 
 
 def _between(ran: ir.Table, total: str, edge: int) -> ir.Value:
-    now = ran[total].sum(where=ran[EDGE] == 0)
+    end_total = ran[total].sum(where=ran[EDGE] == 0)
     return (
-        now if not edge else now.fill_null(0) - ran[total].sum(where=ran[EDGE] == edge).fill_null(0)
+        end_total
+        if not edge
+        else end_total.fill_null(0) - ran[total].sum(where=ran[EDGE] == edge).fill_null(0)
     ).fill_null(0)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-FEW = b"FWU1"  # before the hashes of few values; no sketch of DataSketches begins so
+FEW_HASHES_MAGIC = b"FWU1"  # before the hashes of few values; no sketch of DataSketches begins so
 SPARE = 8  # values that a frequent-items sketch counts for each one that it is asked for
 LOAD = 0.75  # of its map that such a sketch fills
 SMALLEST = 3  # log2 of its smallest map
@@ -93,13 +93,13 @@ class Uniques:
 
         While it is exact, its hashes go before them.
         """
-        told = bytes(sketch.sketch.serialize())
+        sketch_bytes = bytes(sketch.sketch.serialize())
         if sketch.hashes is None:
-            return told
+            return sketch_bytes
         return (
-            FEW
+            FEW_HASHES_MAGIC
             + struct.pack(f"<I{len(sketch.hashes)}Q", len(sketch.hashes), *sorted(sketch.hashes))
-            + told
+            + sketch_bytes
         )
 
     def loaded(self, data: bytes) -> Distinct:
@@ -107,11 +107,11 @@ class Uniques:
 
         DataSketches' own bytes alone are read too; their count is an estimate whatever they hold.
         """
-        if not data.startswith(FEW):
+        if not data.startswith(FEW_HASHES_MAGIC):
             sketch = ds.cpc_sketch.deserialize(data)
             return Distinct(sketch, frozenset() if sketch.is_empty() else None)
-        (count,) = struct.unpack_from("<I", data, len(FEW))
-        start = len(FEW) + 4
+        (count,) = struct.unpack_from("<I", data, len(FEW_HASHES_MAGIC))
+        start = len(FEW_HASHES_MAGIC) + 4
         hashes = frozenset(struct.unpack_from(f"<{count}Q", data, start))
         return Distinct(ds.cpc_sketch.deserialize(data[start + 8 * count :]), hashes)
 
@@ -146,25 +146,25 @@ class Uniques:
 
         `counts` rise, and `values` are each of another bin.
         """
-        sketch, filled, found = ds.cpc_sketch(self.lg_k), 0, []
+        sketch, filled, unique_counts = ds.cpc_sketch(self.lg_k), 0, []
         for count in counts:
             for value in values[filled:count]:
                 sketch.update(value)
             filled = count
-            found.append(self.estimate(self._made([sketch], None)))
-        return found
+            unique_counts.append(self.estimate(self._made([sketch], None)))
+        return unique_counts
 
 
 def _hash(value: float | str) -> int:
     """Returns 64 bits of a value: a hash of its UTF-8, or of its own 64 bits."""
-    told = (
+    value_bytes = (
         value.encode()
         if isinstance(value, str)
         else struct.pack("<d", value)
         if isinstance(value, float)
         else struct.pack("<q", value)
     )
-    return int.from_bytes(blake2b(told, digest_size=8).digest(), "little")
+    return int.from_bytes(blake2b(value_bytes, digest_size=8).digest(), "little")
 
 
 @frozen
@@ -194,10 +194,10 @@ class Percentiles:
 
     def merged(self, *sketches: Any) -> Any:
         """Returns a sketch of all their values."""
-        found = ds.kll_doubles_sketch(self.k)
+        merged_sketch = ds.kll_doubles_sketch(self.k)
         for sketch in sketches:
-            found.merge(sketch)
-        return found
+            merged_sketch.merge(sketch)
+        return merged_sketch
 
     def dumped(self, sketch: Any) -> bytes:
         """Returns the sketch as DataSketches' own bytes, equal in Java and C++."""
@@ -260,20 +260,22 @@ class Frequent:
 
     def merged(self, *sketches: Any) -> Any:
         """Returns a sketch of all their values, an empty one where they have none."""
-        known = [s for s in sketches if not s.is_empty()]
-        found = type(known[0])(self.lg_size) if known else self.of(())
-        for sketch in known:
-            found.merge(sketch)
-        if known and found.is_empty():
-            found.update(_held(known[-1])[0][0])
-        return found
+        filled_sketches = [s for s in sketches if not s.is_empty()]
+        merged_sketch = type(filled_sketches[0])(self.lg_size) if filled_sketches else self.of(())
+        for sketch in filled_sketches:
+            merged_sketch.merge(sketch)
+        if filled_sketches and merged_sketch.is_empty():
+            merged_sketch.update(_counted_values(filled_sketches[-1])[0][0])
+        return merged_sketch
 
     def dumped(self, sketch: Any) -> bytes:
         """Returns the sketch as DataSketches' own bytes; `loaded` needs the type of the values."""
         if isinstance(sketch, ds.frequent_strings_sketch):
             return bytes(sketch.serialize())
         return bytes(
-            sketch.serialize(_codec(int if sketch.is_empty() else type(_held(sketch)[0][0])))
+            sketch.serialize(
+                _codec(int if sketch.is_empty() else type(_counted_values(sketch)[0][0]))
+            )
         )
 
     def loaded(self, data: bytes, kind: type) -> Any:
@@ -291,8 +293,8 @@ class Frequent:
         """
         if sketch.is_empty():
             return None
-        told = sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_POSITIVES)
-        best = sorted(told, key=lambda row: (-row[1], row[0]))[: self.k]
+        frequent_items = sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_POSITIVES)
+        best = sorted(frequent_items, key=lambda row: (-row[1], row[0]))[: self.k]
         return {row[0]: row[1] for row in best}
 
     def bounds(self, sketch: Any, value: float | str) -> tuple[int, int]:
@@ -303,7 +305,7 @@ class Frequent:
         return sketch.get_lower_bound(value), sketch.get_upper_bound(value)
 
 
-def _held(sketch: Any) -> list[tuple[Any, int, int, int]]:
+def _counted_values(sketch: Any) -> list[tuple[Any, int, int, int]]:
     """Returns the values that are counted: value, count, bounds."""
     return list(sketch.get_frequent_items(ds.frequent_items_error_type.NO_FALSE_NEGATIVES, 0))
 

@@ -193,8 +193,10 @@ class Spark(Engine):
 
     def stored_types(self, table: ir.Table) -> dict[str, str]:
         """Returns the types as a Spark frame names them."""
-        found = self.run("a question of types", lambda: self.session.sql(self.query(table)).dtypes)
-        return dict(found)
+        column_types = self.run(
+            "a question of types", lambda: self.session.sql(self.query(table)).dtypes
+        )
+        return dict(column_types)
 
     def padded(
         self, name: str, catalog: str | None = None, database: str | None = None
@@ -270,10 +272,10 @@ class Spark(Engine):
         """Returns what the executors' Python lacks for the kernel."""
         from workbench.backends.spark_workers import workers_of  # noqa: PLC0415 as in `as_of`
 
-        found: str | None = self.run(
+        lack: str | None = self.run(
             "a look at the executors", lambda: workers_of(self.session).lack
         )
-        return found
+        return lack
 
     def as_of(self, question: AsOf) -> ir.Table:
         """Answers by the kernel, in the executors; it runs where the answer is read."""
@@ -420,8 +422,8 @@ class Spark(Engine):
         """Returns one of the catalog's Delta or Iceberg tables, where it holds them."""
         from workbench.backends.lake_table import Lake  # noqa: PLC0415 it needs Spark
 
-        found = place_of(self.session, parts)
-        return None if found is None else Lake(self, *found)
+        place = place_of(self.session, parts)
+        return None if place is None else Lake(self, *place)
 
     def folder(self, table: str) -> Path:
         """Returns a folder beside the managed tables of the current database.
@@ -520,22 +522,22 @@ def _retyped(kind: Any, *, naive: bool = False, nullable: bool = False) -> Any:
     """Returns a Spark type with timestamps without a zone, or with nullable fields of structs."""
     from pyspark.sql import types  # noqa: PLC0415 Spark is an extra
 
-    def again(inner: Any) -> Any:
+    def retype(inner: Any) -> Any:
         return _retyped(inner, naive=naive, nullable=nullable)
 
     match kind:
         case types.TimestampType() if naive:
             return types.TimestampNTZType()
         case types.ArrayType():
-            return types.ArrayType(again(kind.elementType), nullable or kind.containsNull)
+            return types.ArrayType(retype(kind.elementType), nullable or kind.containsNull)
         case types.MapType():
             return types.MapType(
-                again(kind.keyType), again(kind.valueType), nullable or kind.valueContainsNull
+                retype(kind.keyType), retype(kind.valueType), nullable or kind.valueContainsNull
             )
         case types.StructType():
             return types.StructType(
                 [
-                    types.StructField(f.name, again(f.dataType), nullable or f.nullable)
+                    types.StructField(f.name, retype(f.dataType), nullable or f.nullable)
                     for f in kind.fields
                 ]
             )

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, cast
 
 from workbench.backends.engine_refusals import EngineError, reason
-from workbench.backends.lake_formats import DELTA, FORMATS, ICEBERG, Place, quoted
+from workbench.backends.lake_formats import DELTA, FORMATS, ICEBERG, TablePlace, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,14 +33,14 @@ def name_parts(name: str) -> tuple[str, ...] | None:
     >>> name_parts("ice.`my.db`.out")
     ('ice', 'my.db', 'out')
     """
-    found, at = [], 0
+    parts, at = [], 0
     while at < len(name):
         part = PARTS.match(name, at)
         if part is None:
             return None
-        found.append(part[1][1:-1].replace("``", "`") if part[1].startswith("`") else part[1])
+        parts.append(part[1][1:-1].replace("``", "`") if part[1].startswith("`") else part[1])
         at = part.end()
-    return tuple(found) if found and not name.endswith(".") else None
+    return tuple(parts) if parts and not name.endswith(".") else None
 
 
 def format_of(session: Any, catalog: str) -> Format | None:
@@ -53,15 +53,15 @@ def format_of(session: Any, catalog: str) -> Format | None:
     return FORMATS.get(str(session.conf.get("spark.sql.sources.default", "")).lower())
 
 
-def place_of(session: Any, parts: Sequence[str]) -> tuple[Place, Format] | None:
+def place_of(session: Any, parts: Sequence[str]) -> tuple[TablePlace, Format] | None:
     """Returns the place of a lake table of this name, and its format.
 
     Raises EngineError where there is no such place. It is None where a plain name is of no lake.
     """
-    shown = ".".join(p if p.isidentifier() else quoted(p) for p in parts)
+    place_text = ".".join(p if p.isidentifier() else quoted(p) for p in parts)
     if len(parts) > 3:  # noqa: PLR2004 catalog, schema, table
         message = (
-            f"into={shown!r} has {len(parts)} parts: a table of a lake is named"
+            f"into={place_text!r} has {len(parts)} parts: a table of a lake is named"
             " catalog.schema.table; a name with dots in it stands in backticks"
         )
         raise EngineError(message)
@@ -73,11 +73,11 @@ def place_of(session: Any, parts: Sequence[str]) -> tuple[Place, Format] | None:
         and not _exists(session, catalog, schema)
     ):
         message = (
-            f"into={shown!r} names the catalog {schema!r} and no schema: name all three, as in"
+            f"into={place_text!r} names the catalog {schema!r} and no schema: name all three, as in"
             f" into='{schema}.db.{parts[-1]}'"
         )
         raise EngineError(message)
-    place, form = Place(catalog, schema, parts[-1]), format_of(session, catalog)
+    place, form = TablePlace(catalog, schema, parts[-1]), format_of(session, catalog)
     if form is None and len(parts) == 1:
         return None
     _check_session(session, place, form)
@@ -89,7 +89,7 @@ def _exists(session: Any, catalog: str, schema: str) -> bool:
     return bool(session.catalog.databaseExists(f"{quoted(catalog)}.{quoted(schema)}"))
 
 
-def _check_schema(session: Any, place: Place) -> None:
+def _check_schema(session: Any, place: TablePlace) -> None:
     if not place.schema:
         message = (
             f"Spark's catalog {place.catalog!r} has no current schema: name one, as in"
@@ -97,14 +97,14 @@ def _check_schema(session: Any, place: Place) -> None:
         )
         raise EngineError(message)
     try:
-        there = _exists(session, place.catalog, place.schema)
+        schema_exists = _exists(session, place.catalog, place.schema)
     except Exception as error:  # a catalog is a class of the user's choice, loaded at its first use
         message = (
             f"Spark cannot reach the catalog {place.catalog!r}: {reason(error)}; mend its settings,"
             f" spark.sql.catalog.{place.catalog}, or name another"
         )
         raise EngineError(message) from error
-    if not there:
+    if not schema_exists:
         message = (
             f"the catalog {place.catalog!r} has no schema {place.schema!r}: CREATE DATABASE"
             f" {quoted(place.catalog)}.{quoted(place.schema)} first, or name another, as in"
@@ -113,7 +113,7 @@ def _check_schema(session: Any, place: Place) -> None:
         raise EngineError(message)
 
 
-def _check_session(session: Any, place: Place, form: Format | None) -> None:
+def _check_session(session: Any, place: TablePlace, form: Format | None) -> None:
     """Refuses a catalog that holds neither format, or one that the session cannot write."""
     kind = str(session.conf.get(f"spark.sql.catalog.{place.catalog}", ""))
     if not kind and place.catalog not in {

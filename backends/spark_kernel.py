@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from workbench.backends.asof_request import Ask
 
 SLICE, CUTS = "_fw_slice", "_fw_cuts"
-HELD = 12_000_000  # values of events in one task, which takes some 40 bytes for each
+MAX_VALUES_OF_TASK = 12_000_000  # values of events in one task, which takes some 40 bytes for each
 GROUPS = 4096  # of keys by hash, whose events are counted
 # Events of the sample that shows hot keys, and the least number of a hot key's events in it.
 SAMPLE, LEAST = 100_000, 100
@@ -62,7 +62,7 @@ class Executors:
     @property
     def _most(self) -> int:
         """The number of events that one task takes."""
-        return HELD // (2 + len(self.question.inputs))
+        return MAX_VALUES_OF_TASK // (2 + len(self.question.inputs))
 
     @property
     def _session(self) -> SparkSession:
@@ -135,8 +135,8 @@ class Executors:
             .join(f.broadcast(hot), list(question.keys), "left")
             .withColumn(SLICE, _slice(f.col(question.time)))
         )
-        own = [value.alias(c) for m in merging for c, value in m.columns().items()]
-        events = cut.select(*dict.fromkeys((*keys, question.time, *question.order)), *own)
+        merge_columns = [value.alias(c) for m in merging for c, value in m.columns().items()]
+        events = cut.select(*dict.fromkeys((*keys, question.time, *question.order)), *merge_columns)
         hottest = events.join(f.broadcast(hot), list(question.keys), "left_semi").groupBy(*keys)
         handed = hottest.applyInArrow(
             shipped("handed", merging, keys, question.time, question.order, _arrow(events.schema)),
@@ -173,10 +173,10 @@ class Executors:
             left = (
                 left.join(f.broadcast(hot), keys, "left").withColumn(SLICE, _slice(at)).drop(CUTS)
             )
-            seen = f.sequence(_slice(time), _slice(time + f.lit(reach)))
+            slices = f.sequence(_slice(time), _slice(time + f.lit(reach)))
             events = (
                 events.join(f.broadcast(hot), keys, "left")
-                .withColumn(SLICE, f.explode(seen))
+                .withColumn(SLICE, f.explode(slices))
                 .drop(CUTS)
             )
             keys = [*keys, SLICE]  # Spark Connect reads the list of a join later
@@ -201,7 +201,7 @@ class Executors:
 
         It is no cogroup: Spark sorts what it groups, and the kernel sorts anyway.
         """
-        both = events.unionByName(left, allowMissingColumns=True).repartition(
+        both_sides = events.unionByName(left, allowMissingColumns=True).repartition(
             buckets, *question.keys
         )
         bucket = Bucket(
@@ -215,7 +215,7 @@ class Executors:
             answer=_arrow(schema),
             merging=tuple(merging),
         )
-        return both.mapInArrow(shipped("answered", bucket), schema)
+        return both_sides.mapInArrow(shipped("answered", bucket), schema)
 
     def _buckets(self, events: int) -> int:
         """Returns a number that gives each task millions of values, and every core a few tasks."""

@@ -69,15 +69,15 @@ def _unpacked(wanted: Mapping[str, str]) -> Path:
     place = base / version
     if _holds(place / PACKAGE, wanted):
         return place
-    made = Path(tempfile.mkdtemp(dir=base))
+    fresh_folder = Path(tempfile.mkdtemp(dir=base))
     for name, text in wanted.items():
-        path = made / PACKAGE / name
+        path = fresh_folder / PACKAGE / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     try:
-        made.rename(place)
+        fresh_folder.rename(place)
     except OSError:  # another task was first, or what is there was tampered with
-        return place if _holds(place / PACKAGE, wanted) else made
+        return place if _holds(place / PACKAGE, wanted) else fresh_folder
     return place
 
 

@@ -53,17 +53,17 @@ def answered(batches: Iterator[pa.RecordBatch], bucket: Bucket) -> Iterator[pa.R
     facts, events, rows = bucket.facts, [], []
     for batch in batches:
         asking = batch[bucket.at].is_valid()
-        left = asking.true_count
+        left_count = asking.true_count
         # a task reads one side after the other, so that nearly every batch is of one
-        if left:
-            mine = batch.select(list(bucket.left))
-            rows.append(mine if left == len(batch) else mine.filter(asking))
-        if left < len(batch):
-            mine = batch.select(facts)
-            events.append(mine.filter(pc.invert(asking)) if left else mine)
+        if left_count:
+            side_rows = batch.select(list(bucket.left))
+            rows.append(side_rows if left_count == len(batch) else side_rows.filter(asking))
+        if left_count < len(batch):
+            side_rows = batch.select(facts)
+            events.append(side_rows.filter(pc.invert(asking)) if left_count else side_rows)
     if rows:
         none = pa.schema([batch.schema.field(c) for c in facts])
-        found = as_of(
+        answers = as_of(
             pa.Table.from_batches(events, none),
             pa.Table.from_batches(rows),
             bucket.asks,
@@ -73,7 +73,7 @@ def answered(batches: Iterator[pa.RecordBatch], bucket: Bucket) -> Iterator[pa.R
             order=bucket.order,
             threads=1,
         )
-        answer = finished(found, bucket.merging).select(bucket.answer.names)
+        answer = finished(answers, bucket.merging).select(bucket.answer.names)
         yield from answer.cast(bucket.answer).to_batches(BATCH)
 
 

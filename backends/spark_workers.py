@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, SparkSession
 
 # Of the package's folder: what `spark_tasks` imports.
-SENT = (
+SENT_FILES = (
     "__init__.py",
     *(
         f"backends/{n}.py"
@@ -35,7 +35,7 @@ ADVICE = (
     "set PYSPARK_PYTHON (for spark-submit spark.pyspark.python), before the session starts, to the"
     f" path that a Python with {', '.join(NEEDED)} has on the executors"
 )
-KNOWN: WeakKeyDictionary[SparkSession, Workers] = WeakKeyDictionary()
+WORKERS_BY_SESSION: WeakKeyDictionary[SparkSession, Workers] = WeakKeyDictionary()
 
 
 @frozen
@@ -51,13 +51,13 @@ def workers_of(session: SparkSession) -> Workers:
 
     They are probed by jobs of as many tasks as it runs at once, until nothing is lacking.
     """
-    known = KNOWN.get(session)
-    if known is None:
-        known = _probed(session)
+    workers = WORKERS_BY_SESSION.get(session)
+    if workers is None:
+        workers = _probed(session)
         # what is lacking may be mended, and what failed may have been a lost executor
-        if known.lack is None:
-            KNOWN[session] = known
-    return known
+        if workers.lack is None:
+            WORKERS_BY_SESSION[session] = workers
+    return workers
 
 
 def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
@@ -66,7 +66,7 @@ def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
     Its rows are given in an executor, its other arguments here. It is nested, so that it is sent by
     value; its arguments are read once their classes' sources are there.
     """
-    rest, sent, source = pickle.dumps(arguments), _sent(), _source()
+    rest, packed_files, source = pickle.dumps(arguments), _packed_sources(), _source()
 
     def run(rows: Any) -> Any:
         import pickle  # noqa: PLC0415 what runs in an executor is all in here
@@ -80,18 +80,18 @@ def shipped(task: str, *arguments: Any) -> Callable[[Any], Any]:
             exec(source, loader.__dict__)  # noqa: S102 our own file
             sys.modules[name] = loader
         # `rest` was pickled above, by our own driver
-        return getattr(loader.tasks(sent), task)(rows, *pickle.loads(rest))  # noqa: S301
+        return getattr(loader.tasks(packed_files), task)(rows, *pickle.loads(rest))  # noqa: S301
 
     return run
 
 
 @cache
-def _sent() -> bytes:
+def _packed_sources() -> bytes:
     """Returns the tasks' sources, packed."""
-    here = Path(__file__).parents[1]
-    files = sorted(path for pattern in SENT for path in here.glob(pattern))
+    root = Path(__file__).parents[1]
+    files = sorted(path for pattern in SENT_FILES for path in root.glob(pattern))
     return loader.packed(
-        {p.relative_to(here).as_posix(): p.read_text(encoding="utf-8") for p in files}
+        {p.relative_to(root).as_posix(): p.read_text(encoding="utf-8") for p in files}
     )
 
 
@@ -105,8 +105,12 @@ def _probed(session: SparkSession) -> Workers:
     cores = parts.distinct().count()
     tasks = session.range(0, cores, 1, cores)
     try:
-        seen = [json.loads(row.seen) for row in tasks.select(_look()("id").alias("seen")).collect()]
-        lacking = [name for name in NEEDED if any(name in one["lacks"] for one in seen)]
+        worker_reports = [
+            json.loads(row.seen) for row in tasks.select(_look()("id").alias("seen")).collect()
+        ]
+        lacking = [
+            name for name in NEEDED if any(name in report["lacks"] for report in worker_reports)
+        ]
         if not lacking:
             tasks.mapInArrow(shipped("loaded"), "id bigint").count()
             return Workers(cores)
@@ -114,7 +118,7 @@ def _probed(session: SparkSession) -> Workers:
         return Workers(
             cores, f"the executors' Python cannot run the window kernel ({reason(error)}): {ADVICE}"
         )
-    python = ", ".join(sorted({one["python"] for one in seen}))
+    python = ", ".join(sorted({report["python"] for report in worker_reports}))
     return Workers(cores, f"the executors' Python ({python}) lacks {', '.join(lacking)}: {ADVICE}")
 
 

@@ -49,9 +49,9 @@ def gathered(engine: Engine, parts: Callable[[], Iterator[pa.Table]]) -> ir.Tabl
     assert table is not None, "there is at least one part"  # noqa: S101 what the caller promises
     name = table.op().name
 
-    def again() -> None:
+    def regather() -> None:
         for number, rows in enumerate(parts()):
             (engine.append if number else engine.refill)(name, rows)
 
-    engine.note(again)
+    engine.note(regather)
     return table

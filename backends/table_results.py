@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LEDGER = "workbench_backfills"
 # with what is to be written: the midnight that begins the row's day, in microseconds since 1970
-BY = "_fw_day"
+DAY_COLUMN = "_fw_day"
 NOTED = 200  # entries or ranges of days in one statement
 SCHEMA = {
     "table_name": "string",
@@ -38,7 +38,7 @@ SCHEMA = {
 
 
 @frozen
-class Entry:
+class LedgerEntry:
     """One finished day: its definition (name and hash), versions, and inputs.
 
     An input, the left or a source, is a list of whole numbers: how much there was, then a checksum
@@ -63,7 +63,7 @@ class Entry:
 
 
 def document(
-    entries: Sequence[Entry],
+    entries: Sequence[LedgerEntry],
     columns: Mapping[str, str],
     files: Mapping[date, Mapping[str, int]] | None = None,
 ) -> dict[str, Any]:
@@ -71,20 +71,20 @@ def document(
 
     It has no clock in it. `files` are the rows of each file, by day, where the result is files.
     """
-    made = sorted({json.dumps(e.versions, sort_keys=True) for e in entries})
+    version_texts = sorted({json.dumps(e.versions, sort_keys=True) for e in entries})
     days: dict[str, dict[str, Any]] = {}
     for e in sorted(entries, key=lambda e: e.day):
         days[str(e.day)] = {
             "rows": e.rows,
             "inputs": e.inputs,
-            "versions": made.index(json.dumps(e.versions, sort_keys=True)),
+            "versions": version_texts.index(json.dumps(e.versions, sort_keys=True)),
         }
         if files is not None:
             days[str(e.day)]["files"] = dict(files[e.day])
     return {
         "join": entries[0].name if entries else None,
         "definition": entries[0].definition if entries else None,
-        "versions": [json.loads(m) for m in made],
+        "versions": [json.loads(m) for m in version_texts],
         "columns": dict(columns),
         "rows": {
             "left": sum(e.rows for e in entries),
@@ -98,7 +98,7 @@ def document(
     }
 
 
-def check_one_to_one(what: str, entries: Sequence[Entry], written: int) -> None:
+def check_one_to_one(what: str, entries: Sequence[LedgerEntry], written: int) -> None:
     """Checks rule 17 on what was written.
 
     A join that loses or repeats a row must never pass for a training set.
@@ -133,7 +133,7 @@ class Ledger:
         """While the block runs, nobody else fills this table."""
         return self.engine.held(self.main)
 
-    def entries(self, table: str) -> list[Entry]:
+    def entries(self, table: str) -> list[LedgerEntry]:
         """Returns every finished day of `table` (this one, or one being built for it), by day."""
         con = self.engine.connected
         if LEDGER not in con.list_tables():
@@ -144,7 +144,7 @@ class Ledger:
         ledger = con.table(LEDGER)
         rows = ledger.filter(ledger.table_name == table).order_by("day").to_pyarrow().to_pylist()
         return [
-            Entry(
+            LedgerEntry(
                 r["day"],
                 r["name"],
                 r["definition"],
@@ -181,11 +181,12 @@ class Ledger:
 
     def _check_rows(self, expected: int) -> None:
         """Refuses a table whose number of rows is not the ledger's: something else wrote it."""
-        found = self.engine.connected.table(self.main).count().to_pyarrow().as_py()
-        if found != expected:
+        row_count = self.engine.connected.table(self.main).count().to_pyarrow().as_py()
+        if row_count != expected:
             message = (
-                f"table {self.main!r} on {self.engine.title} has {found} rows where its finished"
-                f" days had {expected}: something else wrote it; drop it, or pass rebuild=True"
+                f"table {self.main!r} on {self.engine.title} has {row_count} rows where its"
+                f" finished days had {expected}: something else wrote it; drop it, or pass"
+                " rebuild=True"
             )
             raise EngineError(message)
 
@@ -198,14 +199,14 @@ class Ledger:
         target: str,
         rows: ir.Table,
         time: str,
-        entries: Sequence[Entry],
+        entries: Sequence[LedgerEntry],
         ranges: Sequence[Range],
     ) -> None:
         """Replaces these ranges of days in `target` by `rows`, and notes the entries.
 
         It is one transaction.
         """
-        con, rows = self.engine.connected, rows.drop(BY)
+        con, rows = self.engine.connected, rows.drop(DAY_COLUMN)
         with self.engine.transaction():
             if target not in con.list_tables():
                 self.engine.create(target, rows.schema())
@@ -238,7 +239,7 @@ class Ledger:
         """The rows of the table."""
         return self.engine.table(self.main)
 
-    def _note(self, target: str, entries: Sequence[Entry]) -> None:
+    def _note(self, target: str, entries: Sequence[LedgerEntry]) -> None:
         for some in (entries[i : i + NOTED] for i in range(0, len(entries), NOTED)):
             days = ", ".join("?" * len(some))
             # the name and the placeholders are constants

@@ -36,11 +36,11 @@ FIRST, LAST = (
 MICROSECOND_SCALE = 6
 DIGITS = "number"
 TIME = "time"
-WRITTEN = {"day": "%Y-%m-%d", "compact": "%Y%m%d"}  # forms of a day
+DAY_FORMATS = {"day": "%Y-%m-%d", "compact": "%Y%m%d"}  # forms of a day
 LEAST, LARGEST = "least", "largest"
 
 NUMBERS = count()
-KNOWN: WeakValueDictionary[int, Extremes] = WeakValueDictionary()
+EXTREMES_BY_NUMBER: WeakValueDictionary[int, Extremes] = WeakValueDictionary()
 # Whether SQL is compiled with marks that are filled in later.
 MARKED: ContextVar[bool] = ContextVar("MARKED", default=False)
 MARK = re.compile(r"'_fw_edge:(\d+):(\w+):(-?\d+):(\d+):(\d):(\w+)'")
@@ -58,7 +58,7 @@ class Extremes:
     number: int = field(factory=lambda: next(NUMBERS), init=False)
 
     def __attrs_post_init__(self) -> None:
-        KNOWN[self.number] = self
+        EXTREMES_BY_NUMBER[self.number] = self
 
     def look(self, engine: Engine, table: ir.Table, column: str) -> None:
         """Takes the extremes of a column of whole numbers. Runs."""
@@ -68,8 +68,8 @@ class Extremes:
 
     def near(self, back: int) -> bool:
         """Returns whether every engine has literals of them, also `back` microseconds away."""
-        there = [at for at in (self.least, self.largest) if at is not None]
-        return not there or (min(there) - back >= FIRST and max(there) + back <= LAST)
+        instants = [at for at in (self.least, self.largest) if at is not None]
+        return not instants or (min(instants) - back >= FIRST and max(instants) + back <= LAST)
 
 
 @frozen
@@ -121,8 +121,8 @@ def _text(instant: int | None, shift: int, form: Form) -> str | None:
         return str(units)
     moment = EPOCH + timedelta(microseconds=units * form.per)
     return (
-        moment.strftime(WRITTEN[form.written])
-        if form.written in WRITTEN
+        moment.strftime(DAY_FORMATS[form.written])
+        if form.written in DAY_FORMATS
         else moment.replace(tzinfo=None).isoformat(sep=" ")
     )
 
@@ -148,9 +148,13 @@ def filled(sql: str) -> str:
     return MARK.sub(_filled, sql)
 
 
-def _filled(found: re.Match[str]) -> str:
-    number, side, shift, per, up, written = found.groups()
-    text = _text(getattr(KNOWN[int(number)], side), int(shift), Form(written, int(per), up == "1"))
+def _filled(edge_match: re.Match[str]) -> str:
+    number, side, shift, per, up, form_name = edge_match.groups()
+    text = _text(
+        getattr(EXTREMES_BY_NUMBER[int(number)], side),
+        int(shift),
+        Form(form_name, int(per), up == "1"),
+    )
     return "NULL" if text is None else f"'{text}'"
 
 

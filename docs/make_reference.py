@@ -11,7 +11,8 @@ import workbench
 import workbench.monitoring
 import workbench.online
 from workbench.definitions.reductions import KINDS
-from workbench.portable.proven_operations import CASTS, PROVEN, TRIED, written
+from workbench.portable.proven_operations import CASTS, PROVEN, TRIED
+from workbench.portable.unproven_operations import operation_text
 
 GROUPS = {
     "Declaring": [
@@ -189,7 +190,7 @@ def _names() -> list[str]:
     ]
     for op, kind in KINDS.items():
         name = op.__name__
-        written = METHODS.get(
+        operation_text = METHODS.get(
             name,
             "".join(f"_{c.lower()}" if c.isupper() and i else c.lower() for i, c in enumerate(name))
             + ("(x, 3)" if name.endswith("K") else "()"),
@@ -197,7 +198,7 @@ def _names() -> list[str]:
         suffix = EXAMPLES.get(
             name, kind.suffix if isinstance(kind.suffix, str) else "takes `.name(...)`"
         )
-        lines.append(f"| `{written}` | {suffix} |")
+        lines.append(f"| `{operation_text}` | {suffix} |")
     return lines
 
 
@@ -219,7 +220,9 @@ def _operations() -> list[str]:
     groups: dict[tuple[str, str], list[str]] = {}
     for op, proven in PROVEN.items():
         types = ", ".join(sorted(proven.of - {"interval"}))
-        groups.setdefault((types, proven.asks), []).append(f"`{written(op)}`".replace("|", "\\|"))
+        groups.setdefault((types, proven.asks), []).append(
+            f"`{operation_text(op)}`".replace("|", "\\|")
+        )
     return (
         lines
         + [

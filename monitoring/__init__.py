@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from workbench.monitoring.comparison.consistency_result import Consistency
     from workbench.monitoring.comparison.served_vs_offline import consistency
     from workbench.monitoring.dashboards.dashboard_view import Dashboard, dashboard
-    from workbench.monitoring.drifts.drift_scores import Drift, drift_of, series
+    from workbench.monitoring.drifts.drift_scores import drift_of, series
+    from workbench.monitoring.drifts.drift_values import Drift
     from workbench.monitoring.drifts.psi_verdicts import Rules
     from workbench.monitoring.lag.freshness_result import Freshness, freshness
     from workbench.monitoring.tiles.bin_edges import Edges, edges_of

@@ -50,8 +50,8 @@ def variable_of(value: Any) -> str | None:
     return next(
         (
             name
-            for name, there in named
-            if there is value and identifier(name) and not name.startswith("_")
+            for name, candidate in named
+            if candidate is value and identifier(name) and not name.startswith("_")
         ),
         None,
     )

@@ -70,8 +70,8 @@ def short(value: object, longest: int = 60) -> str:
     if isinstance(value, str):
         value = value[: longest + 1]
     try:
-        said = repr(value)
+        text = repr(value)
     # nested deeper than Python goes, or a whole number of more digits than it writes
     except (RecursionError, ValueError):
-        said = f"a {type(value).__name__} that is too large to show"
-    return visible(said if len(said) <= longest else f"{said[: longest - 1]}…")
+        text = f"a {type(value).__name__} that is too large to show"
+    return visible(text if len(text) <= longest else f"{text[: longest - 1]}…")

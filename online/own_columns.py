@@ -14,8 +14,8 @@ def name_beside(name: str, taken: Collection[str]) -> str:
     >>> name_beside("time", ["time", "Time_"]), name_beside("amount", ["time"])
     ('time__', 'amount')
     """
-    known = {t.casefold() for t in taken}
-    while name.casefold() in known:
+    folded_names = {t.casefold() for t in taken}
+    while name.casefold() in folded_names:
         name += "_"
     return name
 
@@ -27,6 +27,6 @@ def row_beside(given: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
     """
     row: dict[str, Any] = {}
     for name, value in given.items():
-        others = given.keys() - {name}
-        row[name_beside(name, [*own, *row, *others]) if name in own else name] = value
+        other_names = given.keys() - {name}
+        row[name_beside(name, [*own, *row, *other_names]) if name in own else name] = value
     return row | dict(own)

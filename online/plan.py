@@ -48,7 +48,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Feature:
+class PlanFeature:
     """One feature of a group-by or a join.
 
     `expression` is Postgres SQL over the cells (as `a`), or for derivations over the features (as
@@ -100,20 +100,20 @@ class TopicPlan:
 
     def __str__(self) -> str:
         """The topic's name, and how its messages differ from JSON objects with milliseconds."""
-        said = [self.format] if self.format != "json" else []
-        said += [f"of {', '.join(self.fields)}"] if self.fields else []
-        said += [f"time in {self.time}"] if self.time != "ms" else []
-        said += ["with a registry"] if self.registry else []
-        said += [f"in {self.envelope}'s envelope"] if self.envelope else []
-        said += [
-            f"{c} by its {what}"
-            for what, pairs in (("key", self.key), ("headers", self.headers))
+        phrases = [self.format] if self.format != "json" else []
+        phrases += [f"of {', '.join(self.fields)}"] if self.fields else []
+        phrases += [f"time in {self.time}"] if self.time != "ms" else []
+        phrases += ["with a registry"] if self.registry else []
+        phrases += [f"in {self.envelope}'s envelope"] if self.envelope else []
+        phrases += [
+            f"{c} by its {carrier}"
+            for carrier, pairs in (("key", self.key), ("headers", self.headers))
             for c, _ in pairs
         ]
-        said += [f"{c} as {name}" for c, name in self.names] + (
+        phrases += [f"{c} as {name}" for c, name in self.names] + (
             ["names of any case"] if self.insensitive else []
         )
-        return f"{self.name} ({', '.join(said)})" if said else self.name
+        return f"{self.name} ({', '.join(phrases)})" if phrases else self.name
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,8 @@ class GroupByPlan:
     order: tuple[str, ...]
     id: str | None
     cells: tuple[Cell, ...]
-    features: tuple[Feature, ...]
-    derivations: tuple[Feature, ...]
+    features: tuple[PlanFeature, ...]
+    derivations: tuple[PlanFeature, ...]
     daily: bool = False  # values stand at midnight
     timeless: bool = False  # an entity without snapshots
     topic: TopicPlan | None = None
@@ -197,7 +197,7 @@ class GroupByPlan:
         return f"{self.name[:40]}__{self.hash[:12]}"
 
     @property
-    def outputs(self) -> tuple[Feature, ...]:
+    def outputs(self) -> tuple[PlanFeature, ...]:
         """Every feature, derivations last."""
         return (*self.features, *self.derivations)
 
@@ -242,7 +242,7 @@ class Plan:
     keys: tuple[Column, ...]
     context: tuple[Column, ...]
     parts: tuple[PartPlan, ...]
-    derivations: tuple[Feature, ...]
+    derivations: tuple[PlanFeature, ...]
     group_bys: tuple[GroupByPlan, ...]
     clock: str = ""  # the Postgres type of the left's time, where a derivation uses it
     owner: str = ""
@@ -256,17 +256,17 @@ class Plan:
         return next(g for g in self.group_bys if g.name == name)
 
     @property
-    def outputs(self) -> tuple[tuple[PartPlan | None, Feature, str], ...]:
+    def outputs(self) -> tuple[tuple[PartPlan | None, PlanFeature, str], ...]:
         """(part, feature, name in the answer) in column order.
 
         The part is None for the join's own derivations.
         """
-        made = tuple(
+        part_outputs = tuple(
             (p, f, f"{p.head}_{f.name}" if p.head else f.name)
             for p in self.parts
             for f in self.group_by(p.group_by).outputs
         )
-        return (*made, *((None, f, f.name) for f in self.derivations))
+        return (*part_outputs, *((None, f, f.name) for f in self.derivations))
 
     def dumps(self) -> str:
         """Return the plan as JSON text with sorted keys."""
@@ -275,22 +275,26 @@ class Plan:
     @classmethod
     def loads(cls, text: str) -> Plan:
         """Build a plan from the text of `dumps`."""
-        return _made(cls, json.loads(text))
+        return _build_value(cls, json.loads(text))
 
 
-def _made(kind: Any, value: Any) -> Any:
+def _build_value(kind: Any, value: Any) -> Any:
     """Build a value of this type from parsed JSON."""
     origin = get_origin(kind)
     if origin is tuple:
         inner = get_args(kind)
-        return tuple(_made(inner[0], v) for v in value)
+        return tuple(_build_value(inner[0], v) for v in value)
     if origin is UnionType:
-        found = [a for a in get_args(kind) if hasattr(a, "__dataclass_fields__")]
-        return _made(found[0], value) if found and value is not None else value
+        classes = [a for a in get_args(kind) if hasattr(a, "__dataclass_fields__")]
+        return _build_value(classes[0], value) if classes and value is not None else value
     if hasattr(kind, "__dataclass_fields__"):
         hints = _hints(kind)
         return kind(
-            **{f.name: _made(hints[f.name], value[f.name]) for f in fields(kind) if f.name in value}
+            **{
+                f.name: _build_value(hints[f.name], value[f.name])
+                for f in fields(kind)
+                if f.name in value
+            }
         )
     return value
 

@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from workbench.online.plan import Plan
 
 SERVICE = "http://127.0.0.1:8000"  # where `workbench serve` listens unless told otherwise
-WIDE = 0xFFFF  # the last code point of four hexadecimal digits
-LONGEST = 8_000  # bytes of a URL that every client and proxy takes
-TAKEN = frozenset({"keys", "at", "context"})  # parameters of `fetch`, which no key can be given by
+LAST_FOUR_DIGIT_CODE_POINT = 0xFFFF  # the last code point of four hexadecimal digits
+MAX_URL_BYTES = 8_000  # bytes of a URL that every client and proxy takes
+FETCH_PARAMETERS = frozenset(
+    {"keys", "at", "context"}
+)  # parameters of `fetch`, which no key can be given by
 PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 MODULES: Mapping[str, tuple[type, ...]] = {
     "datetime": (date, time),
@@ -61,7 +63,7 @@ RESERVED = frozenset(
 )
 
 
-def _whole(value: str) -> str:
+def _text_without_nul(value: str) -> str:
     if "\0" in value:
         message = f"{short(value)} has a NUL character, which no line can carry: leave it out"
         raise StoreError(message)
@@ -98,7 +100,11 @@ def _python_letter(letter: str) -> str:
         return ESCAPES[letter]
     if letter.isprintable() and not hidden(letter):
         return letter
-    return f"\\U{ord(letter):08x}" if ord(letter) > WIDE else f"\\u{ord(letter):04x}"
+    return (
+        f"\\U{ord(letter):08x}"
+        if ord(letter) > LAST_FOUR_DIGIT_CODE_POINT
+        else f"\\u{ord(letter):04x}"
+    )
 
 
 def identifier(name: str) -> bool:
@@ -133,13 +139,13 @@ def member(owner: str, name: str, of: type = object) -> str:
 
 def fetch_source(name: str, sources: Mapping[str, str]) -> str:
     """A call of `fetch` as Python source, for an open `store`, with the source of each key."""
-    plain = all(map(identifier, sources)) and not TAKEN & sources.keys()
-    given = (
+    plain = all(map(identifier, sources)) and not FETCH_PARAMETERS & sources.keys()
+    call_arguments = (
         arguments(sources)
         if plain
         else f"{{{', '.join(f'{python(k)}: {v}' for k, v in sources.items())}}}"
     )
-    return f"fetch(store, {python(name)}, {given})"
+    return f"fetch(store, {python(name)}, {call_arguments})"
 
 
 def fetch_call(name: str, keys: Mapping[str, Any]) -> str:
@@ -170,7 +176,7 @@ def sql_name(name: str) -> str:
         'U&"'
         + "".join(
             f"\\+{ord(c):06x}" if hidden(c) else {'"': '""', "\\": "\\\\"}.get(c, c)
-            for c in _whole(name)
+            for c in _text_without_nul(name)
         )
         + '"'
     )
@@ -184,7 +190,7 @@ def sql(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return f"E'\\\\x{bytes(value).hex()}'"
-    text = _whole(
+    text = _text_without_nul(
         value
         if isinstance(value, str)
         else value.isoformat()
@@ -206,8 +212,8 @@ def sql(value: Any) -> str:
 
 def sql_call(name: str, keys: Mapping[str, Any]) -> str:
     """A fetch of one key as a call of the served name's SQL function."""
-    given = ", ".join(f"{sql_name(k)} => {sql(v)}" for k, v in keys.items())
-    return f"select * from features.{sql_name(name)}({given})"
+    call_arguments = ", ".join(f"{sql_name(k)} => {sql(v)}" for k, v in keys.items())
+    return f"select * from features.{sql_name(name)}({call_arguments})"
 
 
 # --- URLs and the shell
@@ -227,7 +233,7 @@ def encoded(value: Any) -> str:
         if isinstance(value, Decimal)
         else value.isoformat()
         if isinstance(value, date | time)
-        else _whole(str(value))
+        else _text_without_nul(str(value))
     )
 
 
@@ -243,7 +249,7 @@ def route(plan: Plan) -> str:
 
 def word(text: str) -> str:
     """A text as one quoted word of a shell line, whatever characters it has."""
-    if not any(map(hidden, _whole(text))):
+    if not any(map(hidden, _text_without_nul(text))):
         return shlex.quote(text)
     return (
         "$'"
@@ -270,9 +276,9 @@ def command(verb: str, *positional: str, **options: str) -> str:
     >>> command("rollback", "my join", version="2")
     "workbench rollback --version=2 'my join'"
     """
-    given = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     apart = ["--"] if any(p.startswith("-") for p in positional) else []
-    return shell("workbench", verb, *given, *apart, *positional)
+    return shell("workbench", verb, *flags, *apart, *positional)
 
 
 def curl(
@@ -284,7 +290,7 @@ def curl(
     """
     query = urlencode({k: encoded(v) for k, v in keys.items()}, quote_via=quote, safe="")
     url = f"{base}{route(plan)}"
-    if "at" not in keys and len(url) + len(query) < LONGEST:
+    if "at" not in keys and len(url) + len(query) < MAX_URL_BYTES:
         return _curl([f"{url}?{query}"], token)
     return posted(
         plan, {"keys": [{k: jsonable(v) for k, v in keys.items()}]}, base=base, token=token

@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from workbench.backends.engine_refusals import EngineError
     from workbench.catalogs.catalog_entries import Entry
     from workbench.catalogs.catalog_view import Catalog, catalog
+    from workbench.definitions.aggregations import Aggregation, trailing
     from workbench.definitions.data_checks import DataCheck, increasing, row_count, unique
-    from workbench.definitions.group_by import Aggregation, GroupBy, trailing
+    from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import Join, JoinPart
     from workbench.definitions.reductions import (
         bottom_k,
@@ -42,15 +43,8 @@ if TYPE_CHECKING:
     from workbench.online.streaming.updater import Updater
     from workbench.overview.table_preview import TablePreview
     from workbench.previews.preview_view import Preview, preview
-    from workbench.serving.publication import (
-        Proposal,
-        Publication,
-        history,
-        publish,
-        rollback,
-        unpublish,
-        upload,
-    )
+    from workbench.serving.proposals import Proposal, Publication
+    from workbench.serving.publication import history, publish, rollback, unpublish, upload
     from workbench.serving.value_reasons import why
     from workbench.training.backfilling import backfill, manifest
     from workbench.training.engine_comparison import Certificate, compare
@@ -126,7 +120,8 @@ MODULES = {
     "catalogs.catalog_entries": ("Entry",),
     "catalogs.catalog_view": ("Catalog", "catalog"),
     "definitions.data_checks": ("DataCheck", "increasing", "row_count", "unique"),
-    "definitions.group_by": ("Aggregation", "GroupBy", "trailing"),
+    "definitions.group_by": ("GroupBy",),
+    "definitions.aggregations": ("Aggregation", "trailing"),
     "definitions.join": ("Join", "JoinPart"),
     "definitions.reductions": (
         "bottom_k",

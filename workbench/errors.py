@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 POOL = thread.__file__
 HOUSE = str(Path(__file__).parent)
-SHOWN = 12  # names listed in a message; more would bury the sentence
+MAX_NAMES_SHOWN = 12  # names listed in a message; more would bury the sentence
 
 
 class DefinitionError(ValueError):
@@ -52,8 +52,8 @@ def near(name: object, known: Iterable[str]) -> str:
     close = get_close_matches(str(name), names, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"it has {', '.join(names[:SHOWN])}{more}" if names else "it has none"
+    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    return f"it has {', '.join(names[:MAX_NAMES_SHOWN])}{more}" if names else "it has none"
 
 
 def warn(sentence: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from workbench.backends.kernel.arrow_arrays import Columns, codes, joined
-from workbench.backends.kernel.event_lanes import Part, Side
+from workbench.backends.kernel.event_lanes import KeyedRows, SortedRows
 from workbench.backends.kernel.kernel_reductions import REDUCTIONS as EXACT
 from workbench.backends.kernel.kernel_reductions import OutOfRangeError
 from workbench.backends.kernel.window_sketches import SKETCHED
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["REDUCTIONS", "OutOfRangeError", "as_of"]
 
 REDUCTIONS = EXACT | SKETCHED
-ALONE = 200_000  # rows below which one thread is faster than two
+MAX_ROWS_OF_ONE_THREAD = 200_000  # rows below which one thread is faster than two
 
 
 def as_of(
@@ -50,16 +50,18 @@ def as_of(
     """
     event_codes, left_codes = codes(events, left, keys)
     columns = Columns(events)
-    facts = Side(event_codes, _times(events[time]), np.arange(len(events)))
-    rows = Side(left_codes, _times(left[at]), np.arange(len(left)))
-    splits = _splits(event_codes, left_codes, 1 if len(events) + len(left) < ALONE else threads)
+    facts = SortedRows(event_codes, _times(events[time]), np.arange(len(events)))
+    rows = SortedRows(left_codes, _times(left[at]), np.arange(len(left)))
+    splits = _splits(
+        event_codes, left_codes, 1 if len(events) + len(left) < MAX_ROWS_OF_ONE_THREAD else threads
+    )
 
-    def done(first: int, end: int) -> pa.Table:
-        part = Part(facts.among(first, end), rows.among(first, end), columns, order)
+    def answer_keys(first: int, end: int) -> pa.Table:
+        part = KeyedRows(facts.among(first, end), rows.among(first, end), columns, order)
         return _answered(part, left, asks)
 
     with ThreadPoolExecutor(threads) as pool:
-        return pa.concat_tables(pool.map(done, splits[:-1], splits[1:]))
+        return pa.concat_tables(pool.map(answer_keys, splits[:-1], splits[1:]))
 
 
 def _times(column: pa.ChunkedArray) -> Longs:
@@ -78,7 +80,7 @@ def _splits(events: Longs, left: Longs, parts: int) -> list[int]:
     return [0, *sorted({int(c) for c in cuts} - {0, end}), end]
 
 
-def _answered(part: Part, left: pa.Table, asks: Sequence[Ask]) -> pa.Table:
+def _answered(part: KeyedRows, left: pa.Table, asks: Sequence[Ask]) -> pa.Table:
     """Returns the part's left rows with an answer to each ask."""
     out = left.take(pa.array(part.left.rows))
     # what shares a lane and a window follows one another, so that its sums are made once and not

@@ -32,7 +32,7 @@ def flags(column: pa.Array) -> np.ndarray:
     return np.asarray(pc.fill_null(column, False).to_numpy(zero_copy_only=False), bool)
 
 
-def there(column: pa.Array) -> np.ndarray | None:
+def mask_of_valid(column: pa.Array) -> np.ndarray | None:
     """Returns whether each row has a value; None where all have."""
     return (
         np.asarray(column.is_valid().to_numpy(zero_copy_only=False), bool)
@@ -101,8 +101,12 @@ def words(column: pa.Array) -> tuple[Longs, Longs]:
         2 * column.offset : 2 * (column.offset + len(column))
     ]
     low, high = np.ascontiguousarray(raw[::2]), np.ascontiguousarray(raw[1::2])
-    known = there(column)
-    return (low, high) if known is None else (np.where(known, low, 0), np.where(known, high, 0))
+    valid_mask = mask_of_valid(column)
+    return (
+        (low, high)
+        if valid_mask is None
+        else (np.where(valid_mask, low, 0), np.where(valid_mask, high, 0))
+    )
 
 
 def narrow(low: Longs, high: Longs, column: pa.Array) -> bool:
@@ -214,8 +218,8 @@ class Columns:
 
     def there(self, name: str) -> np.ndarray | None:
         """Returns whether each row has a value; None where all have."""
-        found: np.ndarray | None = self._once(name, there)
-        return found
+        valid_mask: np.ndarray | None = self._once(name, mask_of_valid)
+        return valid_mask
 
     def flags(self, name: str) -> np.ndarray:
         """Returns whether each row is true."""
@@ -223,13 +227,13 @@ class Columns:
 
     def ordinals(self, name: str) -> Longs:
         """Returns the values as whole numbers that compare alike."""
-        found: Longs = self._once(name, ordinals)
-        return found
+        column_ordinals: Longs = self._once(name, ordinals)
+        return column_ordinals
 
     def numbers(self, name: str) -> Numbers:
         """Returns the values as exact numbers."""
-        found: Numbers = self._once(name, numbers)
-        return found
+        column_numbers: Numbers = self._once(name, numbers)
+        return column_numbers
 
 
 DENSE = 4  # codes below this many times the rows are used as they are
@@ -240,24 +244,25 @@ def codes(events: pa.Table, left: pa.Table, keys: Sequence[str]) -> tuple[Longs,
 
     Keys are compared column by column, typed (rule 8).
     """
-    found: Longs | None = None
+    group_codes: Longs | None = None
     for key in keys:
         kind = left[key].type
         wide = joined(pa.chunked_array([*left[key].chunks, *events[key].cast(kind).chunks], kind))
-        mine = _plain(wide, np.int64) if pa.types.is_integer(kind) else None
+        column_codes = _plain(wide, np.int64) if pa.types.is_integer(kind) else None
         if (
-            mine is None
-            or not len(mine)
-            or int(mine.min()) < 0
-            or int(mine.max()) > DENSE * len(mine)
+            column_codes is None
+            or not len(column_codes)
+            or int(column_codes.min()) < 0
+            or int(column_codes.max()) > DENSE * len(column_codes)
         ):
-            mine = _plain(wide.dictionary_encode().indices, np.int64)
-        found = (
-            mine
-            if found is None
-            else np.unique(found * (int(mine.max(initial=0)) + 1) + mine, return_inverse=True)[
-                1
-            ].astype(np.int64)
+            column_codes = _plain(wide.dictionary_encode().indices, np.int64)
+        group_codes = (
+            column_codes
+            if group_codes is None
+            else np.unique(
+                group_codes * (int(column_codes.max(initial=0)) + 1) + column_codes,
+                return_inverse=True,
+            )[1].astype(np.int64)
         )
-    assert found is not None, "a group-by has keys"  # noqa: S101 what a definition promises
-    return found[len(left) :], found[: len(left)]
+    assert group_codes is not None, "a group-by has keys"  # noqa: S101 what a definition promises
+    return group_codes[len(left) :], group_codes[: len(left)]

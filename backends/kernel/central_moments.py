@@ -47,16 +47,16 @@ def _plus(a: Number, times_a: int, b: Number, times_b: int) -> Number:
 
 
 @compiled
-def _whole(n: int) -> Number:
+def _number_of(n: int) -> Number:
     digits = np.empty(2, np.int64)
     digits[0], digits[1] = n & 0xFFFFFFFF, n >> DIGIT
     return digits, 1
 
 
 @compiled
-def _away(n: int, products: Number, left: Number, right: Number) -> Number:
+def _away(n: int, products: Number, x: Number, y: Number) -> Number:
     """Returns n**2 times the population covariance: n * sum(xy) - sum(x) * sum(y)."""
-    return _plus(_times(_whole(n), products), 1, _times(left, right), -1)
+    return _plus(_times(_number_of(n), products), 1, _times(x, y), -1)
 
 
 @compiled
@@ -112,21 +112,21 @@ def variances(
         np.zeros(sizes[1], np.int64),
         len(shifts) - 1,
     )
-    left = right = 0
+    start = stop = 0
     for j in range(len(low)):
-        while left < min(low[j], right):
-            x, shift = mantissas[left], shifts[min(left, last)]
+        while start < min(low[j], stop):
+            x, shift = mantissas[start], shifts[min(start, last)]
             add(total, x, shift, -1)
             _add_product(squares, x, x, 2 * shift, -1)
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
-            x, shift = mantissas[right], shifts[min(right, last)]
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
+            x, shift = mantissas[stop], shifts[min(stop, last)]
             add(total, x, shift, 1)
             _add_product(squares, x, x, 2 * shift, 1)
-            right += 1
-        n = right - left
+            stop += 1
+        n = stop - start
         if n > less:
             first = carried(total)
             spread = _away(n, carried(squares), first, first)
@@ -154,14 +154,16 @@ def _together(
     It is NaN where there is none.
     """
     x, y = carried(sums[0]), carried(sums[1])
-    both = _away(n, carried(sums[4]), x, y)
+    cross_moment = _away(n, carried(sums[4]), x, y)
     if less >= 0:
-        return both[1] * quotient(both[0], exponent, n, scale) / (n - less)
-    own, other = _away(n, carried(sums[2]), x, x), _away(n, carried(sums[3]), y, y)
-    if not own[1] or not other[1]:
+        return cross_moment[1] * quotient(cross_moment[0], exponent, n, scale) / (n - less)
+    x_moment, y_moment = _away(n, carried(sums[2]), x, x), _away(n, carried(sums[3]), y, y)
+    if not x_moment[1] or not y_moment[1]:
         return np.nan
-    a, b = _bits(own), _bits(other)
-    return _double(both, -(a + b) // 2) / math.sqrt(_double(own, -a) * _double(other, -b))
+    a, b = _bits(x_moment), _bits(y_moment)
+    return _double(cross_moment, -(a + b) // 2) / math.sqrt(
+        _double(x_moment, -a) * _double(y_moment, -b)
+    )
 
 
 @compiled
@@ -188,32 +190,32 @@ def covariances(
         np.zeros(sizes[1], np.int64),
         np.zeros(sizes[1], np.int64),
     )
-    left = right = 0
+    start = stop = 0
     for j in range(len(low)):
-        while left < min(low[j], right):
+        while start < min(low[j], stop):
             _step(
                 sums,
-                xs[left],
-                by[min(left, len(by) - 1)],
-                ys[left],
-                along[min(left, len(along) - 1)],
+                xs[start],
+                by[min(start, len(by) - 1)],
+                ys[start],
+                along[min(start, len(along) - 1)],
                 -1,
             )
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
             _step(
                 sums,
-                xs[right],
-                by[min(right, len(by) - 1)],
-                ys[right],
-                along[min(right, len(along) - 1)],
+                xs[stop],
+                by[min(stop, len(by) - 1)],
+                ys[stop],
+                along[min(stop, len(along) - 1)],
                 1,
             )
-            right += 1
-        if right - left > max(less, 0):
-            out[j] = _together(right - left, sums, unit[0], unit[1], less)
+            stop += 1
+        if stop - start > max(less, 0):
+            out[j] = _together(stop - start, sums, unit[0], unit[1], less)
     return out
 
 
@@ -222,9 +224,9 @@ def covariances(
 
 @compiled
 def _add_powers(sums: tuple[Longs, Longs, Longs, Longs], x: int, shift: int, sign: int) -> None:
-    one = np.zeros(len(sums[0]), np.int64)
-    add(one, x, shift, 1)
-    value = carried(one)
+    mantissa_digits = np.zeros(len(sums[0]), np.int64)
+    add(mantissa_digits, x, shift, 1)
+    value = carried(mantissa_digits)
     power = value
     for p in range(4):
         total = sums[p]
@@ -239,7 +241,7 @@ def _shape(n: int, sums: tuple[Longs, Longs, Longs, Longs], order: int) -> float
 
     It is NaN where all values are equal.
     """
-    count, first, second = _whole(n), carried(sums[0]), carried(sums[1])
+    count, first, second = _number_of(n), carried(sums[0]), carried(sums[1])
     spread = _away(n, second, first, first)
     if not spread[1]:
         return np.nan
@@ -271,17 +273,17 @@ def shapes(
         np.zeros(3 * size, np.int64),
         np.zeros(4 * size, np.int64),
     )
-    left = right = 0
+    start = stop = 0
     last = len(shifts) - 1
     for j in range(len(low)):
-        while left < min(low[j], right):
-            _add_powers(sums, mantissas[left], shifts[min(left, last)], -1)
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
-            _add_powers(sums, mantissas[right], shifts[min(right, last)], 1)
-            right += 1
-        if right - left >= order:
-            out[j] = _shape(right - left, sums, order)
+        while start < min(low[j], stop):
+            _add_powers(sums, mantissas[start], shifts[min(start, last)], -1)
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
+            _add_powers(sums, mantissas[stop], shifts[min(stop, last)], 1)
+            stop += 1
+        if stop - start >= order:
+            out[j] = _shape(stop - start, sums, order)
     return out

@@ -16,49 +16,51 @@ from workbench.backends.kernel.window_bounds import first_at, groups, in_order, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.backends.asof_request import Span
+    from workbench.backends.asof_request import WindowSpan
     from workbench.backends.kernel.jit import Longs
 
 
 @frozen
-class Side:
+class SortedRows:
     """Codes and times of rows, and the positions of those rows in the input table."""
 
     codes: Longs
     times: Longs
     rows: Longs
 
-    def sorted(self) -> Side:
+    def sorted(self) -> SortedRows:
         """Returns the rows by code, then time."""
         order = in_order(self.codes, self.times)
-        return Side(self.codes[order], self.times[order], self.rows[order])
+        return SortedRows(self.codes[order], self.times[order], self.rows[order])
 
-    def among(self, first: int, end: int) -> Side:
+    def among(self, first: int, end: int) -> SortedRows:
         """Returns the rows whose code is in [first, end)."""
         (at,) = np.nonzero((self.codes >= first) & (self.codes < end))
-        return Side(self.codes[at], self.times[at], self.rows[at])
+        return SortedRows(self.codes[at], self.times[at], self.rows[at])
 
 
-class Part:
+class KeyedRows:
     """Some keys' events and left rows, both in order of key and time.
 
     The columns `order` settle ties in time; events equal in these too are in no set order.
     """
 
-    def __init__(self, events: Side, left: Side, columns: Columns, order: Sequence[str]) -> None:
+    def __init__(
+        self, events: SortedRows, left: SortedRows, columns: Columns, order: Sequence[str]
+    ) -> None:
         self.columns, self.order = columns, order
         self.left, self.events = left.sorted(), self._settled(events.sorted())
-        self._lows: dict[Span, Longs] = {}
+        self._lows: dict[WindowSpan, Longs] = {}
         self._lane: tuple[tuple[tuple[str, ...], str | None], Lane] | None = None
 
-    def _settled(self, events: Side) -> Side:
-        same = groups([events.codes, events.times])
-        if not self.order or not len(same) or same[-1] == len(same) - 1:
+    def _settled(self, events: SortedRows) -> SortedRows:
+        tie_groups = groups([events.codes, events.times])
+        if not self.order or not len(tie_groups) or tie_groups[-1] == len(tie_groups) - 1:
             return events
-        return Side(
+        return SortedRows(
             events.codes,
             events.times,
-            settled(events.rows, same, [self.columns.ordinals(o) for o in self.order]),
+            settled(events.rows, tie_groups, [self.columns.ordinals(o) for o in self.order]),
         )
 
     @cached_property
@@ -66,7 +68,7 @@ class Part:
         """The first event at or after each left row's time."""
         return first_at(self.events.codes, self.events.times, self.left.codes, self.left.times)
 
-    def low(self, span: Span) -> Longs:
+    def low(self, span: WindowSpan) -> Longs:
         """Returns the first event in each left row's window."""
         if span not in self._lows:
             self._lows[span] = first_at(
@@ -101,17 +103,17 @@ class Lane:
     It computes what several reductions need of them once.
     """
 
-    def __init__(self, part: Part, names: tuple[str, ...], where: str | None) -> None:
+    def __init__(self, part: KeyedRows, names: tuple[str, ...], where: str | None) -> None:
         self.part, self.names = part, names
-        known = [k for k in (part.columns.there(n) for n in names) if k is not None]
-        known += [part.columns.flags(where)] if where is not None else []
+        masks = [k for k in (part.columns.there(n) for n in names) if k is not None]
+        masks += [part.columns.flags(where)] if where is not None else []
         self._kept, self._places = None, None
-        if known:
-            keep = np.logical_and.reduce(known)[part.events.rows]
+        if masks:
+            keep = np.logical_and.reduce(masks)[part.events.rows]
             self._kept, self._places = np.flatnonzero(keep), np.concatenate(([0], np.cumsum(keep)))
-        self._ranges: dict[Span, tuple[Longs, Longs]] = {}
+        self._ranges: dict[WindowSpan, tuple[Longs, Longs]] = {}
         self._numbers: dict[str, Numbers] = {}
-        self._totals: tuple[tuple[str, Span], tuple[Longs, Longs]] | None = None
+        self._totals: tuple[tuple[str, WindowSpan], tuple[Longs, Longs]] | None = None
 
     def _of(self, rows: Longs) -> Longs:
         return rows if self._kept is None else rows[self._kept]
@@ -126,7 +128,7 @@ class Lane:
         """The codes of the events' keys."""
         return self._of(self.part.events.codes)
 
-    def range(self, span: Span) -> tuple[Longs, Longs]:
+    def range(self, span: WindowSpan) -> tuple[Longs, Longs]:
         """Returns the first row of each left row's window, and the row after its last."""
         if span not in self._ranges:
             low, high = self.part.low(span), self.part.high
@@ -149,24 +151,35 @@ class Lane:
     def numbers(self, name: str) -> Numbers:
         """Returns a column's values as exact numbers, in the lane's order."""
         if name not in self._numbers:
-            found = self.part.columns.numbers(name)
-            shifts = found.shifts[self.rows] if len(found.shifts) > 1 else found.shifts
+            column_numbers = self.part.columns.numbers(name)
+            shifts = (
+                column_numbers.shifts[self.rows]
+                if len(column_numbers.shifts) > 1
+                else column_numbers.shifts
+            )
             self._numbers[name] = Numbers(
-                found.mantissas[self.rows], shifts, found.exponent, found.scale
+                column_numbers.mantissas[self.rows],
+                shifts,
+                column_numbers.exponent,
+                column_numbers.scale,
             )
         return self._numbers[name]
 
-    def totals(self, name: str, span: Span) -> tuple[Longs, Longs]:
+    def totals(self, name: str, span: WindowSpan) -> tuple[Longs, Longs]:
         """Returns the digits and the signs of each window's sum.
 
         The last ones are kept, for the means that follow.
         """
         if self._totals is None or self._totals[0] != (name, span):
-            found, (low, high) = self.numbers(name), self.range(span)
+            column_numbers, (low, high) = self.numbers(name), self.range(span)
             self._totals = (
                 (name, span),
                 exact_sums.totals(
-                    found.mantissas, found.shifts, low, high, exact_sums.digits_of(found.shifts, 1)
+                    column_numbers.mantissas,
+                    column_numbers.shifts,
+                    low,
+                    high,
+                    exact_sums.digits_of(column_numbers.shifts, 1),
                 ),
             )
         return self._totals[1]

@@ -20,16 +20,20 @@ if TYPE_CHECKING:
 DIGIT, MASK = 32, 0xFFFFFFFF
 MANTISSA = 53
 # Digits below the point of a quotient: more than a double's mantissa, whatever the divisor.
-MORE = 4
+QUOTIENT_DIGITS = 4
 
 
 def decomposed(values: Doubles) -> tuple[Longs, Longs, int]:
     """Returns mantissas, shifts and the common exponent: x = m * 2**(shift + exponent)."""
     fraction, exponents = np.frexp(values)
     mantissas = np.ldexp(fraction, MANTISSA).astype(np.int64)
-    there = mantissas != 0
-    least = int(exponents[there].min()) if there.any() else 0
-    return mantissas, np.where(there, exponents - least, 0).astype(np.int64), least - MANTISSA
+    nonzero_mask = mantissas != 0
+    least = int(exponents[nonzero_mask].min()) if nonzero_mask.any() else 0
+    return (
+        mantissas,
+        np.where(nonzero_mask, exponents - least, 0).astype(np.int64),
+        least - MANTISSA,
+    )
 
 
 def digits_of(shifts: Longs | None, power: int) -> int:
@@ -120,7 +124,7 @@ def divided(digits: Longs, by: int) -> tuple[Longs, bool]:
 @compiled
 def quotient(digits: Longs, exponent: int, count: int, scale: int) -> float:
     """Returns `digits * 2**exponent / count / 10**scale`, rounded once."""
-    longer = np.zeros(len(digits) + MORE + scale // 9, np.int64)
+    longer = np.zeros(len(digits) + QUOTIENT_DIGITS + scale // 9, np.int64)
     below = len(longer) - len(digits)
     longer[below:] = digits
     longer, rest = divided(longer, count)
@@ -142,16 +146,16 @@ def totals(
     """Returns the digits and the sign of each window's sum; one shift may stand for all."""
     digits, signs = np.zeros((len(low), size + 2), np.int64), np.zeros(len(low), np.int64)
     total, last = np.zeros(size, np.int64), len(shifts) - 1
-    left = right = 0
+    start = stop = 0
     for j in range(len(low)):
-        while left < min(low[j], right):
-            add(total, mantissas[left], shifts[min(left, last)], -1)
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
-            add(total, mantissas[right], shifts[min(right, last)], 1)
-            right += 1
+        while start < min(low[j], stop):
+            add(total, mantissas[start], shifts[min(start, last)], -1)
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
+            add(total, mantissas[stop], shifts[min(stop, last)], 1)
+            stop += 1
         digits[j], signs[j] = carried(total)
     return digits, signs
 

@@ -28,8 +28,8 @@ def compiled(function: F) -> F:
     Division by zero gives what IEEE 754 says.
     """
     try:
-        made = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+        machine_code = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:
         # Neither the sources' folder nor the user's can be written: each process compiles anew.
-        made = numba.njit(nogil=True, error_model="numpy")(function)
-    return cast("F", made)
+        machine_code = numba.njit(nogil=True, error_model="numpy")(function)
+    return cast("F", machine_code)

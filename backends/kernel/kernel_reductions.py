@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from workbench.backends.kernel.event_lanes import Lane
     from workbench.backends.kernel.jit import Doubles, Flags, Longs
 
-WIDE = Context(prec=200)  # no digit of an unscaled sum is lost
+UNSCALED_CONTEXT = Context(prec=200)  # no digit of an unscaled sum is lost
 HIGHEST = 10**38 >> 64  # high word that 38 decimal digits do not reach
-LONGEST = 2**31 - 1  # elements that Arrow's lists of one array hold
+MAX_LIST_ELEMENTS = 2**31 - 1  # elements that Arrow's lists of one array hold
 
 
 class OutOfRangeError(OverflowError):
@@ -48,7 +48,7 @@ def _chosen(lane: Lane, ask: Ask, rows: Longs, argument: str = "arg") -> pa.Arra
     return lane.values(ask.inputs[argument], rows)
 
 
-def _whole(values: Any, empty: Flags | None = None) -> pa.Array:
+def _whole_numbers(values: Any, empty: Flags | None = None) -> pa.Array:
     return pa.array(values, pa.int64(), mask=empty)
 
 
@@ -64,10 +64,10 @@ def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
 
 def _offsets(lengths: Longs) -> pa.Array:
     ends = np.cumsum(lengths)
-    if len(ends) and ends[-1] > LONGEST:
+    if len(ends) and ends[-1] > MAX_LIST_ELEMENTS:
         message = (
-            f"the lists of one task hold {ends[-1]} values, and Arrow's hold {LONGEST}: ask for"
-            " fewer by first_k() or last_k()"
+            f"the lists of one task hold {ends[-1]} values, and Arrow's hold {MAX_LIST_ELEMENTS}:"
+            " ask for fewer by first_k() or last_k()"
         )
         raise OutOfRangeError(message)
     return pa.array(np.concatenate(([0], ends)), pa.int32())
@@ -85,25 +85,25 @@ def _spread(starts: Longs, lengths: Longs, step: int) -> Longs:
 
 def _count(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    return _whole(high - low)
+    return _whole_numbers(high - low)
 
 
 def _unique_count(lane: Lane, ask: Ask) -> pa.Array:
-    return _whole(sliding_windows.distinct(lane.value_ids, *lane.range(ask.span)))
+    return _whole_numbers(sliding_windows.distinct(lane.value_ids, *lane.range(ask.span)))
 
 
 def _sum(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    found = lane.numbers(ask.inputs["arg"])
-    if found.wide:
+    numbers = lane.numbers(ask.inputs["arg"])
+    if numbers.wide:
         return _wide_sum(
-            wide_integers.sums(found.mantissas, low, high), low == high, ask, found.scale
+            wide_integers.sums(numbers.mantissas, low, high), low == high, ask, numbers.scale
         )
     digits, signs = lane.totals(ask.inputs["arg"], ask.span)
     if pa.types.is_floating(ask.type):
-        return _finite(exact_sums.as_doubles(digits, signs, found.exponent), low == high)
+        return _finite(exact_sums.as_doubles(digits, signs, numbers.exponent), low == high)
     if pa.types.is_decimal(ask.type):
-        return _decimals(digits, signs, low == high, ask, found.scale)
+        return _decimals(digits, signs, low == high, ask, numbers.scale)
     return _integers(digits, signs, low == high, ask)
 
 
@@ -128,7 +128,7 @@ def _decimals(digits: Longs, signs: Longs, empty: Flags, ask: Ask, scale: int) -
 def _wide_sum(sums: Any, empty: Flags, ask: Ask, scale: int) -> pa.Array:
     decimal = pa.types.is_decimal(ask.type)
     values = [
-        None if none else Decimal(s).scaleb(-scale, WIDE) if decimal else s
+        None if none else Decimal(s).scaleb(-scale, UNSCALED_CONTEXT) if decimal else s
         for s, none in zip(sums, empty, strict=True)
     ]
     try:
@@ -158,12 +158,14 @@ def _out_of_range(value: int, ask: Ask) -> NoReturn:
 
 def _mean(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    found = lane.numbers(ask.inputs["arg"])
-    if found.wide:
-        return _finite(wide_integers.means(found.mantissas, low, high, found.scale), low == high)
+    numbers = lane.numbers(ask.inputs["arg"])
+    if numbers.wide:
+        return _finite(
+            wide_integers.means(numbers.mantissas, low, high, numbers.scale), low == high
+        )
     digits, signs = lane.totals(ask.inputs["arg"], ask.span)
     return _finite(
-        exact_sums.as_means(digits, signs, found.exponent, high - low, found.scale), low == high
+        exact_sums.as_means(digits, signs, numbers.exponent, high - low, numbers.scale), low == high
     )
 
 
@@ -176,15 +178,15 @@ def _less(ask: Ask) -> int:
 
 def _variance(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    found = squarable(lane.numbers(ask.inputs["arg"]))
-    if found.wide:
+    numbers = squarable(lane.numbers(ask.inputs["arg"]))
+    if numbers.wide:
         return _finite(
-            wide_integers.variances(found.mantissas, low, high, found.scale, _less(ask)),
+            wide_integers.variances(numbers.mantissas, low, high, numbers.scale, _less(ask)),
             low == high,
         )
-    sizes = exact_sums.digits_of(found.shifts, 1), exact_sums.digits_of(found.shifts, 2)
+    sizes = exact_sums.digits_of(numbers.shifts, 1), exact_sums.digits_of(numbers.shifts, 2)
     values = central_moments.variances(
-        found.mantissas, found.shifts, low, high, sizes, found.unit, _less(ask)
+        numbers.mantissas, numbers.shifts, low, high, sizes, numbers.unit, _less(ask)
     )
     return _finite(values, low == high)
 
@@ -224,16 +226,16 @@ def _together(less: Callable[[Ask], int]) -> Callable[[Lane, Ask], pa.Array]:
 def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         low, high = lane.range(ask.span)
-        found = squarable(lane.numbers(ask.inputs["arg"]))
-        if found.wide:
-            return _finite(wide_integers.shapes(found.mantissas, low, high, order), low == high)
+        numbers = squarable(lane.numbers(ask.inputs["arg"]))
+        if numbers.wide:
+            return _finite(wide_integers.shapes(numbers.mantissas, low, high, order), low == high)
         return _finite(
             central_moments.shapes(
-                found.mantissas,
-                found.shifts,
+                numbers.mantissas,
+                numbers.shifts,
                 low,
                 high,
-                exact_sums.digits_of(found.shifts, 1),
+                exact_sums.digits_of(numbers.shifts, 1),
                 order,
             ),
             low == high,
@@ -278,15 +280,15 @@ def _last(lane: Lane, ask: Ask) -> pa.Array:
     return _chosen(lane, ask, _at(lane, high - 1, low < high))
 
 
-def _at(lane: Lane, places: Longs, known: Flags) -> Longs:
+def _at(lane: Lane, places: Longs, valid_mask: Flags) -> Longs:
     if not len(lane.rows):
         return np.full(len(places), -1)
-    return np.where(known, lane.in_time[np.where(known, places, 0)], -1)
+    return np.where(valid_mask, lane.in_time[np.where(valid_mask, places, 0)], -1)
 
 
 def _oldest(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    lengths = np.minimum(high - low, ask.options.get("k") or LONGEST)
+    lengths = np.minimum(high - low, ask.options.get("k") or MAX_LIST_ELEMENTS)
     return _lists(lane, ask, lane.in_time[_spread(low, lengths, 1)], lengths)
 
 
@@ -303,10 +305,10 @@ def _concat(lane: Lane, ask: Ask) -> pa.Array:
 # --- by value
 
 
-def _nth(lane: Lane, ask: Ask, which: Longs) -> Longs:
+def _nth(lane: Lane, ask: Ask, ranks: Longs) -> Longs:
     low, high = lane.range(ask.span)
     bits = order_statistics.levels(len(lane.rows), order_statistics.WORD)
-    return order_statistics.nth(lane.by_value, bits, low, high, np.ascontiguousarray(which))
+    return order_statistics.nth(lane.by_value, bits, low, high, np.ascontiguousarray(ranks))
 
 
 def _ordered(*, descending: bool) -> Callable[[Lane, Ask], pa.Array]:
@@ -315,13 +317,13 @@ def _ordered(*, descending: bool) -> Callable[[Lane, Ask], pa.Array]:
         lengths = np.minimum(high - low, ask.options["k"])
         most = int(lengths.max(initial=0))
         places = np.arange(most)[None, :]
-        which = np.where(
+        ranks = np.where(
             places < lengths[:, None],
             (high - low)[:, None] - 1 - places if descending else places,
             -1,
         )
-        rows = _nth(lane, ask, which)
-        return _lists(lane, ask, rows[which >= 0], lengths)
+        rows = _nth(lane, ask, ranks)
+        return _lists(lane, ask, rows[ranks >= 0], lengths)
 
     return reduce
 
@@ -351,10 +353,10 @@ def _quantile(lane: Lane, ask: Ask) -> pa.Array:
 
 
 def _several(lane: Lane, ask: Ask) -> pa.Array:
-    found = _quantiles(lane, ask)
+    quantiles = _quantiles(lane, ask)
     low, high = lane.range(ask.span)
-    lengths = np.where(low < high, len(found), 0)
-    rows = np.column_stack([f.fill_null(np.nan).to_numpy() for f in found])[low < high].ravel()
+    lengths = np.where(low < high, len(quantiles), 0)
+    rows = np.column_stack([f.fill_null(np.nan).to_numpy() for f in quantiles])[low < high].ravel()
     return pa.ListArray.from_arrays(
         _offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high)
     )
@@ -371,7 +373,7 @@ def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Long
     lengths = lengths if most is None else np.minimum(lengths, most)
     _offsets(lengths)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    found, counts = order_statistics.tally(
+    value_ids, counts = order_statistics.tally(
         ids,
         order_statistics.levels(int(ids.max(initial=0)) + 1, 0),
         low,
@@ -381,7 +383,7 @@ def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Long
     )
     example = np.zeros(int(ids.max(initial=0)) + 1, np.int64)
     example[ids] = np.arange(len(ids))
-    return example[found], counts, lengths
+    return example[value_ids], counts, lengths
 
 
 def _mode(lane: Lane, ask: Ask) -> pa.Array:
@@ -412,7 +414,7 @@ def _any(lane: Lane, ask: Ask) -> pa.Array:
     return pa.array(trues > 0, mask=n == 0)
 
 
-def _all(lane: Lane, ask: Ask) -> pa.Array:
+def _all_true(lane: Lane, ask: Ask) -> pa.Array:
     trues, n = _trues(lane, ask)
     return pa.array(trues == n, mask=n == 0)
 
@@ -420,7 +422,7 @@ def _all(lane: Lane, ask: Ask) -> pa.Array:
 def _bits(*, every: bool) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         low, high = lane.range(ask.span)
-        return _whole(
+        return _whole_numbers(
             sliding_windows.bits(lane.ordinals(ask.inputs["arg"]), low, high, every), low == high
         )
 
@@ -430,7 +432,7 @@ def _bits(*, every: bool) -> Callable[[Lane, Ask], pa.Array]:
 def _xor(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     so_far = np.bitwise_xor.accumulate(np.concatenate(([0], lane.ordinals(ask.inputs["arg"]))))
-    return _whole(so_far[high] ^ so_far[low], low == high)
+    return _whole_numbers(so_far[high] ^ so_far[low], low == high)
 
 
 REDUCTIONS: dict[str, Callable[[Lane, Ask], Any]] = {
@@ -461,7 +463,7 @@ REDUCTIONS: dict[str, Callable[[Lane, Ask], Any]] = {
     "mode": _mode,
     "histogram": _histogram,
     "any": _any,
-    "all": _all,
+    "all": _all_true,
     "bit_and": _bits(every=True),
     "bit_or": _bits(every=False),
     "bit_xor": _xor,

@@ -60,15 +60,17 @@ def value_ids(order: Longs, codes: Longs, ordinals: Longs) -> Longs:
 def levels(size: int, base: int) -> Levels:
     """Returns zeros: one for each 2**base ranks, and three levels of summaries."""
     shifts = (base, base + FAN, base + 2 * FAN, base + 3 * FAN)
-    zero, one, two, three = (np.zeros((size >> s) + 1, np.int64) for s in shifts)
-    return zero, one, two, three
+    level_zero, level_one, level_two, level_three = (
+        np.zeros((size >> s) + 1, np.int64) for s in shifts
+    )
+    return level_zero, level_one, level_two, level_three
 
 
 # --- which ranks are in the window, and the n-th of them
 
 
 @compiled
-def _ones(word: int) -> int:
+def _count_ones(word: int) -> int:
     word = word - ((word >> 1) & 0x55555555)
     word = (word & 0x33333333) + ((word >> 2) & 0x33333333)
     word = (word + (word >> 4)) & 0x0F0F0F0F
@@ -77,33 +79,33 @@ def _ones(word: int) -> int:
 
 @compiled
 def _flip(bits: Levels, rank: int, change: int) -> None:
-    words, one, two, three = bits
+    words, level_one, level_two, level_three = bits
     at = rank >> WORD
     words[at] ^= 1 << (rank & 31)
-    one[at >> FAN] += change
-    two[at >> 2 * FAN] += change
-    three[at >> 3 * FAN] += change
+    level_one[at >> FAN] += change
+    level_two[at >> 2 * FAN] += change
+    level_three[at >> 3 * FAN] += change
 
 
 @compiled
 def _find(bits: Levels, n: int) -> int:
     """Returns the rank of the n-th that is in the window, from 0."""
-    words, one, two, three = bits
+    words, level_one, level_two, level_three = bits
     at = 0
-    while n >= three[at]:
-        n -= three[at]
+    while n >= level_three[at]:
+        n -= level_three[at]
         at += 1
     at <<= FAN
-    while n >= two[at]:
-        n -= two[at]
+    while n >= level_two[at]:
+        n -= level_two[at]
         at += 1
     at <<= FAN
-    while n >= one[at]:
-        n -= one[at]
+    while n >= level_one[at]:
+        n -= level_one[at]
         at += 1
     at <<= FAN
-    while n >= _ones(words[at]):
-        n -= _ones(words[at])
+    while n >= _count_ones(words[at]):
+        n -= _count_ones(words[at])
         at += 1
     word = words[at]
     for _ in range(n):
@@ -125,16 +127,16 @@ def nth(order: Longs, bits: Levels, low: Longs, high: Longs, which: Longs) -> Lo
     for rank in range(len(order)):
         ranks[order[rank]] = rank
     out = np.full(which.shape, -1)
-    left = right = 0
+    start = stop = 0
     for j in range(len(low)):
-        while left < min(low[j], right):
-            _flip(bits, ranks[left], -1)
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
-            _flip(bits, ranks[right], 1)
-            right += 1
+        while start < min(low[j], stop):
+            _flip(bits, ranks[start], -1)
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
+            _flip(bits, ranks[stop], 1)
+            stop += 1
         for i in range(which.shape[1]):
             if which[j, i] >= 0:
                 out[j, i] = order[_find(bits, which[j, i])]
@@ -146,12 +148,12 @@ def nth(order: Longs, bits: Levels, low: Longs, high: Longs, which: Longs) -> Lo
 
 @compiled
 def _more(counts: Levels, at: int) -> None:
-    zero, one, two, three = counts
-    zero[at] += 1
-    count = zero[at]
-    one[at >> FAN] = max(one[at >> FAN], count)
-    two[at >> 2 * FAN] = max(two[at >> 2 * FAN], count)
-    three[at >> 3 * FAN] = max(three[at >> 3 * FAN], count)
+    level_zero, level_one, level_two, level_three = counts
+    level_zero[at] += 1
+    count = level_zero[at]
+    level_one[at >> FAN] = max(level_one[at >> FAN], count)
+    level_two[at >> 2 * FAN] = max(level_two[at >> 2 * FAN], count)
+    level_three[at >> 3 * FAN] = max(level_three[at >> 3 * FAN], count)
 
 
 @compiled
@@ -170,25 +172,25 @@ def _settle(counts: Levels, at: int, was: int) -> None:
 @compiled
 def _heaviest(counts: Levels) -> int:
     """Returns the smallest value among the most frequent."""
-    zero, one, two, three = counts
-    at = np.argmax(three) << FAN
-    at = (at + np.argmax(two[at : at + (1 << FAN)])) << FAN
-    at = (at + np.argmax(one[at : at + (1 << FAN)])) << FAN
-    return int(at + np.argmax(zero[at : at + (1 << FAN)]))
+    level_zero, level_one, level_two, level_three = counts
+    at = np.argmax(level_three) << FAN
+    at = (at + np.argmax(level_two[at : at + (1 << FAN)])) << FAN
+    at = (at + np.argmax(level_one[at : at + (1 << FAN)])) << FAN
+    return int(at + np.argmax(level_zero[at : at + (1 << FAN)]))
 
 
 @compiled
 def _next(counts: Levels, at: int) -> int:
     """Returns the smallest value in the window from `at` on."""
-    zero, one, two, three = counts
+    level_zero, level_one, level_two, level_three = counts
     while True:
-        if not three[at >> 3 * FAN]:
+        if not level_three[at >> 3 * FAN]:
             at = ((at >> 3 * FAN) + 1) << 3 * FAN
-        elif not two[at >> 2 * FAN]:
+        elif not level_two[at >> 2 * FAN]:
             at = ((at >> 2 * FAN) + 1) << 2 * FAN
-        elif not one[at >> FAN]:
+        elif not level_one[at >> FAN]:
             at = ((at >> FAN) + 1) << FAN
-        elif zero[at]:
+        elif level_zero[at]:
             return at
         else:
             at += 1
@@ -239,17 +241,17 @@ def tally(
     `counts` are zeros, one for each id.
     """
     values, numbers = np.empty(offsets[-1], np.int64), np.empty(offsets[-1], np.int64)
-    left = right = 0
+    start = stop = 0
     for j in range(len(low)):
-        while left < min(low[j], right):
-            at = ids[left]
+        while start < min(low[j], stop):
+            at = ids[start]
             counts[0][at] -= 1
             _settle(counts, at, counts[0][at] + 1)
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
-            _more(counts, ids[right])
-            right += 1
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
+            _more(counts, ids[stop])
+            stop += 1
         _emit(counts, offsets[j], offsets[j + 1], values, numbers, frequent)
     return values, numbers

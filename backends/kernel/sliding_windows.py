@@ -22,17 +22,17 @@ def least(values: Longs, low: Longs, high: Longs) -> Longs:
     """Returns the row of the smallest value; the first of equal ones."""
     out = np.full(len(low), -1)
     queue = np.empty(len(values) + 1, np.int64)
-    front = back = right = 0
+    front = back = stop = 0
     for j in range(len(low)):
-        if right < low[j]:
-            right = low[j]
+        if stop < low[j]:
+            stop = low[j]
             front = back
-        for row in range(right, high[j]):
+        for row in range(stop, high[j]):
             while back > front and values[queue[back - 1]] > values[row]:
                 back -= 1
             queue[back] = row
             back += 1
-        right = max(right, high[j])
+        stop = max(stop, high[j])
         while front < back and queue[front] < low[j]:
             front += 1
         if front < back and low[j] < high[j]:
@@ -45,19 +45,19 @@ def distinct(ids: Longs, low: Longs, high: Longs) -> Longs:
     """Returns how many different ids there are; ids count from 0, and no two keys share one."""
     out = np.zeros(len(low), np.int64)
     counts = np.zeros(ids.max() + 1 if len(ids) else 1, np.int64)
-    left = right = there = 0
+    start = stop = distinct_count = 0
     for j in range(len(low)):
-        while left < min(low[j], right):
-            counts[ids[left]] -= 1
-            there -= counts[ids[left]] == 0
-            left += 1
-        if left < low[j]:
-            left = right = low[j]
-        while right < high[j]:
-            there += counts[ids[right]] == 0
-            counts[ids[right]] += 1
-            right += 1
-        out[j] = there
+        while start < min(low[j], stop):
+            counts[ids[start]] -= 1
+            distinct_count -= counts[ids[start]] == 0
+            start += 1
+        if start < low[j]:
+            start = stop = low[j]
+        while stop < high[j]:
+            distinct_count += counts[ids[stop]] == 0
+            counts[ids[stop]] += 1
+            stop += 1
+        out[j] = distinct_count
     return out
 
 
@@ -71,24 +71,24 @@ def bits(values: Longs, low: Longs, high: Longs, every: bool) -> Longs:  # noqa:
     out = np.zeros(len(low), np.int64)
     suffix = np.empty(len(values) + 1, np.int64)
     nothing = -1 if every else 0
-    left = right = middle = 0
+    start = stop = middle = 0
     newer = nothing
     for j in range(len(low)):
-        if right < low[j]:
-            right = middle = low[j]
+        if stop < low[j]:
+            stop = middle = low[j]
             newer = nothing
-        left = low[j]
-        for row in range(right, high[j]):
+        start = low[j]
+        for row in range(stop, high[j]):
             newer = newer & values[row] if every else newer | values[row]
-        right = max(right, high[j])
-        if left >= middle:
+        stop = max(stop, high[j])
+        if start >= middle:
             older = nothing
-            for row in range(right - 1, left - 1, -1):
+            for row in range(stop - 1, start - 1, -1):
                 older = older & values[row] if every else older | values[row]
                 suffix[row] = older
-            middle, newer = right, nothing
-        if left < middle:
-            out[j] = suffix[left] & newer if every else suffix[left] | newer
+            middle, newer = stop, nothing
+        if start < middle:
+            out[j] = suffix[start] & newer if every else suffix[start] | newer
         else:
             out[j] = newer
     return out

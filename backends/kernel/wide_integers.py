@@ -45,11 +45,11 @@ def covariances(pair: tuple[Any, Any], low: Longs, high: Longs, scale: int, less
     It is NaN where there is none.
     """
     x, y = pair
-    found = (sums(t, low, high) for t in (x, y, x * x, y * y, x * y))
+    pair_sums = (sums(t, low, high) for t in (x, y, x * x, y * y, x * y))
     return np.array(
         [
             _together(n, row, scale, less)
-            for n, *row in zip((high - low).tolist(), *found, strict=True)
+            for n, *row in zip((high - low).tolist(), *pair_sums, strict=True)
         ],
         np.float64,
     )
@@ -57,11 +57,13 @@ def covariances(pair: tuple[Any, Any], low: Longs, high: Longs, scale: int, less
 
 def _together(n: int, sums: Sequence[int], scale: int, less: int) -> float:
     x, y, xx, yy, xy = sums
-    both, own, other = n * xy - x * y, n * xx - x * x, n * yy - y * y
+    cross_moment, x_moment, y_moment = n * xy - x * y, n * xx - x * x, n * yy - y * y
     if less >= 0:
-        return float(Fraction(both, n * (n - less) * 10**scale)) if n > less else math.nan
+        return float(Fraction(cross_moment, n * (n - less) * 10**scale)) if n > less else math.nan
     return (
-        float(Fraction(both, math.isqrt(own * other << 128)) * 2**64) if own and other else math.nan
+        float(Fraction(cross_moment, math.isqrt(x_moment * y_moment << 128)) * 2**64)
+        if x_moment and y_moment
+        else math.nan
     )
 
 
@@ -70,20 +72,25 @@ def shapes(x: Any, low: Longs, high: Longs, order: int) -> Doubles:
 
     It is NaN under `order` values or where all are equal.
     """
-    found = (sums(x**p, low, high) for p in range(1, 5))
+    power_sums = (sums(x**p, low, high) for p in range(1, 5))
     return np.array(
-        [_shape(n, row, order) for n, *row in zip((high - low).tolist(), *found, strict=True)],
+        [_shape(n, row, order) for n, *row in zip((high - low).tolist(), *power_sums, strict=True)],
         np.float64,
     )
 
 
 def _shape(n: int, powers: Sequence[int], order: int) -> float:
-    one, two, three, four = powers
-    spread = n * two - one * one
+    sum_one, sum_two, sum_three, sum_four = powers
+    spread = n * sum_two - sum_one * sum_one
     if n < order or not spread:
         return math.nan
     if order == THIRD:
-        central = n * n * three - 3 * n * one * two + 2 * one**3
+        central = n * n * sum_three - 3 * n * sum_one * sum_two + 2 * sum_one**3
         return float(Fraction(central, math.isqrt(spread**3 << 128)) * 2**64)
-    central = n**3 * four - 4 * n * n * one * three + 6 * n * one * one * two - 3 * one**4
+    central = (
+        n**3 * sum_four
+        - 4 * n * n * sum_one * sum_three
+        + 6 * n * sum_one * sum_one * sum_two
+        - 3 * sum_one**4
+    )
     return float(Fraction(central, spread * spread) - 3)

@@ -11,16 +11,16 @@ from workbench.backends.kernel.jit import compiled
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.backends.asof_request import Span
+    from workbench.backends.asof_request import WindowSpan
     from workbench.backends.kernel.jit import Longs
 
-EVER = np.iinfo(np.int64).min
+BEFORE_ALL_US = np.iinfo(np.int64).min
 
 
-def tails(span: Span, times: Longs) -> Longs:
+def tails(span: WindowSpan, times: Longs) -> Longs:
     """Returns the first instant inside the window of each time."""
     if span.length is None:
-        return np.full(len(times), EVER)
+        return np.full(len(times), BEFORE_ALL_US)
     start = times - span.length
     return start if span.hop is None else start - start % span.hop
 

@@ -29,7 +29,7 @@ BLOCK = 256  # values that a sketch is updated with about as fast as it is merge
 NATIVE = (pa.types.is_floating, pa.types.is_string, pa.types.is_large_string)
 
 
-class Kind(Protocol):
+class SketchKind(Protocol):
     """A kind of sketch."""
 
     def of(self, values: Any) -> Any:
@@ -49,7 +49,7 @@ class Blocks:
     those since. A block that no range holds whole, as one of two keys, is never made.
     """
 
-    def __init__(self, kind: Kind, values: Any) -> None:
+    def __init__(self, kind: SketchKind, values: Any) -> None:
         self.kind, self.values = kind, values
         self.older: dict[int, Any] = {}
         self.newer: Any = None
@@ -90,8 +90,8 @@ class Blocks:
             )
 
 
-def _each(
-    kind: Kind, values: Any, low: Longs, high: Longs, estimate: Callable[[Any], Any]
+def _estimates_of_ranges(
+    kind: SketchKind, values: Any, low: Longs, high: Longs, estimate: Callable[[Any], Any]
 ) -> list[Any]:
     """Returns the estimate for each range; equal ranges in a row are sketched once."""
     blocks, out, before = Blocks(kind, values), [], None
@@ -110,16 +110,18 @@ def _approx_unique_count(lane: Lane, ask: Ask) -> pa.Array:
     In other windows it counts the bins that a sketch has of them.
     """
     kind, columns, name = Uniques(ask.options["lg_k"]), lane.part.columns, ask.inputs["arg"]
-    values, each = columns.once(f"values {name}", lambda: _values(columns[name]))
-    found = _distinct(lane, ask, values[lane.rows])
-    many = found > kind.held
+    values, distinct_values = columns.once(f"values {name}", lambda: _values(columns[name]))
+    counts = _distinct(lane, ask, values[lane.rows])
+    many = counts > kind.held
     if many.any():
-        bins, some = columns.once(f"bins {kind.lg_k} {name}", lambda: _bins(each, kind))
-        held, which = np.unique(
+        bins, some = columns.once(f"bins {kind.lg_k} {name}", lambda: _bins(distinct_values, kind))
+        bin_counts, window_groups = np.unique(
             _distinct(lane, ask, bins[values][lane.rows])[many], return_inverse=True
         )
-        found[many] = np.asarray(kind.estimates(some, held.tolist()), np.int64)[which]
-    return pa.array(found, pa.int64())
+        counts[many] = np.asarray(kind.estimates(some, bin_counts.tolist()), np.int64)[
+            window_groups
+        ]
+    return pa.array(counts, pa.int64())
 
 
 def _distinct(lane: Lane, ask: Ask, numbers: Longs) -> Longs:
@@ -136,14 +138,17 @@ def _values(column: pa.Array) -> tuple[Longs, list[Any]]:
     Nulls have a number beyond all.
     """
     coded = column.dictionary_encode()
-    seen: dict[Any, int] = {}
-    numbers = [seen.setdefault(value, len(seen)) for value in _hashed(coded.dictionary)]
-    mine = np.array([*numbers, len(seen)], np.int64)
-    return mine[
+    numbers_by_value: dict[Any, int] = {}
+    numbers = [
+        numbers_by_value.setdefault(value, len(numbers_by_value))
+        for value in _hashed(coded.dictionary)
+    ]
+    value_numbers = np.array([*numbers, len(numbers_by_value)], np.int64)
+    return value_numbers[
         coded.indices.fill_null(len(coded.dictionary))
         .to_numpy(zero_copy_only=False)
         .astype(np.int64)
-    ], [*seen]
+    ], [*numbers_by_value]
 
 
 def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
@@ -151,11 +156,11 @@ def _bins(values: Sequence[Any], kind: Uniques) -> tuple[Longs, list[Any]]:
 
     Nulls are in the first bin.
     """
-    seen: dict[bytes, int] = {}
+    numbers_by_bin: dict[bytes, int] = {}
     some: list[Any] = []
     bins = np.zeros(len(values) + 1, np.int64)
     for i, value in enumerate(values):
-        bins[i] = seen.setdefault(kind.bin(value), len(seen))
+        bins[i] = numbers_by_bin.setdefault(kind.bin(value), len(numbers_by_bin))
         if bins[i] == len(some):
             some.append(value)
     return bins, some
@@ -198,10 +203,12 @@ def _approx_percentile(lane: Lane, ask: Ask) -> pa.Array:
 
 
 def _approx_percentiles(lane: Lane, ask: Ask) -> pa.Array:
-    found, empty = _percentiles(lane, ask), _empty(lane, ask)
-    offsets = np.concatenate(([0], np.cumsum(np.where(empty, 0, found.shape[1])))).astype(np.int32)
+    percentiles, empty = _percentiles(lane, ask), _empty(lane, ask)
+    offsets = np.concatenate(([0], np.cumsum(np.where(empty, 0, percentiles.shape[1])))).astype(
+        np.int32
+    )
     return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.array(found[~empty].ravel()), mask=pa.array(empty)
+        pa.array(offsets), pa.array(percentiles[~empty].ravel()), mask=pa.array(empty)
     )
 
 
@@ -219,25 +226,28 @@ def _percentiles(lane: Lane, ask: Ask) -> np.ndarray[Any, np.dtype[np.float64]]:
         lane.values(ask.inputs["arg"], np.arange(len(lane.rows))).cast(pa.float64(), safe=False)
     )
     out, large = np.zeros((len(low), len(quantiles))), high - low > kind.k
-    out[~large] = _held(lane, values, low[~large], high[~large], quantiles)
+    out[~large] = _exact_percentiles(lane, values, low[~large], high[~large], quantiles)
     out[large] = np.asarray(
-        _each(kind, values, low[large], high[large], lambda s: kind.estimate(s, quantiles)), float
+        _estimates_of_ranges(
+            kind, values, low[large], high[large], lambda s: kind.estimate(s, quantiles)
+        ),
+        float,
     ).reshape(-1, len(quantiles))
     return out
 
 
-def _held(
+def _exact_percentiles(
     lane: Lane, values: Doubles, low: Longs, high: Longs, quantiles: Sequence[float]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Returns the values at the ranks where a sketch holds all; 0 over no rows."""
     n = (high - low)[:, None]
-    which = np.maximum(np.ceil(n * np.asarray(quantiles, float)[None, :]).astype(np.int64) - 1, 0)
+    ranks = np.maximum(np.ceil(n * np.asarray(quantiles, float)[None, :]).astype(np.int64) - 1, 0)
     rows = order_statistics.nth(
         lane.by_value,
         order_statistics.levels(len(lane.rows), order_statistics.WORD),
         low,
         high,
-        np.where(n > 0, which, -1),
+        np.where(n > 0, ranks, -1),
     )
     return np.where(rows < 0, 0.0, values[rows]) if len(values) else np.zeros(rows.shape)
 
@@ -250,10 +260,14 @@ def _approx_histogram(lane: Lane, ask: Ask) -> pa.Array:
     kind, ids = Frequent(ask.options["k"]), lane.value_ids
     different = sliding_windows.distinct(ids, low, high)
     large = different > kind.counted
-    told = np.empty(len(low), object)
-    told[~large] = _tallied(ids, low[~large], high[~large], np.minimum(different[~large], kind.k))
-    told[large] = _each(kind, ids.tolist(), low[large], high[large], kind.estimate)
-    return _maps(lane, ask, told.tolist())
+    histograms = np.empty(len(low), object)
+    histograms[~large] = _tallied(
+        ids, low[~large], high[~large], np.minimum(different[~large], kind.k)
+    )
+    histograms[large] = _estimates_of_ranges(
+        kind, ids.tolist(), low[large], high[large], kind.estimate
+    )
+    return _maps(lane, ask, histograms.tolist())
 
 
 def _tallied(ids: Longs, low: Longs, high: Longs, lengths: Longs) -> list[dict[int, int] | None]:
@@ -262,21 +276,21 @@ def _tallied(ids: Longs, low: Longs, high: Longs, lengths: Longs) -> list[dict[i
     `lengths` says how many.
     """
     ends = np.concatenate(([0], np.cumsum(lengths)))
-    found, counts = order_statistics.tally(
+    value_ids, counts = order_statistics.tally(
         ids, order_statistics.levels(int(ids.max(initial=0)) + 1, 0), low, high, ends, True
     )
-    rows = list(zip(found.tolist(), counts.tolist(), strict=True))
+    rows = list(zip(value_ids.tolist(), counts.tolist(), strict=True))
     return [dict(rows[start:end]) or None for start, end in pairwise(ends.tolist())]
 
 
-def _maps(lane: Lane, ask: Ask, told: Sequence[dict[int, int] | None]) -> pa.Array:
+def _maps(lane: Lane, ask: Ask, histograms: Sequence[dict[int, int] | None]) -> pa.Array:
     """Returns maps of value ids to counts as maps of the values."""
     example = np.zeros(int(lane.value_ids.max(initial=0)) + 1, np.int64)
     example[lane.value_ids] = np.arange(len(lane.rows))
-    ids = np.asarray([i for m in told for i in m or ()], np.int64)
-    counts = pa.array([n for m in told for n in (m or {}).values()], pa.int64())
-    ends = np.concatenate(([0], np.cumsum([len(m or ()) for m in told]))).astype(np.int32)
-    nothing = np.array([*(m is None for m in told), False])
+    ids = np.asarray([i for m in histograms for i in m or ()], np.int64)
+    counts = pa.array([n for m in histograms for n in (m or {}).values()], pa.int64())
+    ends = np.concatenate(([0], np.cumsum([len(m or ()) for m in histograms]))).astype(np.int32)
+    nothing = np.array([*(m is None for m in histograms), False])
     return pa.MapArray.from_arrays(
         pa.array(ends, mask=nothing), lane.values(ask.inputs["arg"], example[ids]), counts
     )

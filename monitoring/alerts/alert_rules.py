@@ -10,64 +10,22 @@ from attrs import evolve, field, frozen
 from attrs.validators import ge, in_
 
 from workbench.errors import DefinitionError
+from workbench.monitoring.alerts.finding_values import (
+    NO_FINDINGS,
+    STATUSES,
+    Figure,
+    FigureSubject,
+    Finding,
+    Findings,
+    RatedFigure,
+)
 from workbench.monitoring.dashboards.number_words import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-STATUSES = ("alert", "watch", "not judged", "ok")  # worst first: what was not judged is not ok
 LEVELS = ("ok", "watch", "alert")
-# Exit codes of commands, as monitoring plugins have them.
-CODES = {"ok": 0, "watch": 1, "alert": 2, "not judged": 3}
-MOST = 1e100  # the largest value of a figure
 FORGET = timedelta(days=7)  # after which a subject without figures is no finding any more
-
-
-@frozen(order=True)
-class Subject:
-    """The subject of a figure: a published name or a group-by.
-
-    It may be narrowed to a feature, or to a topic's partition (`place`); these are empty where the
-    figure is of the whole.
-    """
-
-    object: str
-    feature: str = ""
-    place: str = ""
-
-    def __str__(self) -> str:
-        return " ".join(filter(None, (self.object, self.feature, self.place)))
-
-
-def _number(value: Any) -> float | None:
-    """Returns a number that JSON can hold and that compares: None for NaN, others within +-MOST."""
-    # NaN is not equal to itself
-    return None if value is None or value != value else float(min(max(value, -MOST), MOST))  # noqa: PLR0124
-
-
-@frozen
-class Figure:
-    """A number of a subject at a time, UTC.
-
-    Without `value` it could not be measured, and `extra["why"]` says why; a figure that has a value
-    may have a `why` too, which a rule's sentence may quote. `kind` is what a rule reads. A share is
-    given from 0 to 1, a duration in seconds. `n` is the number of rows it is of, where that
-    matters. `at` is when it holds: the end of a tile, or now.
-    """
-
-    kind: str
-    object: str
-    at: datetime
-    value: float | None = field(converter=_number)
-    feature: str = ""
-    place: str = ""
-    n: int | None = None
-    extra: dict[str, Any] = field(factory=dict)
-
-    @property
-    def subject(self) -> Subject:
-        """The subject of the figure."""
-        return Subject(self.object, self.feature, self.place)
 
 
 def _counts(rule: Rule, attribute: Any, value: tuple[int, int]) -> None:
@@ -114,8 +72,13 @@ class Rule:
 
     def __attrs_post_init__(self) -> None:
         """Refuses thresholds that no value can be compared with."""
-        told = [t for t in (self.watch, self.alert) if t is not None]
-        if not told or min(told) <= 0 or told != sorted(told) or self.clear > 1:
+        thresholds = [t for t in (self.watch, self.alert) if t is not None]
+        if (
+            not thresholds
+            or min(thresholds) <= 0
+            or thresholds != sorted(thresholds)
+            or self.clear > 1
+        ):
             message = (
                 f"rule {self.id}: watch={self.watch}, alert={self.alert}, clear={self.clear} is no"
                 " order: 0 < watch <= alert, one of them at least, and clear at most 1"
@@ -129,98 +92,16 @@ class Rule:
 
     def threshold(self, figure: Figure, level: str) -> float | None:
         """Returns the value from which the figure is at this level; None where it never is."""
-        found: float | None = getattr(self, level)
+        limit: float | None = getattr(self, level)
         return (
             None
-            if found is None
-            else max(found, figure.extra.get(self.floor, 0.0) if self.floor else 0.0)
+            if limit is None
+            else max(limit, figure.extra.get(self.floor, 0.0) if self.floor else 0.0)
         )
 
 
-@frozen
-class Seen:
-    """A figure as a rule reads it: its number, and the thresholds (watch, alert) at its time.
-
-    `raw` is None where it was not measured. `value` is what the rule measures of it, and `level`
-    the level that this has crossed.
-    """
-
-    at: datetime
-    raw: float | None
-    limits: tuple[float | None, float | None]
-    why: str = ""
-    value: float | None = None
-    level: str = "ok"
-
-    @property
-    def limit(self) -> float:
-        """The largest threshold."""
-        return max(t for t in self.limits if t is not None)
-
-
-@frozen
-class Finding:
-    """A rule's finding about a subject: its status, its severity, and since when.
-
-    `severity` is how far the figure is beyond its threshold, 1 at it. `sentence` has the fact and
-    the number. `kept` is what the next evaluation starts from: the figures of the last m times;
-    `held` is the level before them, and `base` the figure up to which that level is counted.
-    """
-
-    rule: str
-    subject: Subject
-    status: str
-    severity: float
-    sentence: str
-    value: float | None
-    at: datetime
-    since: datetime
-    kept: tuple[Seen, ...] = field(default=(), repr=False)
-    held: str = field(default="ok", repr=False)
-    base: Seen | None = field(default=None, repr=False)
-    # whether it is not judged because there may be nothing to judge
-    moot: bool = field(default=False, repr=False)
-
-
-@frozen
-class Findings:
-    """All findings at a time, worst first, then by severity."""
-
-    at: datetime | None = None
-    findings: tuple[Finding, ...] = ()
-
-    @property
-    def status(self) -> str:
-        """The worst of the findings; `ok` only where everything that can be judged is judged.
-
-        So it is `not judged` where there is nothing.
-        """
-        return next((f.status for f in self.findings if not f.moot), "not judged")
-
-    @property
-    def unjudged(self) -> tuple[Finding, ...]:
-        """The findings that should be judged and are not."""
-        return tuple(f for f in self.findings if f.status == "not judged" and not f.moot)
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """The number of findings of each status."""
-        return {s: sum(f.status == s for f in self.findings) for s in STATUSES}
-
-    def of(self, subject: Subject) -> tuple[Finding, ...]:
-        """Returns the findings of a subject."""
-        return tuple(f for f in self.findings if f.subject == subject)
-
-    def rule(self, rule: str) -> tuple[Finding, ...]:
-        """Returns the findings of a rule."""
-        return tuple(f for f in self.findings if f.rule == rule)
-
-
-NOTHING = Findings()
-
-
 def evaluate(
-    rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, before: Findings = NOTHING
+    rules: Iterable[Rule], figures: Iterable[Figure], now: datetime, before: Findings = NO_FINDINGS
 ) -> Findings:
     """Evaluates figures by rules at `now`, going on from the findings before.
 
@@ -228,26 +109,38 @@ def evaluate(
     change nothing. Figures later than `now` are not read. Of two figures of one kind, subject and
     time, the larger value counts.
     """
-    mine: dict[tuple[str, Subject], dict[datetime, Figure]] = defaultdict(dict)
-    known = {(f.rule, f.subject): f for f in before.findings}
+    figures_by_finding: dict[tuple[str, FigureSubject], dict[datetime, Figure]] = defaultdict(dict)
+    earlier_findings = {(f.rule, f.subject): f for f in before.findings}
     table = {r.id: r for r in sorted(rules, key=lambda r: r.id)}
     for figure in figures:
         for rule in _ruling(table, figure) if figure.at <= now else ():
-            there = mine[rule.id, figure.subject].get(figure.at)
-            if there is None or _rank(figure) > _rank(there):
-                mine[rule.id, figure.subject][figure.at] = figure
+            rival = figures_by_finding[rule.id, figure.subject].get(figure.at)
+            if rival is None or _rank(figure) > _rank(rival):
+                figures_by_finding[rule.id, figure.subject][figure.at] = figure
     subjects = {
-        *mine,
-        *(key for key, f in known.items() if key[0] in table and now - f.kept[-1].at <= FORGET),
+        *figures_by_finding,
+        *(
+            key
+            for key, f in earlier_findings.items()
+            if key[0] in table and now - f.kept[-1].at <= FORGET
+        ),
     }
-    found = [
-        _found(table[rule], subject, mine.get((rule, subject), {}), now, known.get((rule, subject)))
+    findings = [
+        _finding_of(
+            table[rule],
+            subject,
+            figures_by_finding.get((rule, subject), {}),
+            now,
+            earlier_findings.get((rule, subject)),
+        )
         for rule, subject in sorted(subjects)
     ]
     return Findings(
         now,
         tuple(
-            sorted(found, key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))
+            sorted(
+                findings, key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject)
+            )
         ),
     )
 
@@ -273,37 +166,39 @@ def _ruling(table: Mapping[str, Rule], figure: Figure) -> list[Rule]:
     return [r for r in fit if not any(_narrower(o, r) for o in fit)]
 
 
-def _narrower(one: Rule, other: Rule) -> bool:
+def _narrower(rule: Rule, other_rule: Rule) -> bool:
     """Says whether a rule replaces another where both fit.
 
     Its id says so: it is that of the other, or `other:whom`.
     """
-    return one.id.partition(":")[0] == other.id.partition(":")[0] and (
-        bool(one.feature),
-        bool(one.object),
-    ) > (bool(other.feature), bool(other.object))
+    return rule.id.partition(":")[0] == other_rule.id.partition(":")[0] and (
+        bool(rule.feature),
+        bool(rule.object),
+    ) > (bool(other_rule.feature), bool(other_rule.object))
 
 
-def _found(
+def _finding_of(
     rule: Rule,
-    subject: Subject,
+    subject: FigureSubject,
     figures: Mapping[datetime, Figure],
     now: datetime,
     before: Finding | None,
 ) -> Finding:
     """Returns one finding: the figures of the last m times, each at its level, judged together."""
-    told: dict[datetime, Figure | Seen] = {s.at: s for s in before.kept} if before else {}
-    base, held = (before.base, before.held) if before else (None, "ok")
-    told |= {at: f for at, f in figures.items() if base is None or at > base.at}
-    chain: list[Seen] = []
-    for at in sorted(told):
-        one = told[at]
+    figures_by_time: dict[datetime, Figure | RatedFigure] = (
+        {s.at: s for s in before.kept} if before else {}
+    )
+    base, level_before = (before.base, before.held) if before else (None, "ok")
+    figures_by_time |= {at: f for at, f in figures.items() if base is None or at > base.at}
+    chain: list[RatedFigure] = []
+    for at in sorted(figures_by_time):
+        figure = figures_by_time[at]
         chain.append(
-            _seen(
+            _levelled_figure(
                 rule,
-                one if isinstance(one, Seen) else _read(rule, one),
+                figure if isinstance(figure, RatedFigure) else _rated_figure(rule, figure),
                 chain[-1] if chain else base,
-                chain[-1].level if chain else held,
+                chain[-1].level if chain else level_before,
             )
         )
     keeps = rule.missing == "keep" and not rule.rises
@@ -312,15 +207,15 @@ def _found(
         chain = [*(c for c in chain[:-1] if c.value is not None), chain[-1]]
     over = max(len(chain) - rule.for_[1] - (keeps and chain[-1].value is None), 0)
     if over:
-        base, held = chain[over - 1], chain[over - 1].level
-    return _judged(rule, subject, tuple(chain[over:]), now, before, (held, base))
+        base, level_before = chain[over - 1], chain[over - 1].level
+    return _judged(rule, subject, tuple(chain[over:]), now, before, (level_before, base))
 
 
-def _read(rule: Rule, figure: Figure) -> Seen:
+def _rated_figure(rule: Rule, figure: Figure) -> RatedFigure:
     """Returns a figure as a rule reads it."""
     raw = _scored(rule, figure)
     few = f"{figure.n:,} rows are too few" if figure.n is not None and figure.n < rule.least else ""
-    return Seen(
+    return RatedFigure(
         figure.at,
         raw,
         (rule.threshold(figure, "watch"), rule.threshold(figure, "alert")),
@@ -328,16 +223,20 @@ def _read(rule: Rule, figure: Figure) -> Seen:
     )
 
 
-def _seen(rule: Rule, told: Seen, last: Seen | None, held: str) -> Seen:
+def _levelled_figure(
+    rule: Rule, figure: RatedFigure, last: RatedFigure | None, level_before: str
+) -> RatedFigure:
     """Returns a figure with the level it has by the rule, after the one before it.
 
     A level that was crossed stays until the value is back below the lower threshold.
     """
-    value = told.raw
+    value = figure.raw
     if rule.rises and value is not None:
         value = None if last is None or last.raw is None else value - last.raw
     return evolve(
-        told, value=value, level=held if value is None else _level(rule, told, value, held)
+        figure,
+        value=value,
+        level=level_before if value is None else _level(rule, figure, value, level_before),
     )
 
 
@@ -352,11 +251,11 @@ def _scored(rule: Rule, figure: Figure) -> float | None:
     return value / unit if unit else None
 
 
-def _level(rule: Rule, seen: Seen, value: float, held: str) -> str:
+def _level(rule: Rule, figure: RatedFigure, value: float, level_before: str) -> str:
     """Returns the highest level that a value has crossed, or has not come back from."""
-    for level, limit in (("alert", seen.limits[1]), ("watch", seen.limits[0])):
+    for level, limit in (("alert", figure.limits[1]), ("watch", figure.limits[0])):
         if limit is not None and value >= (
-            limit * rule.clear if LEVELS.index(held) >= LEVELS.index(level) else limit
+            limit * rule.clear if LEVELS.index(level_before) >= LEVELS.index(level) else limit
         ):
             return level
     return "ok"
@@ -364,11 +263,11 @@ def _level(rule: Rule, seen: Seen, value: float, held: str) -> str:
 
 def _judged(
     rule: Rule,
-    subject: Subject,
-    chain: tuple[Seen, ...],
+    subject: FigureSubject,
+    chain: tuple[RatedFigure, ...],
     now: datetime,
     before: Finding | None,
-    kept: tuple[str, Seen | None],
+    held_and_base: tuple[str, RatedFigure | None],
 ) -> Finding:
     """Returns the finding that the last figures make together."""
     newest = chain[-1]
@@ -385,7 +284,7 @@ def _judged(
             why=newest.why,
         ) + _against(rule, newest, status, crossed)
     since = before.since if before and before.status == status else now if late else newest.at
-    told = f"{subject}: {sentence}" + (
+    full_sentence = f"{subject}: {sentence}" + (
         f", since {since:%Y-%m-%d %H:%M}" if status in ("alert", "watch") else ""
     )
     return Finding(
@@ -393,36 +292,36 @@ def _judged(
         subject,
         status,
         severity,
-        told,
+        full_sentence,
         newest.value,
         newest.at,
         since,
         chain,
-        *kept,
+        *held_and_base,
         moot=rule.moot and status == "not judged",
     )
 
 
-def _against(rule: Rule, seen: Seen, status: str, crossed: int) -> str:
+def _against(rule: Rule, figure: RatedFigure, status: str, crossed: int) -> str:
     """Says in words which threshold makes a status."""
-    watch, alert = seen.limits
+    watch, alert = figure.limits
     if status == "ok":
         return ""
-    if seen.level == "alert" and status == "watch":
+    if figure.level == "alert" and status == "watch":
         return (
-            f" (alert from {spelled(seen.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]}"
+            f" (alert from {spelled(figure.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]}"
             f" times: {crossed} so far)"
         )
     limit = alert if status == "alert" or watch is None else watch
-    if seen.level == "ok":
+    if figure.level == "ok":
         return (
             f" ({crossed} of the last {rule.for_[1]} were {status} from"
-            f" {spelled(seen.limit, rule.unit)})"
+            f" {spelled(figure.limit, rule.unit)})"
         )
     return "" if limit is None else f" ({status} from {spelled(limit, rule.unit)})"
 
 
-def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
+def _standing(rule: Rule, chain: tuple[RatedFigure, ...]) -> tuple[str, int]:
     """Returns the status of the measured figures together, and how many of them have crossed."""
     crossed, level = (
         sum(s.value is not None and s.level == rule.highest for s in chain),
@@ -435,7 +334,7 @@ def _standing(rule: Rule, chain: tuple[Seen, ...]) -> tuple[str, int]:
     ), crossed
 
 
-def _missing(rule: Rule, chain: tuple[Seen, ...], *, late: bool) -> tuple[str, str, float]:
+def _missing(rule: Rule, chain: tuple[RatedFigure, ...], *, late: bool) -> tuple[str, str, float]:
     """Returns the status, sentence and severity where there is no figure."""
     newest = chain[-1]
     lone = rule.rises and newest.raw is not None

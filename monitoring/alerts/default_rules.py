@@ -12,7 +12,7 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
 TILE = timedelta(hours=12)  # how long ago the newest tile may have ended
 CHECKED = timedelta(days=2)  # how long ago an upload's checks may have run
-KEPT = timedelta(days=30)  # how long ago an upload may have been refused
+REFUSED_UPLOAD_AGE = timedelta(days=30)  # how long ago an upload may have been refused
 ROWS = 30  # rows that a tile needs
 NOISE = 0.25  # the highest noise of a PSI that is judged
 CHANCE = 1e-3  # a difference of rates that chance gives more often than this does not count
@@ -316,7 +316,7 @@ QUALITY = (
         "deletions",
         alert=1e-12,
         unit="%",
-        within=KEPT,
+        within=REFUSED_UPLOAD_AGE,
         missing="keep",
         sentence=(
             "an upload was refused that would take away {value} of its rows or keys, and what was"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from workbench.monitoring.alerts.alert_rules import (
-    NOTHING,
+from workbench.monitoring.alerts.finding_values import (
+    NO_FINDINGS,
     STATUSES,
+    FigureSubject,
     Finding,
     Findings,
-    Seen,
-    Subject,
+    RatedFigure,
 )
 from workbench.online.storage.store_schema import findings as table
 
@@ -24,46 +24,49 @@ if TYPE_CHECKING:
 
     from workbench.online.storage.store import Store
 
-KEPT = timedelta(days=30)  # how long the findings of earlier passes are kept
+PASS_RETENTION = timedelta(days=30)  # how long the findings of earlier passes are kept
 SOURCE = "measured "  # begins the id of a rule that says whether a source could be measured
 
 
 def latest(store: Store, name: str, *, now: datetime | None = None) -> Findings:
     """Returns the findings of a name's newest pass up to `now`; empty where there was no pass."""
-    return _read(store, name, now)[0]
+    return _read_newest_pass(store, name, now)[0]
 
 
 def history(
     store: Store, name: str, since: datetime
-) -> list[tuple[datetime, str, Subject, str, float]]:
+) -> list[tuple[datetime, str, FigureSubject, str, float]]:
     """Returns every finding since then, oldest first.
 
     A finding is (evaluated, rule, subject, status, severity).
     """
     columns = table.c
     with store.catalog() as con:
-        asked = select(
+        query = select(
             columns.evaluated, columns.rule, columns.subject, columns.status, columns.severity
         ).where(columns.name == name, columns.evaluated >= since)
-        found = con.execute(asked.order_by(columns.evaluated, columns.rule, columns.subject)).all()
+        rows = con.execute(query.order_by(columns.evaluated, columns.rule, columns.subject)).all()
     return [
-        (r.evaluated, r.rule, Subject(*json.loads(r.subject)), r.status, r.severity) for r in found
+        (r.evaluated, r.rule, FigureSubject(*json.loads(r.subject)), r.status, r.severity)
+        for r in rows
     ]
 
 
-def written(store: Store, name: str, findings: Findings) -> None:
+def write_findings(store: Store, name: str, findings: Findings) -> None:
     """Stores the findings of a pass, once however often the pass is made.
 
     Passes more than 30 days older are deleted.
     """
     assert findings.at is not None  # noqa: S101 a pass has a time
-    _, told = _read(store, name, findings.at)
+    _, notified = _read_newest_pass(store, name, findings.at)
     rows = [
-        _row(name, findings.at, f, told.get((f.rule, f.subject), "")) for f in findings.findings
+        _row(name, findings.at, f, notified.get((f.rule, f.subject), "")) for f in findings.findings
     ]
     with store.catalog() as con:
         con.execute(
-            table.delete().where(table.c.name == name, table.c.evaluated < findings.at - KEPT)
+            table.delete().where(
+                table.c.name == name, table.c.evaluated < findings.at - PASS_RETENTION
+            )
         )
         con.execute(table.delete().where(table.c.name == name, table.c.evaluated == findings.at))
         if rows:
@@ -76,21 +79,21 @@ def untold(store: Store, name: str, findings: Findings) -> tuple[Finding, ...]:
 
     They are new watches and alerts, and those that are over.
     """
-    _, told = _read(store, name, findings.at)
-    return tuple(f for f in findings.findings if _loud(f) != told.get((f.rule, f.subject), ""))
+    _, notified = _read_newest_pass(store, name, findings.at)
+    return tuple(f for f in findings.findings if _loud(f) != notified.get((f.rule, f.subject), ""))
 
 
 def tell(store: Store, name: str, findings: Iterable[Finding], at: datetime) -> None:
     """Records that these findings were notified as of this pass."""
     with store.catalog() as con:
         for f in findings:
-            mine = (
+            condition = (
                 (table.c.name == name)
                 & (table.c.evaluated == at)
                 & (table.c.rule == f.rule)
                 & (table.c.subject == _subject(f.subject))
             )
-            con.execute(table.update().where(mine).values(kept=_kept(f, _loud(f))))
+            con.execute(table.update().where(condition).values(kept=_finding_document(f, _loud(f))))
 
 
 def _loud(f: Finding) -> str:
@@ -106,9 +109,9 @@ def _loud(f: Finding) -> str:
     )
 
 
-def _read(
+def _read_newest_pass(
     store: Store, name: str, now: datetime | None
-) -> tuple[Findings, dict[tuple[str, Subject], str]]:
+) -> tuple[Findings, dict[tuple[str, FigureSubject], str]]:
     """Returns the newest pass's findings up to a time, and the status of each last notified."""
     of = (
         table.c.name == name if now is None else (table.c.name == name) & (table.c.evaluated <= now)
@@ -123,19 +126,19 @@ def _read(
             else []
         )
     if newest is None:
-        return NOTHING, {}
-    found = [_finding(r) for r in rows]
-    found.sort(key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))
-    return Findings(newest, tuple(found)), {
+        return NO_FINDINGS, {}
+    findings = [_finding(r) for r in rows]
+    findings.sort(key=lambda f: (STATUSES.index(f.status), -f.severity, f.rule, f.subject))
+    return Findings(newest, tuple(findings)), {
         (f.rule, f.subject): r.kept["told"] for r in rows for f in (_finding(r),)
     }
 
 
-def _subject(subject: Subject) -> str:
+def _subject(subject: FigureSubject) -> str:
     return json.dumps([subject.object, subject.feature, subject.place])
 
 
-def _row(name: str, at: datetime, f: Finding, told: str) -> dict[str, Any]:
+def _row(name: str, at: datetime, f: Finding, notified: str) -> dict[str, Any]:
     return {
         "name": name,
         "rule": f.rule,
@@ -146,22 +149,22 @@ def _row(name: str, at: datetime, f: Finding, told: str) -> dict[str, Any]:
         "value": f.value,
         "sentence": f.sentence,
         "since": f.since,
-        "kept": _kept(f, told),
+        "kept": _finding_document(f, notified),
     }
 
 
-def _kept(f: Finding, told: str) -> dict[str, Any]:
+def _finding_document(f: Finding, notified: str) -> dict[str, Any]:
     return {
-        "told": told,
+        "told": notified,
         "at": f.at.isoformat(),
         "held": f.held,
-        "base": _seen(f.base),
-        "kept": [_seen(s) for s in f.kept],
+        "base": _figure_document(f.base),
+        "kept": [_figure_document(s) for s in f.kept],
         "moot": f.moot,
     }
 
 
-def _seen(s: Seen | None) -> dict[str, Any] | None:
+def _figure_document(s: RatedFigure | None) -> dict[str, Any] | None:
     return (
         None
         if s is None
@@ -177,30 +180,30 @@ def _seen(s: Seen | None) -> dict[str, Any] | None:
 
 
 def _finding(r: Any) -> Finding:
-    kept = r.kept
+    document = r.kept
     status = r.status if r.status in STATUSES else "not judged"  # as an earlier version called it
     return Finding(
         r.rule,
-        Subject(*json.loads(r.subject)),
+        FigureSubject(*json.loads(r.subject)),
         status,
         r.severity,
         r.sentence,
         r.value,
-        datetime.fromisoformat(kept["at"]),
+        datetime.fromisoformat(document["at"]),
         r.since,
-        tuple(_was(s) for s in kept["kept"]),
-        kept["held"],
-        _was(kept["base"]) if kept["base"] else None,
-        kept.get("moot", False),
+        tuple(_was(s) for s in document["kept"]),
+        document["held"],
+        _was(document["base"]) if document["base"] else None,
+        document.get("moot", False),
     )
 
 
-def _was(told: dict[str, Any]) -> Seen:
-    return Seen(
-        datetime.fromisoformat(told["at"]),
-        told["raw"],
-        tuple(told["limits"]),
-        told["why"],
-        told["value"],
-        told["level"],
+def _was(document: dict[str, Any]) -> RatedFigure:
+    return RatedFigure(
+        datetime.fromisoformat(document["at"]),
+        document["raw"],
+        tuple(document["limits"]),
+        document["why"],
+        document["value"],
+        document["level"],
     )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
     from collections.abc import Callable
 
-    from workbench.monitoring.alerts.alert_rules import Figure
+    from workbench.monitoring.alerts.finding_values import Figure
     from workbench.monitoring.alerts.monitor_pass import Source
     from workbench.online.storage.store import Store
 
@@ -121,7 +121,7 @@ def _monitor(options: Namespace) -> int:
             f" {options.gap or 0:g} is no time: give more than 0"
         )
         raise DefinitionError(message)
-    now, store = moment(options.now) or datetime.now(UTC), opened(options)
+    as_of, store = moment(options.now) or datetime.now(UTC), opened(options)
     try:
         # The other commands need no store, and so none of these.
         from workbench.monitoring.alerts.default_rules import RULES  # noqa: PLC0415 see above
@@ -132,9 +132,7 @@ def _monitor(options: Namespace) -> int:
         )
         from workbench.monitoring.alerts.prometheus import exported  # noqa: PLC0415 see above
         from workbench.monitoring.alerts.watched_figures import by_tiles  # noqa: PLC0415 see above
-        from workbench.monitoring.lag.lag_figures import (  # noqa: PLC0415 see above
-            Expected,
-        )
+        from workbench.monitoring.lag.partition_standing import Expected  # noqa: PLC0415 see above
 
         expected = Expected(
             timedelta(hours=options.schedule),
@@ -144,25 +142,25 @@ def _monitor(options: Namespace) -> int:
         sources: dict[str, Source] = {
             **SOURCES,
             "freshness": partial(fresh, expected=expected),
-            **_measured(options, store, now),
+            **_measured(options, store, as_of),
         }
-        found = monitored(
+        outcome = monitored(
             store,
             options.name,
-            now=now,
+            now=as_of,
             rules=by_tiles(RULES, span(options)["tile"]),
             hook=options.webhook,
             sources=sources,
         )
         if options.metrics is not None:
-            exported(options.metrics, options.name, found.findings, found.figures)
+            exported(options.metrics, options.name, outcome.findings, outcome.figures)
     finally:
         store.close()
     if options.json:
-        print(json.dumps(found.told(), sort_keys=True))  # noqa: T201 a command's answer
+        print(json.dumps(outcome.told(), sort_keys=True))  # noqa: T201 a command's answer
     else:
-        print(found)  # noqa: T201 a command's answer
-    return found.code(options.fail_on)
+        print(outcome)  # noqa: T201 a command's answer
+    return outcome.code(options.fail_on)
 
 
 def _unasked(_store: Store, _name: str, _now: datetime) -> list[Figure]:
@@ -186,11 +184,11 @@ def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Sour
     # Only a pass with a definition measures answers.
     from workbench.monitoring.dashboards.span_measurements import Measured  # noqa: PLC0415 as said
 
-    found = definition(options.definition, (GroupBy, Join))
-    if found.name != options.name:
+    served_definition = definition(options.definition, (GroupBy, Join))
+    if served_definition.name != options.name:
         message = (
-            f"{options.definition} is named {found.name!r}, not {options.name!r}: name the"
-            " definition of what is monitored"
+            f"{options.definition} is named {served_definition.name!r}, not {options.name!r}: name"
+            " the definition of what is monitored"
         )
         raise DefinitionError(message)
     con = connect(options)
@@ -198,7 +196,7 @@ def _measured(options: Namespace, store: Store, now: datetime) -> dict[str, Sour
     for i, chosen in enumerate(options.against or (TRAINING,)):
         measured = Measured(
             store,
-            found,
+            served_definition,
             now=now,
             on=con,
             chosen=chosen,

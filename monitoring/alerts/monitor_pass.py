@@ -11,12 +11,13 @@ from attrs import evolve, field, frozen
 from workbench.backends import EngineError
 from workbench.errors import DefinitionError
 from workbench.monitoring.alerts import findings_store, webhook
-from workbench.monitoring.alerts.alert_rules import CODES, Figure, Finding, Findings, Rule, evaluate
+from workbench.monitoring.alerts.alert_rules import Rule, evaluate
 from workbench.monitoring.alerts.default_rules import QUALITY, RULES
+from workbench.monitoring.alerts.finding_values import CODES, Figure, Finding, Findings
 from workbench.monitoring.alerts.findings_store import SOURCE
 from workbench.monitoring.dashboards.void_features import of_voids
 from workbench.monitoring.lag.lag_figures import figures
-from workbench.monitoring.lag.store_marks import read
+from workbench.monitoring.lag.store_marks import read_marks
 from workbench.online.errors import StoreError
 from workbench.online.legible_text import written
 from workbench.online.storage import feature_checks
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
-    from workbench.monitoring.lag.lag_figures import Expected
+    from workbench.monitoring.lag.partition_standing import Expected
     from workbench.online.plan import Plan
     from workbench.online.storage.store import Store
 
@@ -37,7 +38,7 @@ def fresh(
     store: Store, name: str, now: datetime, expected: Expected | None = None
 ) -> Iterable[Figure]:
     """Returns the figures of freshness."""
-    return figures(read(store, name, now=now), expected)
+    return figures(read_marks(store, name, now=now), expected)
 
 
 def of_checks(store: Store, plan: Plan) -> list[Figure]:
@@ -46,7 +47,7 @@ def of_checks(store: Store, plan: Plan) -> list[Figure]:
     They say how many more rows fail than allowed, for checks that refuse an upload and for others,
     and the share of rows or keys that a refused upload would remove.
     """
-    asked = [
+    outcomes = [
         Figure(
             "check_failed" if o.blocks else "check_doubted",
             o.group_by,
@@ -71,7 +72,7 @@ def of_checks(store: Store, plan: Plan) -> list[Figure]:
         for o in feature_checks.deletions(store, plan.group_bys)
         if o.at is not None
     ]
-    return [*asked, *refused]
+    return [*outcomes, *refused]
 
 
 def checks(store: Store, name: str, _now: datetime) -> Iterable[Figure]:
@@ -125,7 +126,7 @@ class Pass:
             "at": self.at.isoformat(),
             "status": self.findings.status,
             "counts": self.findings.counts,
-            "findings": [said(f) for f in self.findings.findings],
+            "findings": [finding_json(f) for f in self.findings.findings],
             "failed": dict(self.failed),
             "webhook": self.untold,
         }
@@ -139,13 +140,13 @@ class Pass:
         ]
         grey = [f for f in self.findings.findings if f.status == "not judged"]
         for rule, of in groupby(sorted(grey, key=lambda f: f.rule), key=lambda f: f.rule):
-            first, *others = of
-            more = f" (and {len(others)} more)" if others else ""
+            first, *rest = of
+            more = f" (and {len(rest)} more)" if rest else ""
             lines.append(f"  {first.status:<10} {rule:<17} {first.sentence}{more}")
         return written([*lines, *([f"  {self.untold}"] if self.untold else [])])
 
 
-def said(f: Finding) -> dict[str, Any]:
+def finding_json(f: Finding) -> dict[str, Any]:
     """Returns a finding as JSON."""
     subject = {"object": f.subject.object, "feature": f.subject.feature, "place": f.subject.place}
     return {
@@ -210,21 +211,21 @@ def monitored(
     if hook is not None:
         webhook.checked(hook)
     _, plan = store.plan(name, fresh=True)
-    found: list[Figure] = []
+    measured: list[Figure] = []
     failed = {}
     for source, measure in sorted(sources.items()):
         try:
-            found += measure(store, name, now)
+            measured += measure(store, name, now)
         except (DefinitionError, EngineError, StoreError, psycopg.Error) as error:
             failed[source] = str(error)
     before = current(plan, findings_store.latest(store, name, now=now))
-    asked = tuple(rules)
-    found += idle_rules(asked, found, name, now)
-    meta, told = _unmeasured(name, now, sources, failed, before)
-    findings = evaluate([*asked, *meta], [*found, *told], now, before)
-    findings_store.written(store, name, findings)
-    problem = "" if hook is None else _told(store, name, findings, hook)
-    return Pass(name, now, findings, tuple(found), failed, problem)
+    given_rules = tuple(rules)
+    measured += idle_rules(given_rules, measured, name, now)
+    meta, source_figures = _unmeasured(name, now, sources, failed, before)
+    findings = evaluate([*given_rules, *meta], [*measured, *source_figures], now, before)
+    findings_store.write_findings(store, name, findings)
+    problem = "" if hook is None else _notify_webhook(store, name, findings, hook)
+    return Pass(name, now, findings, tuple(measured), failed, problem)
 
 
 def idle_rules(
@@ -234,14 +235,14 @@ def idle_rules(
 
     Such a rule judged nothing, which is not ok. Default rules have none.
     """
-    usual, there = {r.id for r in RULES}, tuple(found)
+    usual, known_figures = {r.id for r in RULES}, tuple(found)
 
     def reads(rule: Rule) -> bool:
         return any(
             f.kind == rule.kind
             and rule.object in ("", f.object)
             and rule.feature in ("", f.feature)
-            for f in there
+            for f in known_figures
         )
 
     idle = [r for r in rules if r.id not in usual and not reads(r)]
@@ -270,11 +271,13 @@ def _unmeasured(
         for f in before.findings
         if f.rule.startswith(SOURCE) and f.status == "not judged"
     }
-    told = [s for s in sorted(sources) if s in failed or s in lacking]
-    rules = [Rule(SOURCE + s, s, alert=1, sentence="{kind} is measured again") for s in told]
+    judged_sources = [s for s in sorted(sources) if s in failed or s in lacking]
+    rules = [
+        Rule(SOURCE + s, s, alert=1, sentence="{kind} is measured again") for s in judged_sources
+    ]
     return rules, [
         Figure(s, name, now, None if s in failed else 0.0, extra={"why": failed.get(s, "")})
-        for s in told
+        for s in judged_sources
     ]
 
 
@@ -290,22 +293,24 @@ def current(plan: Plan, before: Findings) -> Findings:
         *(name for _, _, name in plan.outputs),
         *(f.name for g in plan.group_bys for f in g.outputs),
     }
-    checks, asked = (
+    checks, quality_rules = (
         {(g.name, c.name) for g in plan.group_bys for c in g.checks},
         {r.id for r in QUALITY if r.kind != "deletions"},
     )
-    there = (
+    findings = (
         f for f in before.findings if f.subject.object in objects and f.subject.feature in features
     )
     return evolve(
         before,
         findings=tuple(
-            f for f in there if f.rule not in asked or (f.subject.object, f.subject.place) in checks
+            f
+            for f in findings
+            if f.rule not in quality_rules or (f.subject.object, f.subject.place) in checks
         ),
     )
 
 
-def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
+def _notify_webhook(store: Store, name: str, findings: Findings, hook: str) -> str:
     """Notifies a webhook of what changed; returns the problem, empty where there is none."""
     changed = findings_store.untold(store, name, findings)
     if not changed or findings.at is None:
@@ -321,7 +326,7 @@ def _told(store: Store, name: str, findings: Findings, hook: str) -> str:
             "status": findings.status,
             "counts": findings.counts,
             "text": text,
-            "findings": [said(f) for f in changed],
+            "findings": [finding_json(f) for f in changed],
         },
     )
     if not problem:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from workbench.monitoring.alerts.alert_rules import Figure, Findings
+    from workbench.monitoring.alerts.finding_values import Figure, Findings
 
 NUMBERS = {"not judged": -1, "ok": 0, "watch": 1, "alert": 2}
 LABELS = ("name", "object", "feature", "place")

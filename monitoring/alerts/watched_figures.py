@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from workbench.monitoring.alerts import default_rules
-from workbench.monitoring.alerts.alert_rules import STATUSES, Figure, evaluate
+from workbench.monitoring.alerts.alert_rules import evaluate
+from workbench.monitoring.alerts.finding_values import STATUSES, Figure
 from workbench.monitoring.dashboards.number_words import span as said
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from workbench.monitoring.alerts.alert_rules import Finding, Findings, Rule
-    from workbench.monitoring.comparison.consistency_result import Verdict
-    from workbench.monitoring.drifts.drift_scores import Drift
+    from workbench.monitoring.alerts.alert_rules import Rule
+    from workbench.monitoring.alerts.finding_values import Finding, Findings
+    from workbench.monitoring.comparison.feature_verdicts import Verdict
+    from workbench.monitoring.drifts.drift_values import Drift
 
 USUAL = timedelta(hours=6)  # length of a tile; other lengths have subjects of their own
 CHANCE = 2.0  # no difference of rates is above it
@@ -67,8 +69,12 @@ def of_drift(
         if d.start is not None and d.start + length > now and d.status == "insufficient data":
             continue
         for kind, rate in d.rates.items():
-            told = {"before": rate.before, "now": rate.now, "phi": CHANCE if rate.chance else 0.0}
-            yield Figure(kind, name, at, rate.delta, feature, where, min(d.n_ref, d.n_cur), told)
+            details = {
+                "before": rate.before,
+                "now": rate.now,
+                "phi": CHANCE if rate.chance else 0.0,
+            }
+            yield Figure(kind, name, at, rate.delta, feature, where, min(d.n_ref, d.n_cur), details)
         if d.judged is not None or d.unscored:
             noise = {"bins": d.judged.bins, "phi": d.judged.floor} if d.judged else {}
             yield Figure(
@@ -111,9 +117,10 @@ def judged(
 
     It goes on from the findings before.
     """
-    mine = [r for r in rules if r.kind in DRIFT | VOIDS | CONSISTENCY | QUALITY]
+    feature_rules = [r for r in rules if r.kind in DRIFT | VOIDS | CONSISTENCY | QUALITY]
     return Judgement(
-        evaluate(by_tiles(mine, length), figures, now, before), {r.id: r.kind for r in mine}
+        evaluate(by_tiles(feature_rules, length), figures, now, before),
+        {r.id: r.kind for r in feature_rules},
     )
 
 
@@ -168,5 +175,5 @@ class Judgement:
         )
 
     @staticmethod
-    def _worst(found: Iterable[Finding]) -> Finding | None:
-        return min(found, key=lambda f: (STATUSES.index(f.status), -f.severity), default=None)
+    def _worst(findings: Iterable[Finding]) -> Finding | None:
+        return min(findings, key=lambda f: (STATUSES.index(f.status), -f.severity), default=None)

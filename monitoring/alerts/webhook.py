@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from email.message import Message
     from typing import IO
 
-PATIENCE = 5.0  # seconds of a try
-TRIES = 2
+TIMEOUT_SECONDS = 5.0  # seconds of a try
+MAX_TRIES = 2
 
 
 class _Stays(HTTPRedirectHandler):
@@ -30,17 +30,17 @@ class _Stays(HTTPRedirectHandler):
 
 def checked(url: str) -> str:
     """Returns the address of a webhook; raises DefinitionError where it is not http or https."""
-    told = urlsplit(url)
-    if told.scheme not in ("http", "https") or not told.hostname:
+    address = urlsplit(url)
+    if address.scheme not in ("http", "https") or not address.hostname:
         message = (
-            f"the webhook's address, {told.scheme or 'without scheme'}, names no host by http or"
+            f"the webhook's address, {address.scheme or 'without scheme'}, names no host by http or"
             " https: give one as https://example.org/hook"
         )
         raise DefinitionError(message)
     return url
 
 
-def posted(url: str, told: dict[str, Any], *, patience: float = PATIENCE) -> str:
+def posted(url: str, told: dict[str, Any], *, patience: float = TIMEOUT_SECONDS) -> str:
     """Sends JSON to a webhook and returns what went wrong, empty where nothing did.
 
     It never raises for a failed delivery, and names no more of the address than its host.
@@ -52,7 +52,7 @@ def posted(url: str, told: dict[str, Any], *, patience: float = PATIENCE) -> str
         {"Content-Type": "application/json", "User-Agent": "feature-workbench"},
     )
     problem = ""
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         try:
             with build_opener(_Stays).open(request, timeout=patience):
                 return ""

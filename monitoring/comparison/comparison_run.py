@@ -14,20 +14,15 @@ from attrs import evolve
 
 from workbench.backends import engine_of
 from workbench.definitions.sketch_reductions import Estimate
-from workbench.monitoring.comparison.consistency_result import (
-    ORDER,
-    Consistency,
-    Difference,
-    Verdict,
-    judged,
-)
-from workbench.monitoring.comparison.event_differences import MISSING, OTHERWISE
+from workbench.monitoring.comparison.consistency_result import ORDER, Consistency
+from workbench.monitoring.comparison.event_differences import MINOR_CAUSES, MISSING
 from workbench.monitoring.comparison.event_replay import VISIBLE, replay
+from workbench.monitoring.comparison.feature_verdicts import ServedDifference, Verdict, judged
 from workbench.monitoring.comparison.mismatch_causes import (
     NOT_REPLAYED,
     UNKNOWN,
-    Case,
-    Question,
+    CauseQuestion,
+    UnequalValue,
     explained,
 )
 from workbench.monitoring.comparison.recompute import Tolerance, recomputed, tolerance
@@ -55,11 +50,11 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
     from workbench.monitoring.comparison.event_replay import Replay
     from workbench.monitoring.comparison.mismatch_causes import Cause
-    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.monitoring.comparison.served_answers import ServedAnswers
     from workbench.online.fetching.fetcher import Fetcher
     from workbench.online.storage.store import Store
 
-COUNTED = ("answers", "scored", "pending", "version", "error")
+COUNTED_CLASSES = ("answers", "scored", "pending", "version", "error")
 
 
 class Comparison:
@@ -69,7 +64,7 @@ class Comparison:
         self,
         store: Store,
         join: Join,
-        told: Answered,
+        told: ServedAnswers,
         rows: pa.Table,
         engine: Engine,
         causes: Sequence[Cause],
@@ -107,7 +102,7 @@ class Comparison:
             moment(span["min"]),
             moment(span["max"]),
             moment(until),
-            {"answers": self.rows.num_rows} | {c: counts[c] for c in COUNTED[1:]},
+            {"answers": self.rows.num_rows} | {c: counts[c] for c in COUNTED_CLASSES[1:]},
             metrics,
             tuple(rows),
             tuple(verdicts),
@@ -119,11 +114,11 @@ class Comparison:
     def _both(self) -> pa.Table:
         """Returns the answers that the warehouse has, with its values as `a0...`."""
         places = pc.index_in(self.scored[ROW], self.offline[ROW])
-        there = self.scored.filter(pc.is_valid(places))
+        answers = self.scored.filter(pc.is_valid(places))
         values = self.offline.take(places.drop_null())
         for i in range(len(self.names)):
-            there = there.append_column(f"a{i}", values[f"a{i}"])
-        return there
+            answers = answers.append_column(f"a{i}", values[f"a{i}"])
+        return answers
 
     def _beside(self) -> ir.Table:
         """Returns the answers with the warehouse's values, and the doubtful pairs settled.
@@ -138,10 +133,10 @@ class Comparison:
         numbered = answers.mutate(
             key=ibis.dense_rank().over(order_by=keys) if keys else ibis.literal(0)
         )
-        theirs = offline.rename(_row=ROW)
-        table = numbered.left_join(theirs, numbered[ROW] == theirs["_row"])
+        warehouse_rows = offline.rename(_row=ROW)
+        table = numbered.left_join(warehouse_rows, numbered[ROW] == warehouse_rows["_row"])
         table = self.con.create_table(
-            "beside", table.mutate(there=theirs["_row"].notnull()).drop("_row")
+            "beside", table.mutate(there=warehouse_rows["_row"].notnull()).drop("_row")
         )
         settled = self.con.create_table("settled", self._settled(table)).rename(_row=ROW)
         return table.left_join(settled, table[ROW] == settled["_row"]).drop("_row")
@@ -151,7 +146,7 @@ class Comparison:
 
         They are doubles, lists, maps and sketches.
         """
-        found: dict[int, dict[str, bool]] = defaultdict(dict)
+        equalities: dict[int, dict[str, bool]] = defaultdict(dict)
         loose = [
             i
             for i, f in enumerate(self.outputs)
@@ -161,30 +156,36 @@ class Comparison:
             i: self.local.fetch(suspects(table, i)).to_pylist(maps_as_pydicts="strict")
             for i in loose
         }
-        rows = {r[ROW] for told in doubts.values() for r in told}
+        rows = {r[ROW] for doubtful_rows in doubts.values() for r in doubtful_rows}
         if rows:
-            mine = self.scored.filter(
+            doubtful_answers = self.scored.filter(
                 pc.is_in(self.scored[ROW], pa.array(sorted(rows), pa.int64()))
             )
-            self.tolerance = tolerance(self.join, self.told, mine, self.engine)
-        others = self._others(rows) if self.join.derivations else {}
-        for i, told in doubts.items():
-            for r in told:
-                found[r[ROW]][f"c{i}"] = self.tolerance.same(
-                    r[ROW], self.outputs[i], r["online"], r["offline"], others.get(r[ROW], {})
+            self.tolerance = tolerance(self.join, self.told, doubtful_answers, self.engine)
+        warehouse_values = self._others(rows) if self.join.derivations else {}
+        for i, doubtful_rows in doubts.items():
+            for r in doubtful_rows:
+                equalities[r[ROW]][f"c{i}"] = self.tolerance.same(
+                    r[ROW],
+                    self.outputs[i],
+                    r["online"],
+                    r["offline"],
+                    warehouse_values.get(r[ROW], {}),
                 )
         schema = pa.schema(
             [(ROW, pa.int64()), *((f"c{i}", pa.bool_()) for i in range(len(self.names)))]
         )
-        return pa.Table.from_pylist([{ROW: r, **flags} for r, flags in found.items()], schema)
+        return pa.Table.from_pylist([{ROW: r, **flags} for r, flags in equalities.items()], schema)
 
     def _others(self, rows: set[int]) -> dict[int, dict[str, Any]]:
         """Returns the warehouse's values of some answers, by row and feature."""
-        mine = self.offline.filter(pc.is_in(self.offline[ROW], pa.array(sorted(rows), pa.int64())))
+        chosen_rows = self.offline.filter(
+            pc.is_in(self.offline[ROW], pa.array(sorted(rows), pa.int64()))
+        )
         names = [f.name for f in self.outputs]
         return {
             r[ROW]: {n: r[f"a{i}"] for i, n in enumerate(names)}
-            for r in mine.to_pylist(maps_as_pydicts="strict")
+            for r in chosen_rows.to_pylist(maps_as_pydicts="strict")
         }
 
     def _hours(self, values: Sequence[ir.Table]) -> list[pa.Table]:
@@ -216,14 +217,14 @@ class Comparison:
 
     def _explained(
         self, values: Sequence[ir.Table], picked: Sequence[int]
-    ) -> tuple[Question | None, list[Case], list[Difference]]:
+    ) -> tuple[CauseQuestion | None, list[UnequalValue], list[ServedDifference]]:
         """Returns the values that differ in these answers, each with its cause."""
         if not picked:
             return None, [], []
         chosen = pa.array(picked, pa.int64())
-        mine = self.rows.filter(pc.is_in(self.rows[ROW], chosen))
-        asked, offline = (
-            {r[ROW]: r for r in mine.to_pylist(maps_as_pydicts="strict")},
+        picked_answers = self.rows.filter(pc.is_in(self.rows[ROW], chosen))
+        answers_by_row, offline = (
+            {r[ROW]: r for r in picked_answers.to_pylist(maps_as_pydicts="strict")},
             self._others(set(picked)),
         )
         cases, kinds = [], []
@@ -234,33 +235,41 @@ class Comparison:
             )
             for r in wrong.filter(pc.is_in(wrong[ROW], chosen)).to_pylist(maps_as_pydicts="strict"):
                 cases.append(
-                    Case(
+                    UnequalValue(
                         r[ROW],
                         self.outputs[i],
                         part,
-                        None if part is None else asked[r[ROW]][f"s{part}"],
+                        None if part is None else answers_by_row[r[ROW]][f"s{part}"],
                         r["online"],
                         r["offline"],
                     )
                 )
                 kinds.append((self.names[i], r["class"]))
-        replayed = replay(self.store, self.join, evolve(self.told, rows=mine), self.engine)
-        question = Question(
+        replayed = replay(
+            self.store, self.join, evolve(self.told, rows=picked_answers), self.engine
+        )
+        question = CauseQuestion(
             replayed,
             self.tolerance,
-            self._changes(replayed, asked),
-            lambda case: self._kept(case, asked[case.row]),
+            self._changes(replayed, answers_by_row),
+            lambda case: self._kept(case, answers_by_row[case.row]),
         )
         visible = [self._visible(replayed, c, offline) for c in cases]
-        told = zip(cases, kinds, explained(question, cases, self.causes), visible, strict=True)
-        return question, cases, [self._difference(c, k, n, v, asked[c.row]) for c, k, n, v in told]
+        explained_cases = zip(
+            cases, kinds, explained(question, cases, self.causes), visible, strict=True
+        )
+        return (
+            question,
+            cases,
+            [self._difference(c, k, n, v, answers_by_row[c.row]) for c, k, n, v in explained_cases],
+        )
 
     def _part(self, i: int) -> int | None:
         part = self.told.plan.outputs[i][0]
         return None if part is None else self.told.plan.parts.index(part)
 
     def _visible(
-        self, replayed: Replay, case: Case, offline: Mapping[int, Mapping[str, Any]]
+        self, replayed: Replay, case: UnequalValue, offline: Mapping[int, Mapping[str, Any]]
     ) -> tuple[Any, bool, bool]:
         """Returns the warehouse's value from the events that the store had, and two comparisons.
 
@@ -280,20 +289,20 @@ class Comparison:
 
     def _difference(
         self,
-        case: Case,
+        case: UnequalValue,
         kind: tuple[str, str],
         cause: str,
         visible: tuple[Any, bool, bool],
-        asked: Mapping[str, Any],
-    ) -> Difference:
-        keys = {k.name: asked[f"k{i}"] for i, k in enumerate(self.told.plan.keys)}
+        answer: Mapping[str, Any],
+    ) -> ServedDifference:
+        keys = {k.name: answer[f"k{i}"] for i, k in enumerate(self.told.plan.keys)}
         value, skew, late = visible
         unknown = cause == UNKNOWN
-        return Difference(
+        return ServedDifference(
             kind[0],
             keys,
-            moment(asked["at"]),
-            moment(asked["served"]),
+            moment(answer["at"]),
+            moment(answer["served"]),
             case.online,
             case.offline,
             None if unknown else value,
@@ -301,33 +310,33 @@ class Comparison:
             cause,
             skew and not unknown,
             late and not unknown,
-            asked["request"],
-            asked["number"],
+            answer["request"],
+            answer["number"],
             case.row,
         )
 
-    def _kept(self, case: Case, asked: Mapping[str, Any]) -> str:
+    def _kept(self, case: UnequalValue, answer: Mapping[str, Any]) -> str:
         """Says how much is known of what the store held for a case.
 
         It is `all`, or `some` where its windows reach before what was forgotten, or `nothing`.
         """
-        found = "all"
+        extent = "all"
         for p in range(len(self.told.plan.parts)) if case.part is None else [case.part]:
             group_by = self.told.plan.group_by(self.told.plan.parts[p].group_by)
             since, horizon = self.told.since[p], self.told.horizons[p]
-            if since is None or asked["served"] < since:
+            if since is None or answer["served"] < since:
                 return "nothing"
-            whole = (
+            unbounded = (
                 any(c.length is None for c in group_by.cells)
                 or self.told.plan.parts[p].max_age is not None
             )
-            if horizon is not None and (whole or asked["at"] - group_by.reach < horizon):
-                found = "some"
-        return found
+            if horizon is not None and (unbounded or answer["at"] - group_by.reach < horizon):
+                extent = "some"
+        return extent
 
     def _changes(
-        self, replayed: Replay, asked: Mapping[int, Mapping[str, Any]]
-    ) -> Callable[[Case], bool]:
+        self, replayed: Replay, answers_by_row: Mapping[int, Mapping[str, Any]]
+    ) -> Callable[[UnequalValue], bool]:
         """Returns a test of whether an entity's rows were changed since a case was answered.
 
         It holds where an upload after the answer removed rows, and the store now gives what the
@@ -336,32 +345,42 @@ class Comparison:
         """
         names = {f.name: n for f, n in zip(self.outputs, self.names, strict=True)}
 
-        def changed(case: Case) -> bool:
-            plan, row = self.told.plan, asked[case.row]
+        def changed(case: UnequalValue) -> bool:
+            plan, row = self.told.plan, answers_by_row[case.row]
             parts = self._parts_of(case)
             entities = [plan.parts[p].group_by for p in parts if p in replayed.states]
-            others = len(entities) < len(parts) and replayed.kinds.get(case.row, frozenset()) & {
+            other_causes = len(entities) < len(parts) and replayed.kinds.get(
+                case.row, frozenset()
+            ) & {
                 *MISSING,
-                *OTHERWISE,
+                *MINOR_CAUSES,
             }
-            if others or not any(deleted_since(self.store, e, row["served"]) for e in entities):
+            if other_causes or not any(
+                deleted_since(self.store, e, row["served"]) for e in entities
+            ):
                 return False
             keys = {k.name: row[f"k{i}"] for i, k in enumerate(plan.keys)}
             context = {
                 c.name: row[f"x{i}"] for i, c in enumerate(plan.context) if row[f"x{i}"] is not None
             }
             try:
-                now = self.fetcher.fetch(plan.name, keys, at=row["at"], context=context)
+                current_features = self.fetcher.fetch(
+                    plan.name, keys, at=row["at"], context=context
+                )
             except StoreError:
                 # the name is served no more, or not of that time: then nothing is known
                 return False
             return self.tolerance.same(
-                case.row, case.feature, case.offline, now.get(names[case.feature.name]), now
+                case.row,
+                case.feature,
+                case.offline,
+                current_features.get(names[case.feature.name]),
+                current_features,
             )
 
         return changed
 
-    def _parts_of(self, case: Case) -> set[int]:
+    def _parts_of(self, case: UnequalValue) -> set[int]:
         """Returns the numbers of the parts whose features a value is made of."""
         if case.part is not None:
             return {case.part}
@@ -387,7 +406,7 @@ class Comparison:
     def _judged(
         self,
         hours: Sequence[pa.Table],
-        rows: Sequence[Difference],
+        rows: Sequence[ServedDifference],
         differing: Mapping[str, int],
         budget: float,
     ) -> tuple[pa.Table, list[Verdict]]:
@@ -395,26 +414,26 @@ class Comparison:
 
         The verdicts are sorted, worst first.
         """
-        found: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+        cause_counts: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         for r in rows:
             assert r.at is not None  # noqa: S101 it was answered
             hour = microseconds(r.at) // HOUR * HOUR
-            found[r.feature, hour].update(
+            cause_counts[r.feature, hour].update(
                 ["replayed", *(["skew"] if r.skew else []), *(["late"] if r.late else [])]
             )
-        told, verdicts = [], []
+        feature_metrics, verdicts = [], []
         for name, table in zip(self.names, hours, strict=True):
-            mine = [r for r in rows if r.feature == name]
-            causes = Counter(r.cause for r in mine)
-            causes += Counter({NOT_REPLAYED: differing[name] - len(mine)})
-            verdicts.append(judged(name, self._figures(name, table), causes, mine, budget))
+            feature_rows = [r for r in rows if r.feature == name]
+            causes = Counter(r.cause for r in feature_rows)
+            causes += Counter({NOT_REPLAYED: differing[name] - len(feature_rows)})
+            verdicts.append(judged(name, self._figures(name, table), causes, feature_rows, budget))
             hours_ = table["hour"].to_pylist()
             more = {
-                c: pa.array([found[name, h][c] for h in hours_], pa.int64())
+                c: pa.array([cause_counts[name, h][c] for h in hours_], pa.int64())
                 for c in ("replayed", "skew", "late")
             }
-            told.append(pa.table({**{c: table[c] for c in table.column_names}, **more}))
-        metrics = pa.concat_tables(told, promote_options="permissive")
+            feature_metrics.append(pa.table({**{c: table[c] for c in table.column_names}, **more}))
+        metrics = pa.concat_tables(feature_metrics, promote_options="permissive")
         metrics = metrics.set_column(
             metrics.column_names.index("hour"),
             "hour",

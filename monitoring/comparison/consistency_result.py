@@ -13,25 +13,25 @@ from attrs import field, frozen
 from workbench.errors import DefinitionError
 from workbench.html import definition_view
 from workbench.html.markup import Markup, row, section, tag
-from workbench.monitoring.alerts.default_rules import LACKING, LATE, WATCHED
 from workbench.monitoring.comparison.event_differences import MISSING
-from workbench.monitoring.comparison.mismatch_causes import BY_NAME, SEVERAL, UNKNOWN, explained
+from workbench.monitoring.comparison.feature_verdicts import ServedDifference, Verdict
+from workbench.monitoring.comparison.mismatch_causes import BY_NAME, UNKNOWN, explained
 from workbench.monitoring.comparison.served_answers import ROW
 from workbench.online.legible_text import written
 from workbench.online.own_columns import row_beside
 from workbench.portable.rewrites import floor_to
 from workbench.previews import preview_words
-from workbench.serving.online_plans import TIME
+from workbench.serving.stored_columns import TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import ibis.expr.types as ir
     import pandas as pd
 
     from workbench.monitoring.comparison.event_replay import Replay
-    from workbench.monitoring.comparison.event_sides import Side
-    from workbench.monitoring.comparison.mismatch_causes import Case, Cause, Question
+    from workbench.monitoring.comparison.event_sides import EventSides
+    from workbench.monitoring.comparison.mismatch_causes import Cause, CauseQuestion, UnequalValue
     from workbench.online.plan import Cell
 
 ORDER = ("alert", "watch", "not judged", "ok")
@@ -42,57 +42,7 @@ MARKS = {
     "not judged": ("–", "muted"),
 }
 MOMENTS = ("written", "gone", "appended")
-SHOWN = 12  # answers and features that are shown
-
-
-@frozen
-class Difference:
-    """One value that is not what the warehouse gives.
-
-    `online` was served; `offline` is computed from all that the warehouse has, `visible` from what
-    of it the store had when it answered. `kind` is the class of online against offline, `cause` why
-    they differ.
-    """
-
-    feature: str
-    keys: dict[str, Any]
-    at: datetime | None
-    served: datetime | None
-    online: Any
-    offline: Any
-    visible: Any
-    kind: str
-    cause: str
-    skew: bool  # online is not `visible`
-    late: bool  # `visible` is not offline
-    request: str
-    number: int
-    row: int = field(repr=False)
-
-
-@frozen
-class Verdict:
-    """One feature: how many values were compared, which share differs, and what that means.
-
-    `status` is `alert`, `watch`, `ok` or `not judged`; `low` and `high` are a 95 % interval of the
-    share of all answers that differ, with keys as the sampling unit. `skew` counts values that are
-    not what the store's events give, `late` those that later events changed. `shares`, of all
-    values compared, are what rules read: `code_skew` (served and computed cannot both be right),
-    `lateness`, `online_missing`, `doubtful` (the data itself changed or lacks something).
-    """
-
-    feature: str
-    status: str
-    sentence: str
-    compared: int
-    differing: int
-    rate: float | None
-    low: float
-    high: float
-    skew: int
-    late: int
-    causes: dict[str, int]
-    shares: Mapping[str, float] = field(factory=dict)
+MAX_ANSWERS_SHOWN = 12  # answers and features that are shown
 
 
 @frozen(repr=False, eq=False)
@@ -113,10 +63,10 @@ class Consistency:
     complete: datetime | None
     counts: dict[str, int]
     metrics: pa.Table
-    rows: tuple[Difference, ...]
+    rows: tuple[ServedDifference, ...]
     verdicts: tuple[Verdict, ...]
-    question: Question | None = field(default=None, repr=False)
-    cases: tuple[Case, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
+    question: CauseQuestion | None = field(default=None, repr=False)
+    cases: tuple[UnequalValue, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
     # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
     scored: pa.Table | None = field(default=None, repr=False)
 
@@ -140,9 +90,9 @@ class Consistency:
     @property
     def causes(self) -> dict[str, int]:
         """The number of values that differ by each cause, most first, and of answers left out."""
-        found = Counter(c for v in self.verdicts for c, n in v.causes.items() for _ in range(n))
-        found.update({c: n for c, n in self.counts.items() if c in ("version", "error") and n})
-        return dict(found.most_common())
+        counts = Counter(c for v in self.verdicts for c, n in v.causes.items() for _ in range(n))
+        counts.update({c: n for c, n in self.counts.items() if c in ("version", "error") and n})
+        return dict(counts.most_common())
 
     @property
     def verdict(self) -> str:
@@ -154,7 +104,7 @@ class Consistency:
             if any(v.compared for v in self.verdicts):
                 return (
                     f"not judged: of {len(few)} of {len(self.verdicts)} features no value could be"
-                    f" compared: {', '.join(few[:SHOWN])}{waiting}"
+                    f" compared: {', '.join(few[:MAX_ANSWERS_SHOWN])}{waiting}"
                 )
             return (
                 f"not judged: of {self.counts['answers']:,} logged answers none could be"
@@ -168,7 +118,7 @@ class Consistency:
             )
         return f"{worst.status}: {worst.feature}: {worst.sentence}"
 
-    def events(self, difference: Difference) -> pa.Table:
+    def events(self, difference: ServedDifference) -> pa.Table:
         """Returns the events behind a value that differs, oldest first, from both sides.
 
         Columns: `time`, the stored columns of the event under their author's names, `inside` its
@@ -265,13 +215,13 @@ class Consistency:
                     (2, 3, 4),
                 )
             )
-            told = (
+            cause_entries = (
                 part
                 for c in self.causes
                 if c in BY_NAME
                 for part in (tag("dt", f"{c} ({self.causes[c]:,})"), tag("dd", BY_NAME[c].sentence))
             )
-            grids.append(tag("dl", *told, style="padding-top:8px"))
+            grids.append(tag("dl", *cause_entries, style="padding-top:8px"))
         return str(
             section(
                 head,
@@ -282,10 +232,10 @@ class Consistency:
         )
 
     def _features(self) -> list[tuple[str, ...]]:
-        shown = [_told(v) for v in self.verdicts[:SHOWN]]
-        more = len(self.verdicts) - SHOWN
+        verdict_rows = [_verdict_row(v) for v in self.verdicts[:MAX_ANSWERS_SHOWN]]
+        more = len(self.verdicts) - MAX_ANSWERS_SHOWN
         return [
-            *shown,
+            *verdict_rows,
             *([("", f"... {more} more in .verdicts", "", "", "", "", "", "")] if more > 0 else []),
         ]
 
@@ -296,14 +246,21 @@ class Consistency:
         for r in self.rows:
             ranked.append((turn[r.cause], r))
             turn[r.cause] += 1
-        chosen = [r for _, r in sorted(ranked, key=lambda pair: pair[0])[:SHOWN]]
+        chosen = [r for _, r in sorted(ranked, key=lambda pair: pair[0])[:MAX_ANSWERS_SHOWN]]
         return [
-            (_asked(r), r.feature, _value(r.online), _value(r.offline), _value(r.visible), r.cause)
+            (
+                _answer_words(r),
+                r.feature,
+                _value(r.online),
+                _value(r.offline),
+                _value(r.visible),
+                r.cause,
+            )
             for r in chosen
         ]
 
     def _scope(self) -> str:
-        left = ", ".join(
+        unscored = ", ".join(
             f"{n:,} {c}" for c, n in self.counts.items() if c not in ("answers", "scored") and n
         )
         until = (
@@ -313,12 +270,12 @@ class Consistency:
         )
         return (
             f"{self.counts['scored']:,} of {self.counts['answers']:,} answers"
-            f" scored{f' ({left})' if left else ''}{until}; equal by rule 11; definition"
+            f" scored{f' ({unscored})' if unscored else ''}{until}; equal by rule 11; definition"
             f" {self.definition[:12]}"
         )
 
 
-def _told(v: Verdict) -> tuple[str, ...]:
+def _verdict_row(v: Verdict) -> tuple[str, ...]:
     causes = ", ".join(f"{c} {n:,}" for c, n in sorted(v.causes.items(), key=lambda i: -i[1]))
     rate = "" if v.rate is None else f"{v.rate:.3%}"
     return (
@@ -334,9 +291,9 @@ def _told(v: Verdict) -> tuple[str, ...]:
 
 
 def _grid(
-    caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int]
+    caption: str, heads: Sequence[str], rows: Sequence[Sequence[str]], number_columns: Sequence[int]
 ) -> Markup:
-    classes = dict.fromkeys(right, "num")
+    classes = dict.fromkeys(number_columns, "num")
     body = tag("tbody", *(row(r, classes=classes) for r in rows))
     return tag(
         "div",
@@ -346,7 +303,7 @@ def _grid(
     )
 
 
-def _asked(difference: Difference) -> str:
+def _answer_words(difference: ServedDifference) -> str:
     keys = ", ".join(f"{k}={preview_words.cell(v)}" for k, v in difference.keys.items())
     return f"{keys} at {difference.at:%Y-%m-%d %H:%M:%S}" if difference.at else keys
 
@@ -358,81 +315,10 @@ def _value(value: Any) -> str:
 # --- verdicts
 
 
-def judged(
-    feature: str,
-    figures: Mapping[str, Any],
-    causes: Mapping[str, int],
-    rows: Sequence[Difference],
-    budget: float = LATE,
-) -> Verdict:
-    """Returns the verdict on a feature from its figures and its values that differ.
-
-    `budget` is the share of values that later events may change. `figures` has `compared`,
-    `differing`, `online_missing`, `low` and `high`.
-    """
-    n = figures["compared"]
-    rate = figures["differing"] / n if n else None
-    skew, late = (sum(getattr(r, what) for r in rows) for what in ("skew", "late"))
-    share = figures["differing"] / len(rows) if rows else 1  # of the answers that were looked into
-    grave = sum(k for c, k in causes.items() if BY_NAME[c].grave == "alert") + sum(
-        r.skew and r.cause == SEVERAL.name and BY_NAME[r.cause].grave != "alert" for r in rows
-    )
-    doubtful = sum(k for c, k in causes.items() if BY_NAME[c].grave == "watch")
-    told = {
-        "code_skew": grave,
-        "lateness": round(late * share),
-        "online_missing": figures["online_missing"],
-        "doubtful": doubtful,
-    }
-    shares = {name: k / n for name, k in told.items()} if n else {}
-    status, sentence = _status(figures, causes, shares, budget)
-    return Verdict(
-        feature,
-        status,
-        sentence,
-        n,
-        figures["differing"],
-        rate,
-        figures["low"],
-        figures["high"],
-        skew,
-        late,
-        dict(causes),
-        shares,
-    )
-
-
-def _status(
-    figures: Mapping[str, Any],
-    causes: Mapping[str, int],
-    shares: Mapping[str, float],
-    budget: float,
-) -> tuple[str, str]:
-    n = figures["compared"]
-    if not n:
-        return "not judged", "no value could be compared"
-    share = f"{figures['differing'] / n:.2%} of {n:,} values differ"
-    told = ", ".join(f"{c} {k:,}" for c, k in sorted(causes.items(), key=lambda i: -i[1]))
-    if shares["code_skew"]:
-        return "alert", f"{share}: {told}"
-    if shares["online_missing"] > LACKING:
-        return (
-            "alert",
-            f"{shares['online_missing']:.2%} of {n:,} values were null online alone: {told}",
-        )
-    if shares["lateness"] > budget:
-        return "alert", f"later events changed {shares['lateness']:.2%} of {n:,} values: {told}"
-    if shares["lateness"] > budget * WATCHED or shares["doubtful"]:
-        return "watch", f"{share}: {told}"
-    return "ok", (
-        f"{share}: {told}" if figures["differing"] else f"{n:,} values are what the warehouse gives"
-    )
-
-
 # --- events
 
 
-def events_of(replay: Replay, difference: Difference) -> pa.Table:
+def events_of(replay: Replay, difference: ServedDifference) -> pa.Table:
     """Returns the events of one answer's part; see `Consistency.events`."""
     feature = next(
         (
@@ -443,35 +329,39 @@ def events_of(replay: Replay, difference: Difference) -> pa.Table:
         None,
     )
     assert feature is not None  # noqa: S101 differences are of outputs
-    part, made, _ = replay.told.plan.outputs[feature]
+    part, output, _ = replay.told.plan.outputs[feature]
     number = None if part is None else replay.told.plan.parts.index(part)
-    if number is None or number not in replay.events or not made.cells:
+    if number is None or number not in replay.events or not output.cells:
         message = (
             f"{difference.feature} is no reduction of events: ask of one of the features that it is"
             " made of, or of an entity's snapshots by why()"
         )
         raise DefinitionError(message)
     side, rows = replay.sides[number], replay.events[number]
-    asked = replay.engine.rows(side.asked.filter(side.asked[ROW] == difference.row).select("at"))
-    at = asked[0][0] if asked else None  # a null key has no row
-    inside = _inside(rows[TIME], next(c for c in side.plan.cells if c.name in made.cells), at)
-    mine = rows["side"] == "warehouse"
-    shown = rows.filter(rows[ROW] == difference.row, mine | (rows["kind"] != "same")).select(
+    answer_rows = replay.engine.rows(
+        side.asked.filter(side.asked[ROW] == difference.row).select("at")
+    )
+    at = answer_rows[0][0] if answer_rows else None  # a null key has no row
+    inside = _inside(rows[TIME], next(c for c in side.plan.cells if c.name in output.cells), at)
+    in_warehouse = rows["side"] == "warehouse"
+    event_rows = rows.filter(
+        rows[ROW] == difference.row, in_warehouse | (rows["kind"] != "same")
+    ).select(
         **{TIME: rows[TIME]},
         **{_label(side, c.name): rows[c.name] for c in side.plan.stored},
         inside=inside,
-        in_A=mine,
-        in_B=mine & ~rows["kind"].isin(sorted(MISSING)),
-        visible=~mine | rows["kind"].isin(["same", "carried"]),
+        in_A=in_warehouse,
+        in_B=in_warehouse & ~rows["kind"].isin(sorted(MISSING)),
+        visible=~in_warehouse | rows["kind"].isin(["same", "carried"]),
         kind=rows["kind"],
         **{c: rows[c] for c in MOMENTS},
     )
-    found = replay.engine.fetch(shown.order_by(TIME, "in_A"))
+    events = replay.engine.fetch(event_rows.order_by(TIME, "in_A"))
     for name in (TIME, *MOMENTS):
-        found = found.set_column(
-            found.column_names.index(name), name, found[name].cast(pa.timestamp("us", "UTC"))
+        events = events.set_column(
+            events.column_names.index(name), name, events[name].cast(pa.timestamp("us", "UTC"))
         )
-    return found
+    return events
 
 
 def _inside(time: ir.IntegerColumn, cell: Cell, at: int | None) -> ir.BooleanValue:
@@ -484,9 +374,9 @@ def _inside(time: ir.IntegerColumn, cell: Cell, at: int | None) -> ir.BooleanVal
     return (time < at) & (time >= (start if cell.hop is None else floor_to(start, cell.hop)))
 
 
-def _label(side: Side, name: str) -> str:
+def _label(side: EventSides, name: str) -> str:
     """Returns the author's name of a stored column, if no other column has it."""
     labels = [c.label or c.name for c in side.plan.stored]
     label = next(c.label or c.name for c in side.plan.stored if c.name == name)
-    ours = (TIME, "inside", "in_A", "in_B", "visible", "kind", *MOMENTS)
-    return name if label in ours or labels.count(label) > 1 else label
+    reserved = (TIME, "inside", "in_A", "in_B", "visible", "kind", *MOMENTS)
+    return name if label in reserved or labels.count(label) > 1 else label

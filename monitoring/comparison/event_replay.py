@@ -18,7 +18,7 @@ from workbench.planner.plan_choice import Chooser, briefly
 from workbench.planner.source_rows import AT, BUCKET, EVENT, MEMBER, NEWEST, EventRows
 from workbench.planner.training_set import features, training_set
 from workbench.portable.arrow_types import arrow, fetched
-from workbench.serving.online_plans import TIME, Stored
+from workbench.serving.stored_columns import TIME, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.definitions.join import Join, JoinPart
     from workbench.definitions.reductions import Each
-    from workbench.monitoring.comparison.event_sides import Side
-    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.monitoring.comparison.event_sides import EventSides
+    from workbench.monitoring.comparison.served_answers import ServedAnswers
     from workbench.online.storage.store import Store
     from workbench.planner.plan_choice import Planner
     from workbench.planner.source_rows import Inputs
@@ -60,20 +60,20 @@ class StoredRows(EventRows):
     ) -> ir.Table:
         """Returns the rows as internal columns, with `each` unfolded where it is given."""
         del extra  # time and order are stored
-        table, kept = self.rows, self.stored
+        table, stored_columns = self.rows, self.stored
         if each is not None:
             table = self._unfolded(table, each)
         columns: dict[str, ir.Value] = {
             f"_fw_key{i}": table[f"k{i}"] for i in range(len(self.group_by.keys))
         } | {ROW: table[ROW], EVENT: table[TIME]}
-        for name in kept.named:
+        for name in stored_columns.named:
             columns |= {
                 f"_fw_order{name[1:]}a": table[name].notnull().ifelse(1, 0),
                 f"_fw_order{name[1:]}b": table[name],
             }
-        columns |= {BUCKET: table[kept.buckets[bucket]]} if bucket else {}
+        columns |= {BUCKET: table[stored_columns.buckets[bucket]]} if bucket else {}
         columns |= {MEMBER: table[MEMBER]} if MEMBER in table.columns else {}
-        found = {
+        input_columns = {
             name: (
                 table["_fw_element"]
                 if each is not None and node == each
@@ -81,17 +81,17 @@ class StoredRows(EventRows):
             )
             for node, name in inputs.columns.items()
         }
-        return table.select(**columns, **found)
+        return table.select(**columns, **input_columns)
 
     def _column(self, node: Any) -> str:
         return self.stored.inputs.columns[node].replace("_fw_in", "i")
 
-    def _unfolded(self, table: ir.Table, each: Each) -> ir.Table:
-        container = self._column(each.arg)
-        if each.arg.dtype.is_map():
+    def _unfolded(self, table: ir.Table, each_node: Each) -> ir.Table:
+        container = self._column(each_node.arg)
+        if each_node.arg.dtype.is_map():
             return self.engine.entries(table, table[container], MEMBER, "_fw_element")
         return table.mutate(_fw_element=table[container]).unnest(
-            "_fw_element", offset=MEMBER if each.by_position else None
+            "_fw_element", offset=MEMBER if each_node.by_position else None
         )
 
 
@@ -110,7 +110,7 @@ class Variant:
 
 
 VISIBLE = Variant(frozenset(MISSING))  # the warehouse's events, as far as they could be seen then
-HELD = Variant(held=True)
+STORE_VARIANT = Variant(held=True)
 
 
 @frozen(eq=False)
@@ -118,10 +118,10 @@ class Replay:
     """Some answers, and every value that they could have had; each variant is computed once."""
 
     join: Join
-    told: Answered  # these answers alone
+    told: ServedAnswers  # these answers alone
     engine: Engine
     left: ir.Table
-    sides: Mapping[int, Side]
+    sides: Mapping[int, EventSides]
     events: Mapping[int, ir.Table]
     # of entities' parts: from all snapshots, and from those that were uploaded then
     states: Mapping[int, Mapping[bool, ir.Table]]
@@ -142,13 +142,13 @@ class Replay:
         ) -> ir.Table:
             del engine, planner
             number = next(i for i, p in enumerate(join.parts) if p is part)
-            mine = (
+            part_features = (
                 self.states[number][variant.held or "stale_batch" in variant.kinds]
                 if number in self.states
                 else self._part(number, variant)
             )
-            return spine.left_join(mine, ROW).select(
-                *spine.columns, *(c for c in mine.columns if c not in spine.columns)
+            return spine.left_join(part_features, ROW).select(
+                *spine.columns, *(c for c in part_features.columns if c not in spine.columns)
             )
 
         table = self.engine.keep(
@@ -168,20 +168,22 @@ class Replay:
 
         They are reused where a variant has none of its kinds.
         """
-        mine = evolve(variant, kinds=variant.kinds & self.present[number])
-        if (number, mine) not in self.parts:
+        part_variant = evolve(variant, kinds=variant.kinds & self.present[number])
+        if (number, part_variant) not in self.parts:
             part, side = self.join.parts[number], self.sides[number]
             group_by = (
                 part.group_by
-                if mine.resolution is None
-                else evolve(part.group_by, resolution=mine.resolution)
+                if part_variant.resolution is None
+                else evolve(part.group_by, resolution=part_variant.resolution)
             )
-            rows = StoredRows(group_by, self.engine, side.stored, self._chosen(number, mine))
+            rows = StoredRows(
+                group_by, self.engine, side.stored, self._chosen(number, part_variant)
+            )
             keys = {f"_fw_key{i}": side.asked[f"k{i}"] for i in range(len(part.keys))}
             spine = side.asked.select(
-                **keys, **{AT: side.asked["at"] + mine.later}, **{ROW: side.asked[ROW]}
+                **keys, **{AT: side.asked["at"] + part_variant.later}, **{ROW: side.asked[ROW]}
             )
-            self.parts[number, mine] = self.engine.keep(
+            self.parts[number, part_variant] = self.engine.keep(
                 features(
                     spine,
                     group_by,
@@ -191,55 +193,55 @@ class Replay:
                     rows=rows,
                 ).drop(AT)
             )
-        return self.parts[number, mine]
+        return self.parts[number, part_variant]
 
     def _chosen(self, number: int, variant: Variant) -> ir.Table:
         events = self.events[number]
-        mine, kinds = (
+        from_store, kinds = (
             events["side"] == "store",
             (events["kind"].isin(sorted(variant.kinds)) if variant.kinds else ibis.literal(False)),
         )
         return (
-            events.filter(mine | (events["kind"] == "carried"))
+            events.filter(from_store | (events["kind"] == "carried"))
             if variant.held
-            else events.filter((mine & kinds) | (~mine & ~kinds))
+            else events.filter((from_store & kinds) | (~from_store & ~kinds))
         )
 
 
-def replay(store: Store, join: Join, told: Answered, engine: Engine) -> Replay:
+def replay(store: Store, join: Join, told: ServedAnswers, engine: Engine) -> Replay:
     """Returns what these answers may have seen, from the warehouse and from the store.
 
     It is kept in a DuckDB of this process.
     """
-    con, mine = local()
-    found: dict[int, Side] = {}
+    con, local_engine = local()
+    event_sides: dict[int, EventSides] = {}
     states: dict[int, dict[bool, ir.Table]] = {}
     for number, part in enumerate(join.parts):
         if isinstance(part.group_by.source, EntitySource):
-            seen = snapshots_seen(store, told, number)
+            snapshots = snapshots_seen(store, told, number)
             states[number] = {
-                then: con.create_table(
-                    f"states{number}{then}",
-                    _states(told, number, part, engine, seen if then else None),
+                as_served: con.create_table(
+                    f"states{number}{as_served}",
+                    _states(told, number, part, engine, snapshots if as_served else None),
                 )
-                for then in (False, True)
+                for as_served in (False, True)
             }
         else:
-            found[number] = sides(store, con, told, number, part.group_by, engine)
-    events = {number: paired(side) for number, side in found.items()}
+            event_sides[number] = sides(store, con, told, number, part.group_by, engine)
+    events = {number: paired(side) for number, side in event_sides.items()}
     kinds: dict[int, set[str]] = {}
     present: dict[int, set[str]] = {number: set() for number in events}
     for number, table in events.items():
         for row in table.select(ROW, "kind").distinct().to_pyarrow().to_pylist():
             kinds.setdefault(row[ROW], set()).add(row["kind"])
             present[number].add(row["kind"])
-    left = left_on(join, told, told.rows, mine)
+    left = left_on(join, told, told.rows, local_engine)
     return Replay(
         join,
         told,
-        mine,
+        local_engine,
         left,
-        found,
+        event_sides,
         events,
         states,
         {r: frozenset(k) for r, k in kinds.items()},
@@ -248,40 +250,48 @@ def replay(store: Store, join: Join, told: Answered, engine: Engine) -> Replay:
 
 
 def _states(
-    told: Answered,
+    answers: ServedAnswers,
     number: int,
     part: JoinPart,
     engine: Engine,
-    seen: Sequence[tuple[int, int]] | None,
+    snapshots: Sequence[tuple[int, int]] | None,
 ) -> pa.Table:
     """Returns an entity's features for each answer.
 
     They are of all snapshots that the warehouse has, or of those that the store had by then.
     """
-    asked = questions(told, number)
-    at = asked["at"].to_pylist()
-    if seen is not None:
+    question_rows = questions(answers, number)
+    at = question_rows["at"].to_pylist()
+    if snapshots is not None:
         at = [
-            max((end for end, written in seen if end <= t and written <= stamp), default=NONE)
-            for t, stamp in zip(at, asked["stamp"].to_pylist(), strict=True)
+            max(
+                (end for end, written_at in snapshots if end <= t and written_at <= stamp),
+                default=NONE,
+            )
+            for t, stamp in zip(at, question_rows["stamp"].to_pylist(), strict=True)
         ]
-    keys = {f"_fw_key{i}": asked[f"k{i}"] for i in range(len(part.keys))}
-    spine = pa.table({**keys, AT: pa.array(at, pa.int64()), ROW: asked[ROW]})
+    keys = {f"_fw_key{i}": question_rows[f"k{i}"] for i in range(len(part.keys))}
+    spine = pa.table({**keys, AT: pa.array(at, pa.int64()), ROW: question_rows[ROW]})
     outputs = part.group_by.outputs
     schema = pa.schema(
         [(ROW, pa.int64()), *((f.name, arrow(f.dtype)) for f in outputs), (NEWEST, pa.int64())]
     )
     if not spine.num_rows:
         return schema.empty_table()
-    kept = engine.keep(spine)
+    spine_table = engine.keep(spine)
     texts = {
-        k: kept[k].cast("uuid")
+        k: spine_table[k].cast("uuid")
         for k, (_, name) in zip(keys, part.keys, strict=True)
         if part.group_by.source.table.schema[name].is_uuid()
     }
-    kept = kept.mutate(**texts) if texts else kept
-    found = features(_distinct(kept), part.group_by, engine, newest=True, planner=Chooser(engine))
-    joined = kept.left_join(found, [*(kept[k] == found[k] for k in keys), kept[AT] == found[AT]])
+    spine_table = spine_table.mutate(**texts) if texts else spine_table
+    part_features = features(
+        _distinct(spine_table), part.group_by, engine, newest=True, planner=Chooser(engine)
+    )
+    joined = spine_table.left_join(
+        part_features,
+        [*(spine_table[k] == part_features[k] for k in keys), spine_table[AT] == part_features[AT]],
+    )
     return engine.fetch(joined.select(ROW, *(f.name for f in outputs), NEWEST)).cast(schema)
 
 
@@ -294,13 +304,13 @@ def edges(join: Join) -> Sequence[Variant]:
 
     They are tails at the instant or at a hop, and events at the query time counted.
     """
-    found = [Variant(held=True, later=1)]
-    for other in ("sawtooth", "exact"):
+    variants = [Variant(held=True, later=1)]
+    for resolution in ("sawtooth", "exact"):
         try:
             for part in join.parts:
                 if not isinstance(part.group_by.source, EntitySource):
-                    evolve(part.group_by, resolution=other)
+                    evolve(part.group_by, resolution=resolution)
         except DefinitionError:
             continue
-        found.append(Variant(held=True, resolution=other))
-    return found
+        variants.append(Variant(held=True, resolution=resolution))
+    return variants

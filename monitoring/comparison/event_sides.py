@@ -11,10 +11,11 @@ from attrs import frozen
 
 from workbench.backends import engine_of
 from workbench.definitions.windows import DAY
-from workbench.monitoring.comparison.served_answers import ROW, column, held
+from workbench.monitoring.comparison.served_answers import ROW, column, served_type
 from workbench.online.storage.row_history import rows_of, snapshots_of
 from workbench.planner.source_rows import in_us
-from workbench.serving.online_plans import TIME, Stored, stored_of, stored_rows
+from workbench.serving.online_plans import stored_of, stored_rows
+from workbench.serving.stored_columns import TIME, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.definitions.group_by import GroupBy
-    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.monitoring.comparison.served_answers import ServedAnswers
     from workbench.online.plan import GroupByPlan, PartPlan
     from workbench.online.storage.store import Store
 
 # The most that the times of one event may differ between the two sides, for it to be found.
 SKEW = in_us(DAY)
-EVER = 2**62
+FOREVER_US = 2**62
 STATE = {
     "written": pa.int64(),
     "gone": pa.int64(),
@@ -41,7 +42,7 @@ STATE = {
 
 
 @frozen
-class Side:
+class EventSides:
     """One part's answers and the events of both sides, in a local DuckDB.
 
     `asked` has `_fw_row`, `k0...`, `at`, `stamp` (of the state that the answer saw), `served`,
@@ -72,7 +73,7 @@ class Side:
         ]
 
 
-def questions(told: Answered, number: int) -> pa.Table:
+def questions(told: ServedAnswers, number: int) -> pa.Table:
     """Returns what these answers asked of a part, without those whose key is null (rule 17)."""
     plan, part, rows = told.plan, told.plan.parts[number], told.rows
     group_by, names = plan.group_by(part.group_by), [k.name for k in plan.keys]
@@ -82,10 +83,10 @@ def questions(told: Answered, number: int) -> pa.Table:
         else rows["at"]
     )
     keys = {
-        f"k{i}": rows[f"k{names.index(left)}"].cast(held(k.type))
-        for i, ((left, _), k) in enumerate(zip(part.keys, group_by.keys, strict=True))
+        f"k{i}": rows[f"k{names.index(left_column)}"].cast(served_type(k.type))
+        for i, ((left_column, _), k) in enumerate(zip(part.keys, group_by.keys, strict=True))
     }
-    asked = pa.table(
+    question_rows = pa.table(
         {
             ROW: rows[ROW],
             **keys,
@@ -96,51 +97,66 @@ def questions(told: Answered, number: int) -> pa.Table:
         }
     )
     for name in keys:
-        asked = asked.filter(asked[name].is_valid())
-    return asked
+        question_rows = question_rows.filter(question_rows[name].is_valid())
+    return question_rows
 
 
 def sides(
-    store: Store, con: BaseBackend, told: Answered, number: int, group_by: GroupBy, engine: Engine
-) -> Side:
+    store: Store,
+    con: BaseBackend,
+    told: ServedAnswers,
+    number: int,
+    group_by: GroupBy,
+    engine: Engine,
+) -> EventSides:
     """Returns the events that answers may have seen, of a part over events."""
     part = told.plan.parts[number]
     plan = told.plan.group_by(part.group_by)
-    asked = questions(told, number)
+    question_rows = questions(told, number)
     keys = (
-        asked.select([f"k{i}" for i in range(len(plan.keys))])
+        question_rows.select([f"k{i}" for i in range(len(plan.keys))])
         .group_by([f"k{i}" for i in range(len(plan.keys))])
         .aggregate([])
     )
     reach = _reach(plan, part)
-    times = asked["at"].to_pylist() or [0]
-    span = (-EVER if reach is None else min(times) - reach, max(times) + SKEW)
-    theirs = _warehouse(plan, group_by, engine, keys, span)
-    ours = _stored(store, plan, keys, span, told.since[number])
+    times = question_rows["at"].to_pylist() or [0]
+    span = (-FOREVER_US if reach is None else min(times) - reach, max(times) + SKEW)
+    warehouse_rows = _warehouse(plan, group_by, engine, keys, span)
+    store_rows = _stored(store, plan, keys, span, told.since[number])
     if plan.id:  # one event may have another key on the other side
-        seen = ours.filter(pc.less_equal(ours["written"], pc.min(asked["stamp"])))
-        ours = _more(
-            ours,
-            _stored(store, plan, _lacking(theirs, seen), None, told.since[number]),
+        visible_rows = store_rows.filter(
+            pc.less_equal(store_rows["written"], pc.min(question_rows["stamp"]))
+        )
+        store_rows = _more(
+            store_rows,
+            _stored(store, plan, _lacking(warehouse_rows, visible_rows), None, told.since[number]),
             ("id", "written", "gone"),
         )
-        theirs = _more(theirs, _warehouse(plan, group_by, engine, _lacking(ours, theirs), None), ())
+        warehouse_rows = _more(
+            warehouse_rows,
+            _warehouse(plan, group_by, engine, _lacking(store_rows, warehouse_rows), None),
+            (),
+        )
     tables = [
-        con.create_table(f"{what}{number}", t)
-        for what, t in (("asked", asked), ("theirs", theirs), ("ours", ours))
+        con.create_table(f"{table_name}{number}", t)
+        for table_name, t in (
+            ("asked", question_rows),
+            ("theirs", warehouse_rows),
+            ("ours", store_rows),
+        )
     ]
-    warehouse, kept = (
-        con.create_table(f"{what}{number}", _told(plan, t, ident))
-        for what, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid"))
+    warehouse, store_events = (
+        con.create_table(f"{table_name}{number}", _hashed_rows(plan, t, ident))
+        for table_name, t, ident in (("warehouse", tables[1], "wid"), ("store", tables[2], "sid"))
     )
-    return Side(
+    return EventSides(
         part,
         plan,
         group_by,
         stored_of(group_by),
         tables[0],
         warehouse,
-        kept,
+        store_events,
         told.horizons[number],
         reach,
     )
@@ -148,18 +164,18 @@ def sides(
 
 def _reach(plan: GroupByPlan, part: PartPlan) -> int | None:
     """Returns the longest window plus a day, in microseconds; None where all events matter."""
-    whole = (
+    unbounded = (
         plan.longest is None
         or part.max_age is not None
         or any(c.length is None for c in plan.cells)
     )
-    return None if whole else (plan.longest or 0) + SKEW
+    return None if unbounded else (plan.longest or 0) + SKEW
 
 
 def _schema(plan: GroupByPlan) -> pa.Schema:
-    keys = {f"k{i}": held(c.type) for i, c in enumerate(plan.keys)}
+    keys = {f"k{i}": served_type(c.type) for i, c in enumerate(plan.keys)}
     return pa.schema(
-        [*keys.items(), (TIME, pa.int64()), *((c.name, held(c.type)) for c in plan.stored)]
+        [*keys.items(), (TIME, pa.int64()), *((c.name, served_type(c.type)) for c in plan.stored)]
     )
 
 
@@ -174,10 +190,10 @@ def _warehouse(
     schema = _schema(plan)
     if not wanted.num_rows:
         return schema.empty_table()
-    rows, asked = stored_rows(group_by, engine), engine.keep(wanted)
+    rows, wanted_rows = stored_rows(group_by, engine), engine.keep(wanted)
     texts = {c: rows[c].cast("string") for c in rows.columns if rows[c].type().is_uuid()}
     rows = rows.mutate(**texts) if texts else rows
-    rows = rows.semi_join(asked, [rows[c] == asked[c] for c in wanted.column_names])
+    rows = rows.semi_join(wanted_rows, [rows[c] == wanted_rows[c] for c in wanted.column_names])
     if span is not None:
         rows = rows.filter(rows[TIME] >= span[0], rows[TIME] < span[1])
     return engine.fetch(rows.select(*schema.names)).cast(schema)
@@ -197,52 +213,55 @@ def _stored(
     schema = pa.schema([*_schema(plan), *STATE.items()])
     if not wanted.num_rows or since is None:
         return schema.empty_table()
-    found = rows_of(store, plan, wanted.to_pydict(), span)
-    columns = list(zip(*found, strict=True)) if found else [()] * len(schema)
+    rows = rows_of(store, plan, wanted.to_pydict(), span)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
     types = [*(k.type for k in plan.keys), "int64", *(c.type for c in plan.stored)]
-    read = [column(t, v)[0] for t, v in zip(types, columns, strict=False)]
+    typed_columns = [column(t, v)[0] for t, v in zip(types, columns, strict=False)]
     return pa.table(
         [
-            *read,
+            *typed_columns,
             *(pa.array(v, t) for v, t in zip(columns[len(types) :], STATE.values(), strict=True)),
         ],
         schema=schema,
     )
 
 
-def _lacking(these: pa.Table, those: pa.Table) -> pa.Table:
+def _lacking(side_rows: pa.Table, other_rows: pa.Table) -> pa.Table:
     """Returns the ids of one side that the other lacks, which are to be looked up there."""
-    known = set(those["id"].to_pylist())
+    known_ids = set(other_rows["id"].to_pylist())
     return pa.table(
         {
             "id": pa.array(
                 [
                     v
-                    for v in dict.fromkeys(these["id"].to_pylist())
-                    if v is not None and v not in known
+                    for v in dict.fromkeys(side_rows["id"].to_pylist())
+                    if v is not None and v not in known_ids
                 ],
-                these["id"].type,
+                side_rows["id"].type,
             )
         }
     )
 
 
-def _more(some: pa.Table, others: pa.Table, names: Sequence[str]) -> pa.Table:
+def _more(some: pa.Table, candidates: pa.Table, names: Sequence[str]) -> pa.Table:
     """Appends the rows that are not among the first yet, by these columns."""
-    known = set(zip(*(some[n].to_pylist() for n in names), strict=True))
+    known_keys = set(zip(*(some[n].to_pylist() for n in names), strict=True))
     new = (
-        [row not in known for row in zip(*(others[n].to_pylist() for n in names), strict=True)]
+        [
+            row not in known_keys
+            for row in zip(*(candidates[n].to_pylist() for n in names), strict=True)
+        ]
         if names
-        else [True] * others.num_rows
+        else [True] * candidates.num_rows
     )
     return (
-        pa.concat_tables([some, others.filter(pa.array(new, pa.bool_()))])
-        if others.num_rows
+        pa.concat_tables([some, candidates.filter(pa.array(new, pa.bool_()))])
+        if candidates.num_rows
         else some
     )
 
 
-def snapshots_seen(store: Store, told: Answered, number: int) -> list[tuple[int, int]]:
+def snapshots_seen(store: Store, told: ServedAnswers, number: int) -> list[tuple[int, int]]:
     """Returns the ends of an entity's snapshots in the store, and when each was written.
 
     It is empty where the store keeps none any more.
@@ -254,7 +273,7 @@ def snapshots_seen(store: Store, told: Answered, number: int) -> list[tuple[int,
     )
 
 
-def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
+def _hashed_rows(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
     """Returns the rows with a number, and with the hashes by which they are found again.
 
     Maps, which have no order, are left out of the hashes.
@@ -262,17 +281,17 @@ def _told(plan: GroupByPlan, rows: ir.Table, number: str) -> ir.Table:
     keys = [f"k{i}" for i in range(len(plan.keys))]
     values = [c.name for c in plan.stored if c.name != "id" and not ibis.dtype(c.type).is_map()]
 
-    def said(names: Sequence[str]) -> Any:
+    def hash_of(names: Sequence[str]) -> Any:
         return ibis.struct({n: rows[n] for n in names}).cast("string").hash()
 
-    bare = said([*keys, TIME, *values])
-    told = {
+    bare = hash_of([*keys, TIME, *values])
+    hashes = {
         "bare": bare,
-        "timeless": said([*keys, *values]),
-        "place": said([*keys, TIME, *plan.order]),
+        "timeless": hash_of([*keys, *values]),
+        "place": hash_of([*keys, TIME, *plan.order]),
     }
     return rows.mutate(
-        **told, identity=said(["id"]) if plan.id else bare, **{number: ibis.row_number()}
+        **hashes, identity=hash_of(["id"]) if plan.id else bare, **{number: ibis.row_number()}
     )
 
 

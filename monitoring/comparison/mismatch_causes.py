@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from workbench.monitoring.comparison.event_differences import MISSING, NEAR, OTHERWISE
-from workbench.monitoring.comparison.event_replay import HELD, Variant, edges
+from workbench.monitoring.comparison.event_differences import (
+    FLOAT32_TOLERANCE,
+    MINOR_CAUSES,
+    MISSING,
+)
+from workbench.monitoring.comparison.event_replay import STORE_VARIANT, Variant, edges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from workbench.definitions.group_by import Feature
+    from workbench.definitions.aggregations import Feature
     from workbench.monitoring.comparison.event_replay import Replay
     from workbench.monitoring.comparison.recompute import Tolerance
 
@@ -26,7 +30,7 @@ UNEXPLAINED, UNKNOWN, NOT_REPLAYED = "unexplained", "unknown", "not_replayed"
 
 
 @frozen
-class Case:
+class UnequalValue:
     """One value that is not the warehouse's: its answer's row, its part's status, both values."""
 
     row: int
@@ -43,28 +47,28 @@ class Case:
 
 
 @frozen
-class Question:
+class CauseQuestion:
     """The means to test hypotheses about cases: a replay of the answers, and their tolerance."""
 
     replay: Replay
     tolerance: Tolerance
     # whether an upload changed an entity's rows since, and the store now gives the offline value
-    changed: Callable[[Case], bool]
+    changed: Callable[[UnequalValue], bool]
     # how much is known of what the store held for a case: `all`, `some` or `nothing`
-    kept: Callable[[Case], str]
+    kept: Callable[[UnequalValue], str]
 
-    def given(self, case: Case, variant: Variant) -> bool:
+    def given(self, case: UnequalValue, variant: Variant) -> bool:
         """Returns whether a variant gives what was served."""
         return self.same(case, self.replay.values(variant).get(case.row, {}))
 
-    def same(self, case: Case, values: Mapping[str, Any]) -> bool:
+    def same(self, case: UnequalValue, values: Mapping[str, Any]) -> bool:
         """Returns whether the feature among these values is what was served."""
         return case.feature.name in values and self.tolerance.same(
             case.row, case.feature, case.online, values[case.feature.name], values
         )
 
 
-Holds = Callable[[Question, Case], bool]
+Holds = Callable[[CauseQuestion, UnequalValue], bool]
 
 
 @frozen
@@ -85,7 +89,7 @@ class Cause:
 def _only(kind: str) -> Holds:
     """Returns the hypothesis that only events of one kind make the answer differ."""
 
-    def holds(question: Question, case: Case) -> bool:
+    def holds(question: CauseQuestion, case: UnequalValue) -> bool:
         return (
             not case.expired
             and kind in question.replay.kinds.get(case.row, ())
@@ -95,53 +99,61 @@ def _only(kind: str) -> Holds:
     return holds
 
 
-def _expired(question: Question, case: Case) -> bool:
-    return case.expired and question.given(case, HELD)
+def _expired(question: CauseQuestion, case: UnequalValue) -> bool:
+    return case.expired and question.given(case, STORE_VARIANT)
 
 
-def _stale(question: Question, case: Case) -> bool:
+def _stale(question: CauseQuestion, case: UnequalValue) -> bool:
     """Holds where a whole upload was missing: its events, or an entity's snapshots."""
-    there = bool(question.replay.states) or "stale_batch" in question.replay.kinds.get(case.row, ())
-    return not case.expired and there and question.given(case, Variant(frozenset({"stale_batch"})))
-
-
-def _near(question: Question, case: Case) -> bool:
-    """Holds where digits were lost, in an event or in the value itself."""
-    if _only("precision")(question, case):
-        return True
-    if question.given(case, HELD):
-        return False
-    value = question.replay.values(HELD).get(case.row, {}).get(case.feature.name)
+    missing = bool(question.replay.states) or "stale_batch" in question.replay.kinds.get(
+        case.row, ()
+    )
     return (
-        isinstance(case.online, float)
-        and isinstance(value, float)
-        and abs(case.online - value) <= NEAR * max(abs(case.online), abs(value))
+        not case.expired and missing and question.given(case, Variant(frozenset({"stale_batch"})))
     )
 
 
-def _edge(question: Question, case: Case) -> bool:
+def _near(question: CauseQuestion, case: UnequalValue) -> bool:
+    """Holds where digits were lost, in an event or in the value itself."""
+    if _only("precision")(question, case):
+        return True
+    if question.given(case, STORE_VARIANT):
+        return False
+    value = question.replay.values(STORE_VARIANT).get(case.row, {}).get(case.feature.name)
+    return (
+        isinstance(case.online, float)
+        and isinstance(value, float)
+        and abs(case.online - value) <= FLOAT32_TOLERANCE * max(abs(case.online), abs(value))
+    )
+
+
+def _edge(question: CauseQuestion, case: UnequalValue) -> bool:
     """Holds where windows were cut otherwise: equal events, of which others counted."""
-    return not question.given(case, HELD) and any(
+    return not question.given(case, STORE_VARIANT) and any(
         question.given(case, v) for v in edges(question.replay.join)
     )
 
 
-def _mutation(question: Question, case: Case) -> bool:
+def _mutation(question: CauseQuestion, case: UnequalValue) -> bool:
     """Holds where an event was changed or deleted.
 
     A snapshot that the store had already counts too, as far as the store's answer of today shows.
     """
     if _only("mutation")(question, case):
         return True
-    then = (
+    snapshot_values = (
         question.replay.values(Variant(frozenset({"stale_batch"}))).get(case.row, {})
         if question.replay.states
         else {}
     )
     return (
-        case.feature.name in then
+        case.feature.name in snapshot_values
         and question.tolerance.same(
-            case.row, case.feature, case.offline, then[case.feature.name], then
+            case.row,
+            case.feature,
+            case.offline,
+            snapshot_values[case.feature.name],
+            snapshot_values,
         )
         and question.changed(case)
     )
@@ -221,7 +233,7 @@ CAUSES = (
     ),
 )
 SEVERAL = Cause("several", "several of these at once: together they give the answer", "watch")
-LEFT = (
+UNPROVEN_CAUSES = (
     Cause(
         UNEXPLAINED,
         "no hypothesis gives the answer: the code that serves and the code that trains disagree",
@@ -234,27 +246,34 @@ LEFT = (
     ),
     Cause(NOT_REPLAYED, "there are more answers that differ than were looked into", "watch"),
 )
-BY_NAME = {c.name: c for c in (*CAUSES, SEVERAL, *LEFT)}
+BY_NAME = {c.name: c for c in (*CAUSES, SEVERAL, *UNPROVEN_CAUSES)}
 
 
 def explained(
-    question: Question, cases: Iterable[Case], causes: Sequence[Cause] = CAUSES
+    question: CauseQuestion, cases: Iterable[UnequalValue], causes: Sequence[Cause] = CAUSES
 ) -> list[str]:
     """Returns the cause of each case: the first of these that gives its answer."""
     rules = [c for c in causes if c.holds is not None]
-    named = {c.name for c in causes} & {*MISSING, *OTHERWISE}
+    named = {c.name for c in causes} & {*MISSING, *MINOR_CAUSES}
     return [_cause(question, case, rules, named) for case in cases]
 
 
-def _cause(question: Question, case: Case, rules: Sequence[Cause], named: set[str]) -> str:
-    kept = question.kept(case)
-    if kept == "nothing":
+def _cause(
+    question: CauseQuestion, case: UnequalValue, rules: Sequence[Cause], named: set[str]
+) -> str:
+    extent = question.kept(case)
+    if extent == "nothing":
         return UNKNOWN
     for rule in rules:
         assert rule.holds is not None  # noqa: S101 rules have one
         if rule.holds(question, case):
             return rule.name
-    mine = question.replay.kinds.get(case.row, frozenset()) & {*MISSING, *OTHERWISE}
-    if len(mine) > 1 and mine <= named and not case.expired and question.given(case, Variant(mine)):
+    event_kinds = question.replay.kinds.get(case.row, frozenset()) & {*MISSING, *MINOR_CAUSES}
+    if (
+        len(event_kinds) > 1
+        and event_kinds <= named
+        and not case.expired
+        and question.given(case, Variant(event_kinds))
+    ):
         return SEVERAL.name
-    return UNEXPLAINED if kept == "all" else UNKNOWN
+    return UNEXPLAINED if extent == "all" else UNKNOWN

@@ -9,7 +9,8 @@ import pyarrow as pa
 from attrs import evolve, frozen
 
 from workbench.backends.equality import equal
-from workbench.definitions.group_by import Aggregation, GroupBy
+from workbench.definitions.aggregations import Aggregation
+from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join, JoinPart
 from workbench.definitions.sketch_reductions import (
     ApproxHistogram,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.backends import Engine
-    from workbench.definitions.group_by import Feature
-    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.definitions.aggregations import Feature
+    from workbench.monitoring.comparison.served_answers import ServedAnswers
 
 TIME = "_at"
 BOUNDS = 2  # times a sketch's own error, which one of a hundred sketches exceeds
@@ -50,7 +51,7 @@ def as_join(definition: GroupBy | Join) -> Join:
     )
 
 
-def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
+def lefts(join: Join, told: ServedAnswers, rows: pa.Table) -> pa.Table:
     """Returns answers as left rows of the join, in the left's types.
 
     Columns are the answer's number, keys, time and context.
@@ -68,12 +69,12 @@ def lefts(join: Join, told: Answered, rows: pa.Table) -> pa.Table:
     return pa.table({ROW: rows[ROW], **{n: c.cast(kinds[n]) for n, c in named.items()}})
 
 
-def left_on(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> ir.Table:
+def left_on(join: Join, told: ServedAnswers, rows: pa.Table, engine: Engine) -> ir.Table:
     """Returns answers as left rows in a table of an engine, with UUIDs where ids come as texts."""
     return typed(engine.keep(lefts(join, told, rows)), join.left.table.schema)
 
 
-def recomputed(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> pa.Table:
+def recomputed(join: Join, told: ServedAnswers, rows: pa.Table, engine: Engine) -> pa.Table:
     """Returns the features of answers from all that the warehouse has now.
 
     Columns are `_fw_row`, then `a0...` in the features' types.
@@ -133,7 +134,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def tolerance(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> Tolerance:
+def tolerance(join: Join, told: ServedAnswers, rows: pa.Table, engine: Engine) -> Tolerance:
     """Returns the tolerances of these answers, computed from the warehouse.
 
     Callers pass only answers that are not equal as they stand.
@@ -144,23 +145,26 @@ def tolerance(join: Join, told: Answered, rows: pa.Table, engine: Engine) -> Tol
 
 
 def _values(
-    asked: tuple[Join, Mapping[str, Any]] | None, told: Answered, rows: pa.Table, engine: Engine
+    join_and_columns: tuple[Join, Mapping[str, Any]] | None,
+    answers: ServedAnswers,
+    rows: pa.Table,
+    engine: Engine,
 ) -> dict[tuple[int, str], Any]:
-    if asked is None or not rows.num_rows:
+    if join_and_columns is None or not rows.num_rows:
         return {}
-    join, named = asked
-    left = left_on(join, told, rows, engine)
+    join, named = join_and_columns
+    left = left_on(join, answers, rows, engine)
     table = engine.keep(training_set(join, engine, left, Chooser(engine)))
     schema = ibis.schema({ROW: "int64"} | {f.name: f.dtype for f in join.outputs})
-    found: dict[tuple[int, str], Any] = {}
+    values_by_feature: dict[tuple[int, str], Any] = {}
     for row in fetched(
         engine, table.select(ROW, *(f.name for f in join.outputs)), schema
     ).to_pylist():
         for feature, columns in named.items():
             values = row[columns] if isinstance(columns, str) else tuple(row[c] for c in columns)
             if values is not None and values != (None,) * 3:
-                found[row[ROW], feature] = values
-    return found
+                values_by_feature[row[ROW], feature] = values
+    return values_by_feature
 
 
 def bounds(join: Join) -> tuple[Join, dict[str, tuple[str, ...]]] | None:
@@ -171,26 +175,26 @@ def bounds(join: Join) -> tuple[Join, dict[str, tuple[str, ...]]] | None:
     parts: list[JoinPart] = []
     named: dict[str, tuple[str, ...]] = {}
     for part in join.parts:
-        found = {
+        sketches = {
             f"b{i}": f
             for i, f in enumerate(part.group_by.computed)
             if isinstance(f.node, ApproxPercentile | ApproxPercentiles | ApproxHistogram)
             and f.by is None
         }
-        if not found:
+        if not sketches:
             continue
-        made = [a for name, f in found.items() for a in _edges(name, f)]
+        aggregations = [a for name, f in sketches.items() for a in _edges(name, f)]
         parts.append(
             JoinPart(
-                evolve(part.group_by, aggregations=tuple(made), derivations={}),
+                evolve(part.group_by, aggregations=tuple(aggregations), derivations={}),
                 keys=dict(part.keys),
                 prefix=part.prefix,
             )
         )
-        columns = [f"{part.head}_{a.features[0].name}" for a in made]
+        columns = [f"{part.head}_{a.features[0].name}" for a in aggregations]
         named |= {
             f"{part.head}_{f.name}": tuple(columns[3 * i : 3 * i + 3])
-            for i, f in enumerate(found.values())
+            for i, f in enumerate(sketches.values())
         }
     return (evolve(join, parts=tuple(parts), derivations={}), named) if parts else None
 
@@ -205,15 +209,15 @@ def _edges(name: str, feature: Feature) -> list[Aggregation]:
     error, spans = BOUNDS * node.bound, () if feature.window is None else (feature.window,)
     counted = value.count(where=where)
     if isinstance(node, ApproxHistogram):
-        made = [counted, counted, counted]
+        expressions = [counted, counted, counted]
     else:
-        asked = [node.quantile] if isinstance(node, ApproxPercentile) else list(node.quantiles)
-        made = [
-            _ranked(value, [max(q - error, 0.0) for q in asked], where),
-            _ranked(value, [min(q + error, 1.0) for q in asked], where),
+        quantiles = [node.quantile] if isinstance(node, ApproxPercentile) else list(node.quantiles)
+        expressions = [
+            _ranked(value, [max(q - error, 0.0) for q in quantiles], where),
+            _ranked(value, [min(q + error, 1.0) for q in quantiles], where),
             counted,
         ]
-    return [Aggregation(e.name(f"{name}_{i}"), spans) for i, e in enumerate(made)]
+    return [Aggregation(e.name(f"{name}_{i}"), spans) for i, e in enumerate(expressions)]
 
 
 def _ranked(value: Any, quantiles: Sequence[float], where: Any) -> Any:

@@ -33,7 +33,7 @@ FIXED = {
 
 
 @frozen
-class Answered:
+class ServedAnswers:
     """Answers as columns: `_fw_row`, those of `FIXED`, and by position what the plan names.
 
     An answer `failed` where something in it is an error, other than that of a derivation whose
@@ -51,7 +51,7 @@ class Answered:
     horizons: tuple[int | None, ...]  # by part: the time before which they were forgotten
 
 
-def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None) -> Answered:
+def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None) -> ServedAnswers:
     """Returns the answers for times in [start, end), both open where None.
 
     `sample` takes a share of the keys, by their hash. Answers of another definition come with what
@@ -60,30 +60,32 @@ def answered(store: Store, plan: Plan, start: At, end: At, sample: float | None)
     first = -(2**63) if start is None else microseconds(start)
     last = 2**63 - 1 if end is None else microseconds(end)
     with store.connection() as con, con.transaction():
-        kept = row_history.kept(con, [plan.group_by(p.group_by) for p in plan.parts])
+        retentions = row_history.kept_spans(con, [plan.group_by(p.group_by) for p in plan.parts])
         chunks = [
-            _table(plan, found)
+            _table(plan, sampled)
             for rows in row_history.answers(con, plan.name, first, last)
-            if (found := _sampled(plan, rows, sample))
+            if (sampled := _sampled(plan, rows, sample))
         ]
     rows = pa.concat_tables([_schema(plan).empty_table(), *chunks])
     numbered = rows.append_column(ROW, pa.array(range(rows.num_rows), pa.int64()))
-    return Answered(plan, numbered, tuple(s for s, _ in kept), tuple(h for _, h in kept))
+    return ServedAnswers(
+        plan, numbered, tuple(s for s, _ in retentions), tuple(h for _, h in retentions)
+    )
 
 
 def _schema(plan: Plan) -> pa.Schema:
     named = dict(FIXED)
-    named |= {f"k{i}": held(c.type) for i, c in enumerate(plan.keys)} | {
-        f"x{i}": held(c.type) for i, c in enumerate(plan.context)
+    named |= {f"k{i}": served_type(c.type) for i, c in enumerate(plan.keys)} | {
+        f"x{i}": served_type(c.type) for i, c in enumerate(plan.context)
     }
     for i, (_, feature, _) in enumerate(plan.outputs):
-        named |= {f"f{i}": held(feature.type), f"t{i}": pa.bool_()}
+        named |= {f"f{i}": served_type(feature.type), f"t{i}": pa.bool_()}
     for p in range(len(plan.parts)):
         named |= {f"s{p}": pa.string(), f"e{p}": pa.int64(), f"w{p}": pa.int64()}
     return pa.schema(named.items())
 
 
-def held(type_: str) -> pa.DataType:
+def served_type(type_: str) -> pa.DataType:
     """Returns the Arrow type that holds the served values of an Ibis type.
 
     Every float is a double, as it is served.
@@ -100,9 +102,9 @@ def _sampled(plan: Plan, rows: Sequence[Any], sample: float | None) -> Sequence[
     """Returns the answers of keys below the share, by the rule that samples served answers."""
     if sample is None:
         return rows
-    read = {k.name: reader(k.type) for k in plan.keys}
+    readers = {k.name: reader(k.type) for k in plan.keys}
     return [
-        r for r in rows if share_of(plan, {n: f(r[6].get(n)) for n, f in read.items()}) < sample
+        r for r in rows if share_of(plan, {n: f(r[6].get(n)) for n, f in readers.items()}) < sample
     ]
 
 
@@ -111,7 +113,10 @@ def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:
     request, number, hash_, at, served, reason, keys, context, features, errors, parts = zip(
         *rows, strict=True
     )
-    failed = [_failed(plan, *told) for told in zip(reason, context, errors, parts, strict=True)]
+    failed = [
+        _failed(plan, *answer_parts)
+        for answer_parts in zip(reason, context, errors, parts, strict=True)
+    ]
     columns: dict[str, Any] = dict(
         zip(FIXED, (request, number, hash_, at, served, failed), strict=True)
     )
@@ -121,20 +126,20 @@ def _table(plan: Plan, rows: Sequence[Any]) -> pa.Table:
             for i, c in enumerate(names)
         }
     for i, (_, feature, name) in enumerate(plan.outputs):
-        values, read = column(feature.type, [d.get(name) for d in features])
+        values, typed = column(feature.type, [d.get(name) for d in features])
         columns |= {
             f"f{i}": values,
             f"t{i}": [
                 name in d and name not in e and r
-                for d, e, r in zip(features, errors, read, strict=True)
+                for d, e, r in zip(features, errors, typed, strict=True)
             ],
         }
     for p, part in enumerate(plan.parts):
-        told = [d.get(part.head, {}) for d in parts]
+        answer_parts = [d.get(part.head, {}) for d in parts]
         columns |= {
-            f"s{p}": [d.get("status") for d in told],
-            f"e{p}": [d.get("batch_end") for d in told],
-            f"w{p}": [d.get("written") for d in told],
+            f"s{p}": [d.get("status") for d in answer_parts],
+            f"e{p}": [d.get("batch_end") for d in answer_parts],
+            f"w{p}": [d.get("written") for d in answer_parts],
         }
     return pa.table(columns, _schema(plan))
 
@@ -156,24 +161,24 @@ def _failed(
 
 def column(type_: str, values: Sequence[Any]) -> tuple[pa.Array, Sequence[bool]]:
     """Returns JSON values as a column, and whether each is of the type; others are null."""
-    read, kind = reader(type_), held(type_)
+    parse, kind = reader(type_), served_type(type_)
     shaped = _shaped(kind)
     try:
-        return pa.array([shaped(read(v)) for v in values], kind), [True] * len(values)
+        return pa.array([shaped(parse(v)) for v in values], kind), [True] * len(values)
     except (TypeError, ValueError, ArithmeticError, AttributeError, pa.ArrowException):
-        made = [_tried(read, shaped, kind, v) for v in values]
-        return pa.array([v for v, _ in made], kind), [good for _, good in made]
+        tried = [_tried(parse, shaped, kind, v) for v in values]
+        return pa.array([v for v, _ in tried], kind), [good for _, good in tried]
 
 
 def _tried(
-    read: Callable[[Any], Any], shaped: Callable[[Any], Any], kind: pa.DataType, value: Any
+    parse: Callable[[Any], Any], shaped: Callable[[Any], Any], kind: pa.DataType, value: Any
 ) -> tuple[Any, bool]:
     try:
-        made = shaped(read(value))
-        pa.array([made], kind)
+        shaped_value = shaped(parse(value))
+        pa.array([shaped_value], kind)
     except (TypeError, ValueError, ArithmeticError, AttributeError, pa.ArrowException):
         return None, False
-    return made, True
+    return shaped_value, True
 
 
 def _shaped(kind: pa.DataType) -> Callable[[Any], Any]:

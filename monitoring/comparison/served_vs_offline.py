@@ -16,11 +16,12 @@ from workbench.monitoring.comparison.comparison_run import Comparison
 from workbench.monitoring.comparison.mismatch_causes import CAUSES
 from workbench.monitoring.comparison.recompute import as_join
 from workbench.monitoring.comparison.served_answers import answered
-from workbench.monitoring.dashboards.resolve_definition import given
+from workbench.monitoring.dashboards.resolve_definition import served_definition
 from workbench.online.fetching.answers import microseconds
 from workbench.planner.source_rows import in_us
-from workbench.serving.online_plans import TIME, plan_of, snapshot_ends, stored_rows
-from workbench.training.backfilling import connection_of, engine_for
+from workbench.serving.online_plans import plan_of, snapshot_ends, stored_rows
+from workbench.serving.stored_columns import TIME
+from workbench.training.source_connections import connection_of, engine_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.monitoring.comparison.consistency_result import Consistency
     from workbench.monitoring.comparison.mismatch_causes import Cause
-    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.monitoring.comparison.served_answers import ServedAnswers
     from workbench.online.fetching.answers import At
     from workbench.online.storage.store import Store
 
-MOST = 10_000  # answers that are looked into
+MAX_ANSWERS = 10_000  # answers that are looked into
 
 
 def consistency(
@@ -47,7 +48,7 @@ def consistency(
     on: BaseBackend | None = None,
     sample: float | None = None,
     complete: At = None,
-    most: int = MOST,
+    most: int = MAX_ANSWERS,
     budget: float = LATE,
     causes: Sequence[Cause] | None = None,
 ) -> Consistency:
@@ -89,7 +90,7 @@ def consistency(
     a cell. Raises DefinitionError for what is no definition, EngineError and StoreError where an
     engine or the store fails.
     """
-    served = given(store, definition, "consistency")
+    served = served_definition(store, definition, "consistency")
     if sample is not None and not 0 <= sample <= 1:
         message = (
             f"sample={sample!r} is no share of the keys: give a number from 0, none, to 1, all"
@@ -97,10 +98,10 @@ def consistency(
         raise DefinitionError(message)
     join, plan = as_join(served), plan_of(served)
     engine = engine_for(join, connection_of(join, on))
-    told = answered(store, plan, start, end, sample)
+    answers = answered(store, plan, start, end, sample)
     until = watermark(join, engine) if complete is None else microseconds(complete)
-    rows = told.rows.append_column("state", _states(told, until))
-    return Comparison(store, join, told, rows, engine, CAUSES if causes is None else causes).run(
+    rows = answers.rows.append_column("state", _states(answers, until))
+    return Comparison(store, join, answers, rows, engine, CAUSES if causes is None else causes).run(
         until, most, budget
     )
 
@@ -123,15 +124,15 @@ def watermark(join: Join, engine: Engine) -> int | None:
     return min(ends, default=None)
 
 
-def _states(told: Answered, until: int | None) -> pa.Array:
+def _states(answers: ServedAnswers, until: int | None) -> pa.Array:
     """Returns whether each answer is scored, and if not, why."""
-    rows = told.rows
-    other, pending = (
-        pc.not_equal(rows["hash"], told.plan.hash),
+    rows = answers.rows
+    other_version, pending = (
+        pc.not_equal(rows["hash"], answers.plan.hash),
         pc.greater(rows["at"], 2**63 - 1 if until is None else until),
     )
     return pc.if_else(
-        other,
+        other_version,
         "version",
         pc.if_else(rows["failed"], "error", pc.if_else(pending, "pending", "scored")),
     )

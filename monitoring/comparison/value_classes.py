@@ -68,14 +68,14 @@ def suspects(table: ir.Table, i: int) -> ir.Table:
     They exist on both sides.
     """
     on, off = table[f"f{i}"], table[f"a{i}"]
-    there = (
+    comparable = (
         (table["state"] == "scored")
         & table[f"t{i}"]
         & table["there"]
         & on.notnull()
         & off.notnull()
     )
-    return table.filter(there & ~on.identical_to(off)).select(ROW, online=on, offline=off)
+    return table.filter(comparable & ~on.identical_to(off)).select(ROW, online=on, offline=off)
 
 
 def by_hour(values: ir.Table, feature: str) -> ir.Table:
@@ -89,7 +89,7 @@ def by_hour(values: ir.Table, feature: str) -> ir.Table:
     scored = kind.isin(CLASSES[:6])
     compared = kind.isin(CLASSES[:5])
     counts = {c: (kind == c).ifelse(1, 0).sum() for c in CLASSES}
-    both = compared & on.notnull() & off.notnull()
+    both_present = compared & on.notnull() & off.notnull()
     chronon = {
         "both_null": scored & on.isnull() & off.isnull(),
         "left_null": scored & off.isnull() & on.notnull(),
@@ -98,7 +98,7 @@ def by_hour(values: ir.Table, feature: str) -> ir.Table:
     differ = (
         ibis.null("int64")
         if on.type().is_map()
-        else (both & ~on.identical_to(off)).ifelse(1, 0).sum()
+        else (both_present & ~on.identical_to(off)).ifelse(1, 0).sum()
     )
     return (
         values.group_by("hour")
@@ -106,8 +106,8 @@ def by_hour(values: ir.Table, feature: str) -> ir.Table:
             **counts,
             compared=compared.ifelse(1, 0).sum(),
             keys=values["key"].nunique(where=compared),
-            **_differences(on, off, both, compared, scored),
-            **{name: told.ifelse(1, 0).sum() for name, told in chronon.items()},
+            **_differences(on, off, both_present, compared, scored),
+            **{name: condition.ifelse(1, 0).sum() for name, condition in chronon.items()},
             mismatch=differ,
             total=scored.ifelse(1, 0).sum(),
         )
@@ -118,7 +118,7 @@ def by_hour(values: ir.Table, feature: str) -> ir.Table:
 def _differences(
     on: ir.Value,
     off: ir.Value,
-    both: ir.BooleanValue,
+    both_present: ir.BooleanValue,
     compared: ir.BooleanValue,
     scored: ir.BooleanValue,
 ) -> dict[str, Any]:
@@ -144,15 +144,20 @@ def _differences(
     part = (size == 0).ifelse(0.0, 2 * diff.abs() / size)
     lacking = compared & (on.isnull() != off.isnull())
     far = diff.abs()
-    made = {
-        "diff_mean": diff.mean(where=both),
-        "abs_diff_max": far.max(where=both),
-        "smape": part.mean(where=both),
+    aggregates = {
+        "diff_mean": diff.mean(where=both_present),
+        "abs_diff_max": far.max(where=both_present),
+        "smape": part.mean(where=both_present),
     }
-    made |= {f"abs_diff_p{round(q * 100)}": far.quantile(q, where=both) for q in (0.5, 0.95, 0.99)}
-    made["smape_null"] = lacking.ifelse(ibis.literal(2.0), part).mean(where=both | lacking)
-    made["chronon_smape"] = part.fill_null(0.0).mean(where=scored)
-    return {n: made[n] for n in names}
+    aggregates |= {
+        f"abs_diff_p{round(q * 100)}": far.quantile(q, where=both_present)
+        for q in (0.5, 0.95, 0.99)
+    }
+    aggregates["smape_null"] = lacking.ifelse(ibis.literal(2.0), part).mean(
+        where=both_present | lacking
+    )
+    aggregates["chronon_smape"] = part.fill_null(0.0).mean(where=scored)
+    return {n: aggregates[n] for n in names}
 
 
 def rated(hours: pa.Table) -> pa.Table:

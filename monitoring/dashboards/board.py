@@ -49,7 +49,7 @@ class Bin:
 
 
 @frozen
-class Mark:
+class EventMark:
     """One event in the window of an offending row: its time, and whether the server saw it."""
 
     time: int
@@ -69,7 +69,7 @@ class Offending:
     offline: Any
     cause: str
     start: int | None = None
-    marks: tuple[Mark, ...] = ()
+    marks: tuple[EventMark, ...] = ()
     keys: Mapping[str, Any] = field(factory=dict)
 
 
@@ -106,7 +106,7 @@ class Line:
 
 
 @frozen
-class Told:
+class FindingSentence:
     """One finding in words: its status, kind of figure, sentence, and features."""
 
     status: str
@@ -116,7 +116,7 @@ class Told:
 
 
 @frozen
-class Lane:
+class PartitionLag:
     """A partition's lag by time, in seconds."""
 
     name: str
@@ -143,8 +143,8 @@ class Board:
     reference: str
     as_of: int
     lines: tuple[Line, ...]
-    told: tuple[Told, ...] = ()
-    lanes: tuple[Lane, ...] = ()
+    told: tuple[FindingSentence, ...] = ()
+    lanes: tuple[PartitionLag, ...] = ()
     marks: tuple[tuple[int, str], ...] = ()
     stale: str = ""
     missing: tuple[str, ...] = ()
@@ -187,8 +187,8 @@ class Board:
     @property
     def status(self) -> str:
         """The worst status of its features and findings."""
-        found = [*(n.status for n in self.lines), *(t.status for t in self.told)]
-        return min(found, key=STATUSES.index, default=UNJUDGED)
+        statuses = [*(n.status for n in self.lines), *(t.status for t in self.told)]
+        return min(statuses, key=STATUSES.index, default=UNJUDGED)
 
     @property
     def ranked(self) -> tuple[Line, ...]:

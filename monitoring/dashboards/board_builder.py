@@ -21,20 +21,20 @@ from workbench.monitoring.dashboards.board import (
     UNJUDGED,
     WATCH,
     Board,
-    Lane,
+    FindingSentence,
     Line,
+    PartitionLag,
     Series,
     Thresholds,
-    Told,
 )
-from workbench.monitoring.dashboards.dashboard_svg import clock
 from workbench.monitoring.dashboards.drift_lines import Drifted, drifted
 from workbench.monitoring.dashboards.mismatch_lines import Differing, differing
 from workbench.monitoring.dashboards.number_words import span as said
 from workbench.monitoring.dashboards.span_measurements import SIX_HOURS, WEEK, Measured
+from workbench.monitoring.dashboards.svg_axes import clock
 from workbench.monitoring.dashboards.void_features import of_voids
 from workbench.monitoring.lag.lag_figures import figures as ages
-from workbench.monitoring.lag.store_marks import Landed, read
+from workbench.monitoring.lag.store_marks import Landed, read_marks
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import microseconds, moment
 from workbench.online.storage.registry import batch_ends, history, uploaded
@@ -48,17 +48,18 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
     from workbench.definitions.group_by import GroupBy
-    from workbench.monitoring.alerts.alert_rules import Finding, Findings, Rule
+    from workbench.monitoring.alerts.alert_rules import Rule
+    from workbench.monitoring.alerts.finding_values import Finding, Findings
     from workbench.monitoring.alerts.watched_figures import Judgement
     from workbench.monitoring.comparison.consistency_result import Consistency
     from workbench.monitoring.dashboards.reference_choice import Chosen
-    from workbench.monitoring.dashboards.span_measurements import Span
+    from workbench.monitoring.dashboards.span_measurements import MeasuredPeriod
     from workbench.monitoring.tiles.tile_store import Reference
     from workbench.online.fetching.answers import At
     from workbench.online.plan import PartPlan, Plan
     from workbench.online.storage.store import Store
 
-TOLD = 50  # findings that a board lists
+MAX_SENTENCES = 50  # findings that a board lists
 FRESH = frozenset(r.kind for r in FRESHNESS)
 # What is wrong with a group-by as a whole, so that none of its values is well.
 STANDING = frozenset(
@@ -80,8 +81,8 @@ STANDING = frozenset(
 
 def _limits(name: str) -> tuple[float, float]:
     """Returns the thresholds of a default rule, as they are drawn."""
-    found = rule(name)
-    return found.watch or 0.0, found.alert or 0.0
+    default_rule = rule(name)
+    return default_rule.watch or 0.0, default_rule.alert or 0.0
 
 
 LANES = 24
@@ -121,7 +122,7 @@ def board(
         chosen=chosen,
         complete=complete,
     )
-    plan, shown = measured.plan, measured.shown
+    plan, period = measured.plan, measured.shown
     before, rules = current(plan, latest(store, plan.name, now=measured.now)), tuple(rules)
     stood, late, aged = _late(store, plan, measured.now, before, rules)
     if not measured.told.rows.num_rows:
@@ -144,21 +145,21 @@ def board(
         return _of(
             store,
             plan,
-            shown,
+            period,
             [_stood(line, plan, stood) for line in checked],
             late=late,
             aged=aged,
-            told=_sorted(_failed(judgement), late),
+            sentences=_sorted(_failed(judgement), late),
             missing=("log",),
             stale=_elsewhere(measured),
         )
-    against, found = measured.reference, measured.consistency
+    against, comparison = measured.reference, measured.consistency
     windows = {
         n: f.window.length
         for f, (_, _, n) in zip(as_join(definition).outputs, plan.outputs, strict=True)
         if f.window is not None
     }
-    differs = differing(found, tile, windows)
+    differs = differing(comparison, tile, windows)
     figures = [
         *measured.of_drift(),
         *of_voids(store, plan, measured.now),
@@ -180,46 +181,49 @@ def board(
                 judgement.checks(part.group_by) if part else (),
             )
         )
-        sentences += _told(feature, name, drift, differ)
+        sentences += _feature_sentences(feature, name, drift, differ)
         if (void := judgement.void(feature)) is not None:
             sentences.append(
-                (void.severity, Told(void.status, "null", f"{void.sentence}.", (feature,)))
+                (
+                    void.severity,
+                    FindingSentence(void.status, "null", f"{void.sentence}.", (feature,)),
+                )
             )
     sentences += _failed(judgement)
     missing = () if any(d.drift.times for d in drifts.values()) else ("tiles",)
     return _of(
         store,
         plan,
-        shown,
+        period,
         [_stood(line, plan, stood) for line in lines],
         late=late,
         aged=aged,
         reference=name,
-        told=_sorted(sentences, late),
+        sentences=_sorted(sentences, late),
         missing=missing,
-        stale="; ".join(filter(None, (_stale(found), _elsewhere(measured)))),
+        stale="; ".join(filter(None, (_stale(comparison), _elsewhere(measured)))),
         frozen=microseconds(against.at) if against and not measured.against.relative else None,
     )
 
 
-def _stale(found: Consistency) -> str:
+def _stale(comparison: Consistency) -> str:
     """Says how many answers wait for the warehouse, where any do."""
-    waiting = found.counts["pending"]
+    waiting = comparison.counts["pending"]
     return f"{waiting:,} answers wait for the warehouse" if waiting else ""
 
 
 def _elsewhere(measured: Measured) -> str:
     """Says so where most of the logged answers are for times outside the span."""
-    here, first, last = measured.told.rows.num_rows, measured.shown.first, measured.shown.last
+    in_span, first, last = measured.told.rows.num_rows, measured.shown.first, measured.shown.last
     with measured.store.connection() as con:
-        ((others,),) = con.execute(
+        ((out_of_span,),) = con.execute(
             "select count(*) from workbench.served where name = %s and (at < %s or at >= %s)",
             (measured.plan.name, first, last),
         ).fetchall()
     return (
-        f"{others:,} logged answers are of other times than these {said((last - first) / 1e6)}:"
-        " now= looks at those"
-        if others > here
+        f"{out_of_span:,} logged answers are of other times than these"
+        f" {said((last - first) / 1e6)}: now= looks at those"
+        if out_of_span > in_span
         else ""
     )
 
@@ -232,13 +236,13 @@ def _late(
     Ages are in seconds by group-by. All are empty where nothing is published under the name.
     """
     try:
-        marks = read(store, plan.name, now=now)
+        marks = read_marks(store, plan.name, now=now)
     except StoreError:
         return [], [], {}
     figures = ages(marks)
-    found = evaluate([r for r in rules if r.kind in FRESH], figures, now, before)
+    findings = evaluate([r for r in rules if r.kind in FRESH], figures, now, before)
     said_once = {"unread"} if _unstreamed(store, plan) else set()  # `missing` says it already
-    bad = [f for f in found.findings if f.status in (ALERT, WATCH)]
+    bad = [f for f in findings.findings if f.status in (ALERT, WATCH)]
     return (
         bad,
         [f for f in bad if f.rule not in said_once],
@@ -246,14 +250,19 @@ def _late(
     )
 
 
-def _sorted(sentences: Sequence[tuple[float, Told]], late: Sequence[Finding]) -> tuple[Told, ...]:
+def _sorted(
+    sentences: Sequence[tuple[float, FindingSentence]], late: Sequence[Finding]
+) -> tuple[FindingSentence, ...]:
     """Returns the findings in words, worst first."""
     every = [
         *sentences,
-        *((f.severity, Told(f.status, "freshness", f"{f.sentence}.")) for f in late),
+        *((f.severity, FindingSentence(f.status, "freshness", f"{f.sentence}.")) for f in late),
     ]
     return tuple(
-        t for _, t in sorted(every, key=lambda t: (STATUSES.index(t[1].status), -t[0]))[:TOLD]
+        t
+        for _, t in sorted(every, key=lambda t: (STATUSES.index(t[1].status), -t[0]))[
+            :MAX_SENTENCES
+        ]
     )
 
 
@@ -292,8 +301,8 @@ def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
     No value is well that comes from old or missing facts.
     """
     every = [f for f in stood if f.subject.object in _inputs(line, plan)]
-    mine = [f for f in every if f.rule in STANDING]
-    if not mine:
+    standing = [f for f in every if f.rule in STANDING]
+    if not standing:
         # a topic that no updater reads says nothing against the values, and nothing for them
         unread = [f for f in every if f.rule == "unread"]
         return (
@@ -301,18 +310,18 @@ def _stood(line: Line, plan: Plan, stood: Sequence[Finding]) -> Line:
             if unread and line.status == OK
             else line
         )
-    worst = min((f.status for f in mine), key=STATUSES.index)
+    worst = min((f.status for f in standing), key=STATUSES.index)
     status = min((line.status, worst), key=STATUSES.index)
     severity = (
         line.severity
         if status == line.status
-        else max(f.severity for f in mine if f.status == worst)
+        else max(f.severity for f in standing if f.status == worst)
     )
     return evolve(
         line,
         status=status,
         severity=severity,
-        reasons=(*line.reasons, *(f"{f.rule.replace('_', ' ')}: {f.sentence}" for f in mine)),
+        reasons=(*line.reasons, *(f"{f.rule.replace('_', ' ')}: {f.sentence}" for f in standing)),
     )
 
 
@@ -324,14 +333,14 @@ def _inputs(line: Line, plan: Plan) -> set[str]:
     parts = {name: p.group_by for p, _, name in plan.outputs if p is not None}
     if line.name in parts:
         return {parts[line.name]}
-    told = next((f.expression for f in plan.derivations if f.name == line.name), "")
-    return {g for name, g in parts.items() if f'"{name}"' in told}
+    expression = next((f.expression for f in plan.derivations if f.name == line.name), "")
+    return {g for name, g in parts.items() if f'"{name}"' in expression}
 
 
-def _failed(judgement: Judgement) -> list[tuple[float, Told]]:
+def _failed(judgement: Judgement) -> list[tuple[float, FindingSentence]]:
     """Returns the failed checks in words."""
     return [
-        (f.severity, Told(f.status, "check", f"{f.sentence}."))
+        (f.severity, FindingSentence(f.status, "check", f"{f.sentence}."))
         for f in judgement.checks()
         if f.status in (ALERT, WATCH)
     ]
@@ -348,8 +357,8 @@ def _line(
     limit = LIMITS.mismatch[1]
     bad = (ALERT, WATCH)
     reasons = [
-        f"{what}: {why}"
-        for what, s, why in (
+        f"{kind}: {why}"
+        for kind, s, why in (
             ("drift", drift.status, drift.why),
             (
                 "served ≠ offline",
@@ -382,20 +391,20 @@ def _line(
     )
 
 
-def _told(
+def _feature_sentences(
     feature: str, reference: str, drift: Drifted, differ: Differing
-) -> list[tuple[float, Told]]:
+) -> list[tuple[float, FindingSentence]]:
     """Returns what is wrong with a feature in words, each with its severity.
 
     The words are the fact, the number, since when, and why.
     """
-    found = []
+    sentences = []
     if drift.status in (ALERT, WATCH):
         since = f" since {clock(drift.since)} UTC" if drift.since is not None else ""
-        found.append(
+        sentences.append(
             (
                 drift.severity,
-                Told(
+                FindingSentence(
                     drift.status,
                     "drift",
                     f"{feature} is not what it was{since}: {drift.why} (against the {reference}).",
@@ -413,10 +422,10 @@ def _told(
                 else f" from {clock(differ.since)} to {clock(differ.until)} UTC"
             )
         )
-        found.append(
+        sentences.append(
             (
                 differ.severity(LIMITS.mismatch[1]),
-                Told(
+                FindingSentence(
                     differ.status,
                     "served ≠ offline",
                     f"{feature} was not served as the warehouse gives it{since}:"
@@ -425,7 +434,7 @@ def _told(
                 ),
             )
         )
-    return found
+    return sentences
 
 
 def _group_by(part: PartPlan | None) -> str:
@@ -442,13 +451,13 @@ def _owner(plan: Plan, part: PartPlan | None) -> str:
 def _of(
     store: Store,
     plan: Plan,
-    shown: Span,
+    period: MeasuredPeriod,
     lines: Sequence[Line],
     *,
     late: Sequence[Finding] = (),
     aged: Mapping[str, float],
     reference: str = "none",
-    told: tuple[Told, ...] = (),
+    sentences: tuple[FindingSentence, ...] = (),
     missing: tuple[str, ...] = (),
     stale: str = "",
     frozen: int | None = None,
@@ -460,17 +469,17 @@ def _of(
     lags = offsets.lags(
         store,
         [g.name for g in plan.group_bys if g.topic],
-        shown.first,
-        shown.last,
-        in_us(shown.tile),
+        period.first,
+        period.last,
+        in_us(period.tile),
     )
     behind = {
         g: max(x.p99 for x in lags if x.group_by == g) / 1e6 for g in {x.group_by for x in lags}
     }
-    ended = _ages(store, plan, shown)
+    ended = _ages(store, plan, period)
     hot = {
-        what: {f.subject.object for f in late if f.rule in rules}
-        for what, rules in (("age", {"batch_age"}), ("fact", {"fact_age", "fact_window"}))
+        mark: {f.subject.object for f in late if f.rule in rules}
+        for mark, rules in (("age", {"batch_age"}), ("fact", {"fact_age", "fact_window"}))
     }
     dated = tuple(
         evolve(
@@ -478,7 +487,7 @@ def _of(
             lag=behind.get(n.group_by),
             age=ended.get(n.group_by),
             fact_age=aged.get(n.group_by),
-            hot=n.hot | {what for what, of in hot.items() if n.group_by in of},
+            hot=n.hot | {mark for mark, of in hot.items() if n.group_by in of},
         )
         for n in lines
     )
@@ -486,34 +495,34 @@ def _of(
     return Board(
         plan.name,
         plan.hash,
-        f"{said((shown.last - shown.first) / 1e6)}, tiles of {said(shown.tile.total_seconds())}",
+        f"{said((period.last - period.first) / 1e6)}, tiles of {said(period.tile.total_seconds())}",
         reference,
-        shown.last - 1,
+        period.last - 1,
         dated,
-        told,
+        sentences,
         _lanes(lags),
-        tuple(m for m in versions if shown.first <= m[0] < shown.last),
+        tuple(m for m in versions if period.first <= m[0] < period.last),
         stale,
         missing + (("stream",) if _unstreamed(store, plan) else ()),
         LIMITS,
         frozen,
-        _landed(store, plan, shown),
-        shown.first,
+        _landed(store, plan, period),
+        period.first,
     )
 
 
-def _landed(store: Store, plan: Plan, shown: Span) -> dict[str, tuple[Landed, ...]]:
+def _landed(store: Store, plan: Plan, period: MeasuredPeriod) -> dict[str, tuple[Landed, ...]]:
     """Returns the uploads of each group-by that landed in the span."""
-    found = {
+    uploads = {
         g.name: tuple(
             Landed(g.name, at, u.began, u.ended, u.staged)
             for u in reversed(uploaded(store, g.name))
             if (at := moment(u.batch_end)) is not None
-            and shown.first <= microseconds(u.ended) < shown.last
+            and period.first <= microseconds(u.ended) < period.last
         )
         for g in plan.group_bys
     }
-    return {name: mine for name, mine in found.items() if mine}
+    return {name: landed for name, landed in uploads.items() if landed}
 
 
 def _unstreamed(store: Store, plan: Plan) -> bool:
@@ -524,27 +533,27 @@ def _unstreamed(store: Store, plan: Plan) -> bool:
     )
 
 
-def _ages(store: Store, plan: Plan, shown: Span) -> Mapping[str, float]:
+def _ages(store: Store, plan: Plan, period: MeasuredPeriod) -> Mapping[str, float]:
     """Returns the seconds since the end of the last upload, by group-by."""
     ends = batch_ends(store)
     return {
-        g.name: max(shown.last - 1 - end, 0) / 1e6
+        g.name: max(period.last - 1 - end, 0) / 1e6
         for g in plan.group_bys
         if (end := ends.get(g.table)) is not None
     }
 
 
-def _lanes(lags: Sequence[offsets.Lag]) -> tuple[Lane, ...]:
+def _lanes(lags: Sequence[offsets.Lag]) -> tuple[PartitionLag, ...]:
     """Returns a lane for each partition of a topic: the worst group-by's lag at each time."""
-    held: dict[tuple[str, int], dict[int, Any]] = {}
+    lag_by_lane: dict[tuple[str, int], dict[int, Any]] = {}
     for x in lags:
-        mine = held.setdefault((x.topic, x.partition), {})
-        mine[x.start] = max(mine.get(x.start, 0.0), x.p99 / 1e6)
-    topics = {t for t, _ in held}
+        lane_lags = lag_by_lane.setdefault((x.topic, x.partition), {})
+        lane_lags[x.start] = max(lane_lags.get(x.start, 0.0), x.p99 / 1e6)
+    topics = {t for t, _ in lag_by_lane}
     return tuple(
-        Lane(
+        PartitionLag(
             f"{t}/{p}" if len(topics) > 1 else f"p{p}",
             Series(tuple(sorted(v)), tuple(v[k] for k in sorted(v))),
         )
-        for (t, p), v in sorted(held.items())[:LANES]
+        for (t, p), v in sorted(lag_by_lane.items())[:LANES]
     )

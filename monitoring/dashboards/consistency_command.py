@@ -9,9 +9,9 @@ from workbench.commands.offline_commands import connect, named, warehouse
 from workbench.commands.store_commands import opened, placed
 from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
-from workbench.monitoring.alerts.alert_rules import CODES
 from workbench.monitoring.alerts.default_rules import LATE
-from workbench.monitoring.comparison.served_vs_offline import MOST
+from workbench.monitoring.alerts.finding_values import CODES
+from workbench.monitoring.comparison.served_vs_offline import MAX_ANSWERS
 from workbench.monitoring.comparison.served_vs_offline import consistency as compared
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
         "--most",
         metavar="N",
         type=int,
-        default=MOST,
-        help=f"answers that differ to look into ({MOST})",
+        default=MAX_ANSWERS,
+        help=f"answers that differ to look into ({MAX_ANSWERS})",
     )
     parser.add_argument(
         "--budget",
@@ -66,11 +66,11 @@ def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
     )
 
     def run(options: Namespace) -> int:
-        found, store = definition(options.definition, (GroupBy, Join)), opened(options)
+        served, store = definition(options.definition, (GroupBy, Join)), opened(options)
         try:
-            told = compared(
+            comparison = compared(
                 store,
-                found,
+                served,
                 options.start,
                 options.end,
                 on=connect(options),
@@ -79,9 +79,9 @@ def consistency(parser: ArgumentParser) -> Callable[[Namespace], int]:
                 most=options.most,
                 budget=options.budget,
             )
-            print(told)  # noqa: T201 a command's answer
+            print(comparison)  # noqa: T201 a command's answer
         finally:
             store.close()
-        return CODES["ok" if told else told.status]
+        return CODES["ok" if comparison else comparison.status]
 
     return run

@@ -13,8 +13,8 @@ from workbench.commands.offline_commands import connect, named
 from workbench.commands.store_commands import opened, placed
 from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
-from workbench.monitoring.alerts.alert_rules import CODES
 from workbench.monitoring.alerts.command_options import looked, moment, span
+from workbench.monitoring.alerts.finding_values import CODES
 from workbench.monitoring.dashboards.board import ALERT, UNJUDGED
 from workbench.monitoring.dashboards.reference_choice import TRAINING, WAYS, WORDS
 
@@ -89,14 +89,14 @@ def _run(options: Namespace) -> int:
         return 2
     # the command line is built without the dashboard
     from workbench.monitoring.dashboards.dashboard_view import (  # noqa: PLC0415
-        dashboard as shown,
+        dashboard as dashboard_of,
     )
 
-    found, store = definition(options.definition, (GroupBy, Join)), opened(options)
+    served_definition, store = definition(options.definition, (GroupBy, Join)), opened(options)
     try:
-        made = shown(
+        view = dashboard_of(
             store,
-            found,
+            served_definition,
             now=moment(options.now),
             on=connect(options),
             reference=options.against,
@@ -104,41 +104,41 @@ def _run(options: Namespace) -> int:
             **span(options),
         )
         if options.export is not None:
-            print(made.export(options.export))  # noqa: T201 a command's answer
+            print(view.export(options.export))  # noqa: T201 a command's answer
         if options.port is not None:
-            return _served(made, options)
+            return _served(view, options)
         if options.export is None:
-            print(made.text(options.top))  # noqa: T201 a command's answer
+            print(view.text(options.top))  # noqa: T201 a command's answer
     finally:
         store.close()
-    return CODES[made.board.status] if made.board.status in (ALERT, UNJUDGED) else 0
+    return CODES[view.board.status] if view.board.status in (ALERT, UNJUDGED) else 0
 
 
-def _served(made: Dashboard, options: Namespace) -> int:
+def _served(view: Dashboard, options: Namespace) -> int:
     from workbench.monitoring.dashboards.dashboard_host import serve  # noqa: PLC0415 an extra
     from workbench.online.http.admission import Access  # noqa: PLC0415 the same
     from workbench.online.http.server_processes import (  # noqa: PLC0415 the same
-        alone,
         bound,
         hosts,
+        is_loopback,
         secret,
     )
 
     place = bound(options.host, options.port)
     host, port = place.getsockname()[:2]
     token = secret("--token-env", options.token_env)
-    shown = ""
-    if token is None and not alone(host):
+    query = ""
+    if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(32)
-        shown = f"?token={token}"  # as Jupyter does: who starts it opens the address
+        query = f"?token={token}"  # as Jupyter does: who starts it opens the address
     any_ = ip_address(host.partition("%")[0]).is_unspecified and not options.allow_host
     place.listen()
     # a command's answer
-    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/{shown}", flush=True)  # noqa: T201
+    print(f"http://{f'[{host}]' if ':' in host else host}:{port}/{query}", flush=True)  # noqa: T201
     return (
         0
         if serve(
-            made, place, Access(token, hosts=None if any_ else hosts(host, options.allow_host))
+            view, place, Access(token, hosts=None if any_ else hosts(host, options.allow_host))
         )
         else 2
     )

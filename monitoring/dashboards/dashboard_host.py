@@ -39,9 +39,9 @@ POLICY = (
     " img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 # Pages that are kept, of all sessions and of one; the least recently used one goes first.
-PAGES, OWN = 64, 16
+PAGES, MAX_SESSION_PAGES = 64, 16
 SESSIONS = 1_000  # sessions that are remembered without a page
-LEFT = 3_600.0  # seconds after which a page that asks nothing may be given up
+IDLE_PAGE_SECONDS = 3_600.0  # seconds after which a page that asks nothing may be given up
 CLIENTS = 200  # connections at once
 # The widget's model, by fetch: what the page sends is posted, and its answers come back as one
 # list.
@@ -159,13 +159,13 @@ class Host:
 
     async def first(self, request: Request) -> Response:
         """Returns a new page, or for a valid token a session and a redirect to the bare address."""
-        given = request.query_params.get("token")
+        given_token = request.query_params.get("token")
         if (
-            given is not None
+            given_token is not None
             and self.access.token is not None
             and self.access.named(request.headers.get("host", ""))
         ):
-            if not self.access.opened(given):
+            if not self.access.opened(given_token):
                 return _sentence(
                     "this is not the token: open the address that the command printed", 401
                 )
@@ -214,15 +214,15 @@ class Host:
 
         Where there are too many, the oldest sessions without a page are dropped.
         """
-        made = secrets.token_urlsafe(16)
-        self.sessions[made] = None
-        held = {page.session for page in self.pages.values()}
-        for old in [s for s in self.sessions if s not in held][
+        session = secrets.token_urlsafe(16)
+        self.sessions[session] = None
+        in_use = {page.session for page in self.pages.values()}
+        for old in [s for s in self.sessions if s not in in_use][
             : max(len(self.sessions) - SESSIONS, 0)
         ]:
-            if old != made:
+            if old != session:
                 del self.sessions[old]
-        return made
+        return session
 
     def _remembered(self, response: Response, session: str) -> Response:
         response.set_cookie(self.cookie, session, httponly=True, samesite="lax", path="/")
@@ -233,16 +233,16 @@ class Host:
 
         It drops the oldest of this session's, those whose script never called, and abandoned ones.
         """
-        own = [n for n, page in self.pages.items() if page.session == session]
-        for name in own[: max(len(own) + 1 - OWN, 0)]:
+        session_pages = [n for n, page in self.pages.items() if page.session == session]
+        for name in session_pages[: max(len(session_pages) + 1 - MAX_SESSION_PAGES, 0)]:
             del self.pages[name]
-        now = time.monotonic()
+        seconds = time.monotonic()
         while len(self.pages) >= PAGES:
             spare = next(
                 (
                     n
                     for n, page in self.pages.items()
-                    if page.asked is None or now - page.asked > LEFT
+                    if page.asked is None or seconds - page.asked > IDLE_PAGE_SECONDS
                 ),
                 None,
             )
@@ -256,12 +256,12 @@ class Host:
         if refused := self._refused(request):
             return refused
         name = request.headers.get("x-page", "")
-        known = self.pages.get(name)
-        if known is None or not hmac.compare_digest(
-            known.session, request.cookies.get(self.cookie, "")
+        page = self.pages.get(name)
+        if page is None or not hmac.compare_digest(
+            page.session, request.cookies.get(self.cookie, "")
         ):
             return _sentence("this page is not known any more: load it again", 404)
-        known.asked = time.monotonic()
+        page.asked = time.monotonic()
         self.pages[name] = self.pages.pop(name)  # the least recently used page comes first
         body = b""
         async for chunk in request.stream():
@@ -273,12 +273,12 @@ class Host:
         except (ValueError, RecursionError):
             return _sentence("a request is JSON", 400)
         return JSONResponse(
-            [] if content is None else await run_in_threadpool(known.answers, content)
+            [] if content is None else await run_in_threadpool(page.answers, content)
         )
 
 
-def _sentence(said: str, status: int) -> Response:
-    return JSONResponse({"error": said}, status, {"Cache-Control": "no-store"})
+def _sentence(sentence: str, status: int) -> Response:
+    return JSONResponse({"error": sentence}, status, {"Cache-Control": "no-store"})
 
 
 def serve(dashboard: Dashboard, place: socket.socket, access: Access) -> bool:

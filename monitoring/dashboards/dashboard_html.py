@@ -7,45 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import evolve, frozen
 
-from workbench.html.markup import Markup, join, row, scrolled, section, tag
-from workbench.monitoring.alerts.default_rules import LANDING
+from workbench.html.markup import Markup, join, section, tag
 from workbench.monitoring.dashboards import dashboard_svg
-from workbench.monitoring.dashboards.board import ALERT, OK, STATUSES, UNJUDGED, WATCH
+from workbench.monitoring.dashboards.board import ALERT, WATCH
+from workbench.monitoring.dashboards.details_html import details
 from workbench.monitoring.dashboards.number_words import span
-from workbench.monitoring.lag import freshness_svg
-from workbench.online.fetching.answers import microseconds, moment
+from workbench.monitoring.dashboards.status_marks import GLYPHS, status_mark
+from workbench.monitoring.dashboards.verdict_html import worst
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.monitoring.dashboards.board import Board, Line, Told
+    from workbench.monitoring.dashboards.board import Board, Line
 
-GLYPHS = {ALERT: ("▲", "alert"), WATCH: ("◆", "warn"), OK: ("✓", "ok"), UNJUDGED: ("◌", "muted")}
-TOLD = 3  # findings above the table; the others are in it
-LISTED = 600  # lines of one table
+MAX_LINES = 600  # lines of one table
 # Lines of a table above which sparklines have fewer points, so that a page stays small; and their
 # points below it and above it.
 MANY, FINE, COARSE = 100, 168, 12
 FOLDED = 24  # features whose details a static page carries, the worst first
-EMPTY = {
-    "tiles": (
-        "Drift is not judged: there is no reference that has these features; dashboard(...,"
-        " reference=table) takes one, reference='week' holds answers against those of a week"
-        " before, and a Join has its training set."
-    ),
-    "log": (
-        "No served log in this time: Store(..., sample=1.0) or workbench serve --sample 1 keeps a"
-        " share of the answers, which are compared here."
-    ),
-    "stream": (
-        "Nothing was streamed yet: workbench stream keeps the store fresh, and its lag stands here."
-    ),
-}
 
 
 @frozen
-class Shown:
+class PageSelection:
     """The view of a board: a word in names and owners, one status or all, and the open feature.
 
     `explains` says whether the page explains rows that differ. `against` is what answers are
@@ -78,12 +62,12 @@ class Shown:
         )
 
 
-def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Markup:
+def html(board: Board, shown: PageSelection | None = None, *, live: bool = False) -> Markup:
     """Returns the whole page.
 
     A live page asks the server; a static one has the details of its worst features folded below.
     """
-    shown = shown or Shown()
+    shown = shown or PageSelection()
     opened = shown.line(board)
     parts = {
         "head": head(board),
@@ -116,15 +100,9 @@ def html(board: Board, shown: Shown | None = None, *, live: bool = False) -> Mar
     return section(*body, label=f"Monitoring of {board.name}", static=not live, data_slot="view")
 
 
-def mark(status: str) -> Markup:
-    """Returns a status as glyph and word."""
-    glyph, class_ = GLYPHS[status]
-    return Markup(f'<span class="mark {class_}">{glyph} {status}</span>')
-
-
 def head(board: Board) -> Markup:
     """Returns the header: what is watched, over which time, against what, and as of when."""
-    told = (
+    summary = (
         f"{board.span} · reference: {board.held} · as of {preview_words.time(board.as_of)[:16]} UTC"
     )
     stale = [tag("span", board.stale, class_="mark warn")] if board.stale else []
@@ -132,100 +110,22 @@ def head(board: Board) -> Markup:
         "header",
         tag("h3", board.name),
         tag("span", f"version {board.version[:8]}", class_="chip"),
-        tag("span", told, class_="muted"),
+        tag("span", summary, class_="muted"),
         *stale,
     )
 
 
-def worst(board: Board, *, live: bool = False) -> Markup:
-    """Returns the worst finding in one sentence, at most two more, and what is missing.
-
-    What is missing is named with the command that brings it.
-    """
-    told = sorted(board.told, key=lambda t: STATUSES.index(t.status))
-    missing = [tag("p", mark(UNJUDGED), " ", EMPTY[m], class_="muted") for m in board.missing]
-    if not told:
-        quiet = (
-            "Nothing is judged yet."
-            if not board.counts[OK]
-            else (
-                "Nothing is wrong that is known."
-                if not board.counts[UNJUDGED]
-                else "Nothing is wrong in what is judged."
-            )
-        )
-        return tag(
-            "div", tag("p", quiet, class_="lead"), *missing, *_unjudged(board), class_="worst"
-        )
-    lead, *others = told[:TOLD]
-    glyph, class_ = GLYPHS[lead.status]
-    items = [
-        tag(
-            "li",
-            tag("span", f"{GLYPHS[t.status][0]} {t.kind}", class_=f"mark {GLYPHS[t.status][1]}"),
-            _told(t, live=live),
-        )
-        for t in others
-    ]
-    first = tag(
-        "p",
-        tag("span", glyph, class_=f"mark {class_}", role="img", aria_label=lead.status),
-        _told(lead, live=live),
-        class_="lead",
-    )
-    return tag(
-        "div",
-        first,
-        *([tag("ul", *items)] if items else []),
-        *missing,
-        *_unjudged(board),
-        class_="worst",
-        aria_live="polite",
-    )
-
-
-def _unjudged(board: Board) -> list[Markup]:
-    """Returns why features are not judged, unless something missing says it already."""
-    return (
-        []
-        if board.missing
-        else [
-            tag("p", mark(UNJUDGED), f" {why} ({n} of {len(board.lines)} features)", class_="muted")
-            for why, n in board.unjudged[:TOLD]
-        ]
-    )
-
-
-def _told(told: Told, *, live: bool) -> Markup:
-    """Returns the sentence of a finding; on a live page with a button that opens its feature."""
-    if not live or not told.features:
-        return tag("span", told.sentence)
-    return tag(
-        "span",
-        told.sentence,
-        " ",
-        tag(
-            "button",
-            "show",
-            type="button",
-            class_="link",
-            data_send="select",
-            data_params=json.dumps({"feature": told.features[0]}),
-        ),
-    )
-
-
-def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
+def bar(board: Board, shown: PageSelection, *, live: bool) -> Markup:
     """Returns how many features have each status; on a live page these are filters."""
     pills = []
     for status, count in board.counts.items():
         glyph, class_ = GLYPHS[status]
-        said = tag("span", f"{glyph} {count} {status}", class_=f"mark {class_}")
+        label = tag("span", f"{glyph} {count} {status}", class_=f"mark {class_}")
         on = shown.status == status
         pills.append(
             tag(
                 "button",
-                said,
+                label,
                 type="button",
                 class_="pill",
                 data_send="status",
@@ -234,7 +134,7 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
                 aria_pressed="true" if on else "false",
             )
             if live
-            else tag("span", said, class_="chip")
+            else tag("span", label, class_="chip")
         )
     search = (
         [
@@ -254,7 +154,7 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
         if live
         else []
     )
-    again = (
+    refresh_button = (
         [
             tag(
                 "button",
@@ -270,16 +170,16 @@ def bar(board: Board, shown: Shown, *, live: bool) -> Markup:
         if live
         else []
     )
-    return tag("div", *pills, *_against(shown), *again, *search, class_="bar pills")
+    return tag("div", *pills, *_against(shown), *refresh_button, *search, class_="bar pills")
 
 
-def _against(shown: Shown) -> list[Markup]:
+def _against(selection: PageSelection) -> list[Markup]:
     """Returns the choice of what answers are compared with, where there is one."""
-    if not shown.choices:
+    if not selection.choices:
         return []
     options = [
-        tag("option", said, value=word, selected="" if word == shown.against else None)
-        for word, said in (("", shown.given), *shown.choices)
+        tag("option", label, value=word, selected="" if word == selection.against else None)
+        for word, label in (("", selection.given), *selection.choices)
     ]
     chosen = tag(
         "select",
@@ -295,7 +195,7 @@ def _against(shown: Shown) -> list[Markup]:
 # --- the table
 
 
-def features(board: Board, shown: Shown, *, live: bool) -> Markup:
+def features(board: Board, shown: PageSelection, *, live: bool) -> Markup:
     """Returns the table with a line for each feature, worst first."""
     limits = board.thresholds
     heads = (
@@ -315,18 +215,18 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
             *(
                 tag(
                     "th",
-                    tag("b", said),
+                    tag("b", heading),
                     tag("small", sub),
                     scope="col",
                     class_=c,
                     aria_sort="descending" if i == 0 else None,
                 )
-                for i, (said, sub, c) in enumerate(heads)
+                for i, (heading, sub, c) in enumerate(heads)
             ),
         ),
     )
     listed, opened = shown.lines(board), shown.line(board)
-    body = join(_line(board, line, on=line is opened, live=live) for line in listed[:LISTED])
+    body = join(_line(board, line, on=line is opened, live=live) for line in listed[:MAX_LINES])
     table = tag(
         "table",
         tag("caption", f"Features of {board.name} by severity"),
@@ -351,11 +251,11 @@ def features(board: Board, shown: Shown, *, live: bool) -> Markup:
         [
             tag(
                 "p",
-                f"{len(listed) - LISTED} more are not listed: filter by name",
+                f"{len(listed) - MAX_LINES} more are not listed: filter by name",
                 class_="muted pad",
             )
         ]
-        if len(listed) > LISTED
+        if len(listed) > MAX_LINES
         else []
     )
     return join([tag("div", table, class_="scroll", tabindex="0", data_keep="features"), *more])
@@ -384,7 +284,7 @@ def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
         ),
     ]
     cells = [
-        tag("td", mark(line.status)),
+        tag("td", status_mark(line.status)),
         tag("td", tag("span", line.name, title=line.group_by)),
         _time(line.age, hot="age" in line.hot),
         _time(line.fact_age, hot="fact" in line.hot),
@@ -401,20 +301,23 @@ def _line(board: Board, line: Line, *, on: bool, live: bool) -> Markup:
         if live
         else {}
     )
-    told = {"title": ", ".join(line.reasons) or None, "aria_selected": "true" if on else None}
-    return tag("tr", *cells, **told, **asks)
+    row_attributes = {
+        "title": ", ".join(line.reasons) or None,
+        "aria_selected": "true" if on else None,
+    }
+    return tag("tr", *cells, **row_attributes, **asks)
 
 
 def _spark(
     series: Any, threshold: float, say: str, scale: int, *, hot: bool, points: int
 ) -> Markup:
     last = series.last
-    said = "–" if last is None else say.format(last * scale)
-    shown = tag("span", said, class_="hot" if hot else None)
+    value_text = "–" if last is None else say.format(last * scale)
+    value_mark = tag("span", value_text, class_="hot" if hot else None)
     return tag(
         "span",
         dashboard_svg.sparkline(series, threshold, hot=hot, points=points),
-        shown,
+        value_mark,
         class_="sp",
     )
 
@@ -427,307 +330,19 @@ def _time(seconds: float | None, *, hot: bool) -> Markup:
 # --- one feature
 
 
-def details(board: Board, line: Line, *, explains: bool = False) -> Markup:
-    """Returns the details of one feature: score, distribution, mismatches with causes, and lag.
-
-    With `explains` a row that differs opens its events.
-    """
-    heading = tag(
-        "div",
-        tag("h3", line.name),
-        mark(line.status),
-        tag("span", line.group_by, class_="muted"),
-        *([tag("span", "; ".join(line.reasons), class_="muted")] if line.reasons else []),
-        class_="hd",
-    )
-    return join(
-        [
-            heading,
-            *_score(board, line),
-            *_bins(line),
-            *_differs(board, line),
-            *_rows(line, explains=explains),
-            *_lanes(board),
-            *_uploads(board, line),
-        ]
-    )
-
-
-def _figure(title: str, said: str, *content: Any) -> Markup:
-    return tag(
-        "div", tag("h4", title, " ", tag("span", said, class_="muted")), *content, class_="fig"
-    )
-
-
-def _score(board: Board, line: Line) -> list[Markup]:
-    if not any(v is not None for v in line.drift.values):
-        return [
-            _figure(
-                "Drift score over time",
-                line.note or "not judged yet: too few rows, or no reference",
-            )
-        ]
-    floor = f"; grey: noise floor {line.floor:.3f}" if line.floor is not None else ""
-    said = f"PSI of each tile against the {board.reference}{floor}"
-    return [
-        _figure(
-            "Drift score over time",
-            said,
-            dashboard_svg.score(
-                line.drift,
-                line.floor,
-                board.thresholds.drift,
-                [*board.marks, *_landings(board, line)],
-                f"Drift of {line.name}: now {line.drift.last or 0:.3f}",
-            ),
-        )
-    ]
-
-
-def _bins(line: Line) -> list[Markup]:
-    if not line.bins:
-        return []
-    key = tag(
-        "span",
-        tag("i", "", class_="sw"),
-        "now ",
-        tag("i", "", class_="ln"),
-        "reference",
-        class_="key",
-    )
-    return [
-        tag(
-            "div",
-            tag(
-                "h4",
-                "Distribution ",
-                tag("span", "latest tile, on bins frozen on the reference", class_="muted"),
-                key,
-            ),
-            dashboard_svg.distribution(
-                line.bins, f"Distribution of {line.name}, now and in the reference"
-            ),
-            _bin_table(line),
-            class_="fig",
-        )
-    ]
-
-
-def _bin_table(line: Line) -> Markup:
-    """Returns the distribution as a table, for readers who cannot see the drawing."""
-    rows = [
-        row(
-            (
-                b.label,
-                f"{b.reference:.1%}",
-                f"{b.current:.1%}",
-                f"{b.part:.4f}" if b.kind == "value" else "",
-            ),
-            classes={1: "num", 2: "num", 3: "num"},
-        )
-        for b in line.bins
-    ]
-    head_ = tag(
-        "thead",
-        row(("bin", "reference", "now", "part of the score"), "th", {1: "num", 2: "num", 3: "num"}),
-    )
-    return tag(
-        "details",
-        tag("summary", "as a table"),
-        scrolled(
-            tag(
-                "table",
-                tag("caption", f"Distribution of {line.name}"),
-                head_,
-                tag("tbody", *rows),
-                class_="narrow",
-            )
-        ),
-        class_="inline",
-        data_keep_open="bins",
-    )
-
-
-def _differs(board: Board, line: Line) -> list[Markup]:
-    if not line.compared:
-        return [_figure("Served ≠ offline", "nothing compared yet")]
-    totals = " · ".join(
-        f"{cause} at most {max((v or 0 for v in series.values), default=0):.2%}"
-        for cause, series in line.causes.items()
-    )
-    said = f"{line.compared:,} compared · code skew {line.skew:,} · {line.pending:,} pending"
-    if not line.causes:
-        return [_figure("Served = offline", said)]
-    key = tag(
-        "span",
-        *(
-            join(
-                [
-                    tag(
-                        "i",
-                        "",
-                        class_="sw",
-                        style=(
-                            "background:"
-                            f"{dashboard_svg.CAUSES[min(i, len(dashboard_svg.CAUSES) - 1)]}"
-                        ),
-                    ),
-                    f"{c} ",
-                ]
-            )
-            for i, c in enumerate(line.causes)
-        ),
-        class_="key",
-    )
-    return [
-        tag(
-            "div",
-            tag("h4", "Served ≠ offline ", tag("span", said, class_="muted"), key),
-            dashboard_svg.causes(
-                line.causes,
-                board.thresholds.mismatch[1],
-                f"Served rows of {line.name} that differ, by cause: {totals}",
-            ),
-            class_="fig",
-        )
-    ]
-
-
-def _rows(line: Line, *, explains: bool) -> list[Markup]:
-    if not line.rows:
-        return []
-    key = tag(
-        "span",
-        tag("span", "●", style="color:var(--s1)"),
-        " served saw it ",
-        tag("span", "⊗", style="color:var(--alert)"),
-        " not visible yet",
-        class_="key",
-    )
-    body = [
-        row(
-            (
-                _who(line, i, r.key) if explains else r.key,
-                preview_words.time(r.at)[5:16],
-                tag("b", _value(r.served)),
-                _value(r.offline),
-                r.cause,
-                dashboard_svg.window(r) if r.marks else "",
-            ),
-            classes={1: "num", 2: "num", 3: "num"},
-        )
-        for i, r in enumerate(line.rows)
-    ]
-    head_ = tag(
-        "thead",
-        row(
-            ("key", "t (UTC)", "served", "offline", "cause", "events of the window"),
-            "th",
-            {1: "num", 2: "num", 3: "num"},
-        ),
-    )
-    table = tag(
-        "table",
-        tag("caption", f"Served rows of {line.name} that differ, the largest difference first"),
-        head_,
-        tag("tbody", *body),
-        class_="off",
-    )
-    return [
-        tag(
-            "div",
-            tag(
-                "h4",
-                "Offending rows ",
-                tag("span", "largest difference first", class_="muted"),
-                key,
-            ),
-            tag("div", table, class_="scroll", tabindex="0"),
-            *([tag("div", "", data_part="why")] if explains else []),
-            class_="fig",
-        )
-    ]
-
-
-def _who(line: Line, number: int, key: str) -> Markup:
-    """Returns a key as a button that opens the events behind its row."""
-    return tag(
-        "button",
-        key,
-        type="button",
-        class_="link",
-        data_send="why",
-        data_slot="why",
-        data_params=json.dumps({"feature": line.name, "row": number}),
-        data_focus=f"why {number}",
-        title="the events behind it, by the warehouse",
-    )
-
-
-def _value(value: Any) -> str:
-    return "null" if value is None else preview_words.cell(value)
-
-
-def _lanes(board: Board) -> list[Markup]:
-    if not board.lanes:
-        return []
-    behind = [
-        (max((v for v in lane.lag.values if v is not None), default=0.0), lane)
-        for lane in board.lanes
-    ]
-    most, lane = max(behind, key=lambda b: b[0])
-    said = lane.said or (f"{lane.name} worst {span(most)}" if most else "none behind")
-    return [
-        _figure(
-            "Lag of each partition",
-            f"oldest unconsumed event · {said}",
-            dashboard_svg.lanes(board.lanes, f"Lag of each partition over time: {said}"),
-        )
-    ]
-
-
-def _landings(board: Board, line: Line) -> list[tuple[int, str]]:
-    """Returns when uploads of a feature's group-by landed, in words."""
-    return [
-        (microseconds(u.ended), f"upload to {u.batch_end:%m-%d %H:%M} there")
-        for u in board.uploads.get(line.group_by, ())
-    ]
-
-
-def _uploads(board: Board, line: Line) -> list[Markup]:
-    """Returns the drawing of when the uploads of a feature's group-by landed."""
-    mine, (start, end) = (
-        board.uploads.get(line.group_by, ()),
-        (
-            moment(board.first),
-            moment(board.as_of),
-        ),
-    )
-    if not mine or start is None or end is None:
-        return []
-    return [
-        _figure(
-            "Uploads",
-            f"{line.group_by}, from the end of the batch to when it was there; behind: when it is"
-            " expected",
-            freshness_svg.landing(mine, start, end, expected=LANDING, width=dashboard_svg.WIDE),
-        )
-    ]
-
-
 def _folded(board: Board, opened: Line | None) -> Markup:
     """Returns the details of other features that are not well, folded, for a static page."""
-    others: Sequence[Line] = [
+    lines: Sequence[Line] = [
         n for n in board.ranked if n is not opened and n.status in (ALERT, WATCH)
     ][:FOLDED]
-    alone = evolve(board, lanes=())
+    board_without_lanes = evolve(board, lanes=())
     return join(
         tag(
             "details",
-            tag("summary", mark(n.status), " ", n.name),
-            tag("div", details(alone, n), class_="drill"),
+            tag("summary", status_mark(n.status), " ", n.name),
+            tag("div", details(board_without_lanes, n), class_="drill"),
         )
-        for n in others
+        for n in lines
     )
 
 

@@ -9,8 +9,9 @@ from attrs import evolve
 from workbench.html.markup import Markup
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.monitoring.dashboards import dashboard_html as page
+from workbench.monitoring.dashboards import details_html, verdict_html
 from workbench.monitoring.dashboards.board import STATUSES
-from workbench.monitoring.dashboards.dashboard_html import Shown
+from workbench.monitoring.dashboards.dashboard_html import PageSelection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +45,9 @@ class Watching:
         choices: tuple[tuple[str, str], ...] = (),
     ) -> None:
         self.board, self._fresh, self._behind = board, fresh, behind
-        self.shown = Shown(explains=behind is not None, given=board.reference, choices=choices)
+        self.shown = PageSelection(
+            explains=behind is not None, given=board.reference, choices=choices
+        )
 
     def page(self) -> Markup:
         """Returns the first view."""
@@ -53,30 +56,30 @@ class Watching:
     # `push` is an argument of every Subject's answer; this one pushes nothing
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:  # noqa: ARG002
         """Returns the parts of the page that a request changes."""
-        given = request.params
+        params = request.params
         if request.kind == "why":
-            return self._why(given.get("feature", ""), given.get("row", -1))
+            return self._why(params.get("feature", ""), params.get("row", -1))
         match request.kind:
             case "select":
-                if given.get("feature") not in {n.name for n in self.board.lines}:
-                    message = f"{self.board.name} has no feature {given.get('feature', '')!r:.80}"
+                if params.get("feature") not in {n.name for n in self.board.lines}:
+                    message = f"{self.board.name} has no feature {params.get('feature', '')!r:.80}"
                     raise RefusedError(message)
-                self.shown = evolve(self.shown, feature=given["feature"])
+                self.shown = evolve(self.shown, feature=params["feature"])
             case "status":
-                if given.get("status", "") not in ("", *STATUSES):
+                if params.get("status", "") not in ("", *STATUSES):
                     message = f"a status is one of {', '.join(STATUSES)}"
                     raise RefusedError(message)
-                self.shown = evolve(self.shown, status=given.get("status", ""), feature="")
+                self.shown = evolve(self.shown, status=params.get("status", ""), feature="")
             case "search":
-                self.shown = evolve(self.shown, query=given.get("query", ""), feature="")
+                self.shown = evolve(self.shown, query=params.get("query", ""), feature="")
             case "clear":
                 self.shown = evolve(self.shown, query="", status="", feature="")
             case "refresh":
                 self._renew(self.shown.against)
             case "against":
-                self._renew(given.get("what", ""))
+                self._renew(params.get("what", ""))
         return self._drawn(
-            all_=request.kind in ("clear", "refresh", "against"), bar=request.kind == "status"
+            whole_page=request.kind in ("clear", "refresh", "against"), bar=request.kind == "status"
         )
 
     def _renew(self, against: str) -> None:
@@ -103,18 +106,21 @@ class Watching:
     def close(self) -> None:
         """Does nothing: nothing is held open."""
 
-    def _drawn(self, *, all_: bool, bar: bool) -> Reply:
+    def _drawn(self, *, whole_page: bool, bar: bool) -> Reply:
         opened = self.shown.line(self.board)
         parts = {
             "features": page.features(self.board, self.shown, live=True),
             "drill": (
-                page.details(self.board, opened, explains=self.shown.explains)
+                details_html.details(self.board, opened, explains=self.shown.explains)
                 if opened
                 else Markup("")
             ),
         }
-        if bar or all_:
+        if bar or whole_page:
             parts["bar"] = page.bar(self.board, self.shown, live=True)
-        if all_:
-            parts |= {"head": page.head(self.board), "worst": page.worst(self.board, live=True)}
+        if whole_page:
+            parts |= {
+                "head": page.head(self.board),
+                "worst": verdict_html.worst(self.board, live=True),
+            }
         return Reply(parts)

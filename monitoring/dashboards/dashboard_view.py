@@ -17,14 +17,14 @@ from workbench.html import definition_view
 from workbench.html.markup import tag
 from workbench.live.showing import marimo_output, show
 from workbench.monitoring.alerts.default_rules import RULES
-from workbench.monitoring.dashboards import dashboard_html
+from workbench.monitoring.dashboards import dashboard_html, status_marks, verdict_html
 from workbench.monitoring.dashboards.board import UNJUDGED
 from workbench.monitoring.dashboards.board_builder import board
 from workbench.monitoring.dashboards.dashboard_session import Watching
 from workbench.monitoring.dashboards.explained_row import behind
 from workbench.monitoring.dashboards.number_words import span as said
 from workbench.monitoring.dashboards.reference_choice import choices
-from workbench.monitoring.dashboards.resolve_definition import given
+from workbench.monitoring.dashboards.resolve_definition import served_definition
 from workbench.monitoring.dashboards.span_measurements import SIX_HOURS, WEEK
 from workbench.monitoring.tiles.reference_period import frozen as kept
 from workbench.monitoring.tiles.reference_period import reference_of
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from workbench.online.fetching.answers import At
     from workbench.online.storage.store import Store
 
-SHOWN = 20  # features of a text
+MAX_FEATURES_SHOWN = 20  # features of a text
 HEADS = ("status", "feature", "batch age", "newest fact", "drift", "null", "mismatch", "write lag")
 COLUMNS = (
     "feature",
@@ -127,7 +127,7 @@ class Dashboard:
 
     # --- shown
 
-    def text(self, most: int = SHOWN) -> str:
+    def text(self, most: int = MAX_FEATURES_SHOWN) -> str:
         """Returns what is wrong in words, and a line for at most `most` features, worst first."""
         board = self.board
         lines = [
@@ -138,9 +138,9 @@ class Dashboard:
             ),
         ]
         lines += [
-            f"  {dashboard_html.GLYPHS[t.status][0]} {t.sentence}"
-            for t in board.told[: dashboard_html.TOLD]
-        ] + [f"  {dashboard_html.EMPTY[m]}" for m in board.missing]
+            f"  {status_marks.GLYPHS[t.status][0]} {t.sentence}"
+            for t in board.told[: verdict_html.MAX_FINDINGS_ABOVE]
+        ] + [f"  {verdict_html.MISSING_SENTENCES[m]}" for m in board.missing]
         lines += _unjudged(board) + ([f"  {board.stale}"] if board.stale else [])
         if most > 0:
             lines += [
@@ -182,41 +182,41 @@ def _unjudged(board: Board) -> list[str]:
     """
     if not board.unjudged:
         return []
-    (why, n), *others = board.unjudged
-    more = sum(m for _, m in others)
+    (why, n), *rest = board.unjudged
+    more = sum(m for _, m in rest)
     besides = (
         f"; {preview_words.plural(more, 'feature')} for"
-        f" {preview_words.plural(len(others), 'other reason')}, in .to_pandas()"
-        if others
+        f" {preview_words.plural(len(rest), 'other reason')}, in .to_pandas()"
+        if rest
         else ""
     )
     return [
         (
-            f"  {dashboard_html.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why}"
+            f"  {status_marks.GLYPHS[UNJUDGED][0]} {UNJUDGED}: {why}"
             f" ({preview_words.plural(n, 'feature')}){besides}"
         )
     ]
 
 
 def _cells(line: Line) -> tuple[str, ...]:
-    def told(value: float | None, form: str) -> str:
+    def cell(value: float | None, form: str) -> str:
         return "–" if value is None else form.format(value)
 
     lag, age, fact_age = (
         "–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age)
     )
-    named = (f"{dashboard_html.GLYPHS[line.status][0]} {line.status}", line.name, age, fact_age)
+    named = (f"{status_marks.GLYPHS[line.status][0]} {line.status}", line.name, age, fact_age)
     return (
         *named,
-        told(line.drift.last, "{:.3f}"),
-        told(line.nulls.last, "{:.1%}"),
-        told(line.mismatch.last, "{:.2%}"),
+        cell(line.drift.last, "{:.3f}"),
+        cell(line.nulls.last, "{:.1%}"),
+        cell(line.mismatch.last, "{:.2%}"),
         lag,
     )
 
 
 def _row(line: Line) -> dict[str, Any]:
-    same = {
+    shared = {
         c: getattr(line, c)
         for c in (
             "group_by",
@@ -238,7 +238,7 @@ def _row(line: Line) -> dict[str, Any]:
     }
     return {
         "feature": line.name,
-        **same,
+        **shared,
         **newest,
         "severity": None if line.status == UNJUDGED else line.severity,
         "reasons": "; ".join(line.reasons),
@@ -300,10 +300,10 @@ def dashboard(
     Returns a `Dashboard`, which shows itself in a cell. Raises DefinitionError for what is no
     definition, EngineError and StoreError where an engine or the store fails.
     """
-    served = given(store, definition, "dashboard")
+    served = served_definition(store, definition, "dashboard")
     table, chosen = (reference, None) if isinstance(reference, ir.Table) else (None, reference)
-    others = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
-    held: list[Reference] = []
+    other_choices = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
+    references: list[Reference] = []
     at = moment(microseconds(now)) if isinstance(now, str) else now
     # a connection of the warehouse answers one query at a time, and several pages may send them
     usual, lock = tuple(RULES if rules is None else rules), threading.Lock()
@@ -311,18 +311,18 @@ def dashboard(
     def once(measured: Measured) -> Reference | None:
         if table is None and not isinstance(served, Join) and not measured.against.relative:
             return None
-        if not held:
-            found = (
+        if not references:
+            computed = (
                 reference_of(served, table, on=on)
                 if table is not None
                 else kept(
                     store, served, measured.now, on=on, refreeze=refreeze, answers=measured.answers
                 )
             )
-            held.extend([] if found is None else [found])
-        return held[0] if held else None
+            references.extend([] if computed is None else [computed])
+        return references[0] if references else None
 
-    def fresh(other: str | None = None) -> Board:
+    def fresh(choice: str | None = None) -> Board:
         with lock:
             return board(
                 store,
@@ -332,7 +332,7 @@ def dashboard(
                 span=span,
                 tile=tile,
                 reference=once,
-                chosen=other or chosen,
+                chosen=choice or chosen,
                 complete=complete,
                 rules=usual,
             )
@@ -341,4 +341,4 @@ def dashboard(
         with lock:
             return behind(served, feature, row, on=on)
 
-    return Dashboard(fresh(), fresh, why, others)
+    return Dashboard(fresh(), fresh, why, other_choices)

@@ -5,31 +5,25 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import ibis
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from attrs import field, frozen
 
 from workbench.monitoring.dashboards.board import ALERT, OK, UNJUDGED, WATCH, Bin, Series
 from workbench.monitoring.drifts import distances
 from workbench.monitoring.tiles.tile_queries import EPOCH
-from workbench.monitoring.tiles.tile_series import Tile, summarise
+from workbench.monitoring.tiles.tile_series import Tile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from workbench.monitoring.alerts.alert_rules import Finding
+    from workbench.monitoring.alerts.finding_values import Finding
     from workbench.monitoring.alerts.watched_figures import Judgement
-    from workbench.monitoring.comparison.served_answers import Answered
     from workbench.monitoring.dashboards.span_measurements import Measured
-    from workbench.monitoring.drifts.drift_scores import Drift
+    from workbench.monitoring.drifts.drift_values import Drift
     from workbench.monitoring.tiles.bin_edges import Edges
-    from workbench.monitoring.tiles.tile_store import Reference
 
 STATUS = {"ok": OK, "watch": WATCH, "warn": WATCH, "alert": ALERT, "insufficient data": UNJUDGED}
 RANK = (ALERT, WATCH, UNJUDGED, OK)
-TIME = "_fw_at"
 BARS = 24  # bins that are drawn; the rarest of more are one
 
 
@@ -49,69 +43,6 @@ class Drifted:
     hot: frozenset[str] = frozenset()
 
 
-def served_tiles(told: Answered, reference: Reference, length: timedelta) -> list[Tile]:
-    """Returns the tiles of the answers of this definition without error, by the requested time."""
-    rows = _good(told)
-    if not rows.num_rows:
-        return []
-    names = {
-        f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if reference.columns(name)
-    }
-    untold = [
-        i
-        for i in range(len(told.plan.outputs))
-        if f"f{i}" in names and not pc.all(rows[f"t{i}"]).as_py()
-    ]
-    columns, keyed = _named(told, rows, names), [f"_fw_k{i}" for i in range(len(told.plan.keys))]
-    con = ibis.duckdb.connect()
-    try:
-        table = con.create_table("served", columns)
-        whole = [name for f, name in names.items() if int(f[1:]) not in untold]
-        found = (
-            summarise(table, reference.edges, time=TIME, keys=keyed, features=whole, length=length)
-            if whole
-            else []
-        )
-        for i in untold:  # a feature that an answer lacks is no null
-            mine = con.create_table(f"served{i}", columns.filter(rows[f"t{i}"]))
-            found += summarise(
-                mine,
-                reference.edges,
-                time=TIME,
-                keys=keyed,
-                features=[names[f"f{i}"]],
-                length=length,
-            )
-    finally:
-        con.disconnect()
-    return found
-
-
-def answers(told: Answered, features: Sequence[str]) -> pa.Table:
-    """Returns the answers of this definition without error, by the features' names."""
-    return _named(
-        told,
-        _good(told),
-        {f"f{i}": name for i, (_, _, name) in enumerate(told.plan.outputs) if name in features},
-    )
-
-
-def _good(told: Answered) -> pa.Table:
-    return told.rows.filter(
-        pc.and_(pc.equal(told.rows["hash"], told.plan.hash), pc.invert(told.rows["failed"]))
-    )
-
-
-def _named(told: Answered, rows: pa.Table, names: Mapping[str, str]) -> pa.Table:
-    """Returns times, keys and features of answers, under the names of a table of features."""
-    keys = {f"_fw_k{i}": rows[f"k{i}"] for i in range(len(told.plan.keys))}
-    return pa.table(
-        {TIME: rows["at"].cast(pa.timestamp("us"))}
-        | keys
-        | {name: rows[f] for f, name in names.items()}
-    )
-
-
 def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
     """Returns the drift of a feature.
 
@@ -127,19 +58,23 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
     columns = list(every)
     if not columns:
         return Drifted(why="nothing served")
-    now = measured.now
-    newest = {c: current(found, now) for c, found in every.items()}
+    as_of = measured.now
+    newest = {c: current(drifts, as_of) for c, drifts in every.items()}
     findings = {c: judgement.drift(feature, measured.place(feature, c)) for c in columns}
     worst = min(
         columns,
         key=lambda c: (RANK.index(_status(findings[c])), -newest[c].severity, columns.index(c)),
     )
     last, finding = newest[worst], findings[worst]
-    found = every[worst][: every[worst].index(last) + 1]  # without a tile that has hardly begun
-    own, before = {t.start: t for t in tiles[columns[0]]}, measured.before(columns[0], last.start)
-    times = tuple(_us(d.start) for d in found)
+    drifts = every[worst][: every[worst].index(last) + 1]  # without a tile that has hardly begun
+    tiles_by_start, before = (
+        {t.start: t for t in tiles[columns[0]]},
+        measured.before(columns[0], last.start),
+    )
+    times = tuple(_us(d.start) for d in drifts)
     rates = tuple(
-        t.n_null / t.n_rows if (t := own.get(d.start)) and t.n_rows else None for d in found
+        t.n_null / t.n_rows if (t := tiles_by_start.get(d.start)) and t.n_rows else None
+        for d in drifts
     )
     status = _status(finding)
     hot = (
@@ -162,8 +97,8 @@ def drifted(feature: str, measured: Measured, judgement: Judgement) -> Drifted:
         status,
         last.severity,
         f"{worst}: {why}" if worst != feature else why,
-        _since(found, last),
-        Series(times, tuple(d.judged.psi if d.judged and enough(d) else None for d in found)),
+        _since(drifts, last),
+        Series(times, tuple(d.judged.psi if d.judged and enough(d) else None for d in drifts)),
         last.judged.floor if last.judged else None,
         Series(times, rates),
         before.n_null / before.n_rows if before.n_rows else None,
@@ -199,10 +134,10 @@ def enough(drift: Drift) -> bool:
     return drift.status != "insufficient data"
 
 
-def _since(found: Sequence[Drift], last: Drift) -> int | None:
+def _since(drifts: Sequence[Drift], last: Drift) -> int | None:
     """Returns when the run of tiles that are not well began; None where the newest is well."""
     start = None
-    for d in reversed(found[: found.index(last) + 1]):
+    for d in reversed(drifts[: drifts.index(last) + 1]):
         if STATUS[d.status] not in (ALERT, WATCH):
             break
         start = d.start
@@ -219,7 +154,7 @@ def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
     Nulls, NaN and infinities stand apart, as shares of all rows.
     """
     ref, cur = np.array(reference.counts, float), np.array(current.counts, float)
-    found: list[Bin] = []
+    drawn_bins: list[Bin] = []
     if edges.bins and ref.sum() and cur.sum():
         labels = [
             (
@@ -229,20 +164,22 @@ def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
             )
             for label in edges.labels
         ]
-        kept = [i for i in range(len(labels)) if ref[i] or cur[i]]
-        shown = (
-            kept
-            if len(kept) <= BARS
+        filled = [i for i in range(len(labels)) if ref[i] or cur[i]]
+        largest = (
+            filled
+            if len(filled) <= BARS
             else sorted(
-                sorted(kept, key=lambda i: -max(ref[i] / ref.sum(), cur[i] / cur.sum()))[: BARS - 1]
+                sorted(filled, key=lambda i: -max(ref[i] / ref.sum(), cur[i] / cur.sum()))[
+                    : BARS - 1
+                ]
             )
         )
-        rest = [i for i in kept if i not in set(shown)]
-        groups = [([i], labels[i]) for i in shown] + (
+        rest = [i for i in filled if i not in set(largest)]
+        groups = [([i], labels[i]) for i in largest] + (
             [(rest, f"{len(rest)} rarer")] if rest else []
         )
         parts = _parts(ref, cur)
-        found = [
+        drawn_bins = [
             Bin(
                 label,
                 float(ref[g].sum() / ref.sum()),
@@ -261,8 +198,8 @@ def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:
             getattr(t, name) / t.n_rows if t.n_rows else 0.0 for t in (reference, current)
         )
         if before or after:
-            found.append(Bin(kind, before, after, kind=kind))
-    return tuple(found)
+            drawn_bins.append(Bin(kind, before, after, kind=kind))
+    return tuple(drawn_bins)
 
 
 def _parts(ref: distances.Numbers, cur: distances.Numbers) -> distances.Numbers:

@@ -14,7 +14,7 @@ from workbench.portable.arrow_types import arrow, typed
 from workbench.previews import preview_html as drawn
 from workbench.previews.preview_view import feature_preview
 from workbench.serving.online_plans import plan_of
-from workbench.training.backfilling import connection_of
+from workbench.training.source_connections import connection_of
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
@@ -35,22 +35,22 @@ def behind(
     """
     join = as_join(definition)
     names = {
-        name: made.name
-        for made, (_, _, name) in zip(join.outputs, plan_of(definition).outputs, strict=True)
+        name: output.name
+        for output, (_, _, name) in zip(join.outputs, plan_of(definition).outputs, strict=True)
     }
     schema = join.left.table.schema
     zone = schema[join.left.time].timezone
-    told = {**row.keys, join.left.time: row.at}
+    values = {**row.keys, join.left.time: row.at}
     columns = {
-        n: pa.array([told.get(n)], pa.int64() if n == join.left.time else arrow(t))
+        n: pa.array([values.get(n)], pa.int64() if n == join.left.time else arrow(t))
         for n, t in schema.items()
     }
     columns[join.left.time] = columns[join.left.time].cast(pa.timestamp("us", zone))
     left = typed(ibis.memtable(pa.table(columns)), schema)
-    found = feature_preview(
+    preview = feature_preview(
         evolve(join, left=EventSource(left, time=join.left.time)),
         1,
         names[feature],
         on=connection_of(join, on),
     )
-    return drawn.alone(found.page, found.moment, found.chosen, found.feature)
+    return drawn.value_detail(preview.page, preview.moment, preview.chosen, preview.feature)

@@ -13,7 +13,7 @@ from attrs import evolve, field, frozen
 from workbench.errors import DefinitionError
 from workbench.monitoring.comparison.mismatch_causes import NOT_REPLAYED
 from workbench.monitoring.comparison.value_classes import MISMATCHES
-from workbench.monitoring.dashboards.board import UNJUDGED, Mark, Offending, Series
+from workbench.monitoring.dashboards.board import UNJUDGED, EventMark, Offending, Series
 from workbench.online.fetching.answers import microseconds
 from workbench.planner.source_rows import in_us
 from workbench.previews import preview_words
@@ -21,12 +21,13 @@ from workbench.previews import preview_words
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from workbench.monitoring.alerts.alert_rules import Finding
-    from workbench.monitoring.comparison.consistency_result import Consistency, Difference, Verdict
+    from workbench.monitoring.alerts.finding_values import Finding
+    from workbench.monitoring.comparison.consistency_result import Consistency
+    from workbench.monitoring.comparison.feature_verdicts import ServedDifference, Verdict
 
 HOUR = timedelta(hours=1)
 ROWS = 5  # differing rows that are shown of a feature
-LOOKED = 24  # rows whose events are fetched, those of the worst features
+MAX_MISMATCHES_EXPLAINED = 24  # rows whose events are fetched, those of the worst features
 
 
 @frozen
@@ -79,15 +80,18 @@ def differing(
     causes: dict[str, dict[int, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
     for r in found.rows:
         causes[r.feature][_floor(microseconds(r.at), step)][r.cause] += 1
-    told = {v.feature: _told(v, counts[v.feature], causes[v.feature], step) for v in found.verdicts}
-    return _with_rows(told, found, windows)
+    by_feature = {
+        v.feature: _feature_differences(v, counts[v.feature], causes[v.feature], step)
+        for v in found.verdicts
+    }
+    return _with_rows(by_feature, found, windows)
 
 
 def _floor(us: int, step: int) -> int:
     return us // step * step
 
 
-def _told(
+def _feature_differences(
     verdict: Verdict,
     counts: Mapping[int, Counter[str]],
     causes: Mapping[int, Counter[str]],
@@ -119,26 +123,29 @@ def _told(
 
 
 def _with_rows(
-    told: Mapping[str, Differing], found: Consistency, windows: Mapping[str, timedelta]
+    by_feature: Mapping[str, Differing], comparison: Consistency, windows: Mapping[str, timedelta]
 ) -> dict[str, Differing]:
     """Adds each feature's rows that differ most, with events for those of the first features."""
-    mine: dict[str, list[Difference]] = defaultdict(list)
-    for r in found.rows:
-        mine[r.feature].append(r)
-    made, left = {}, LOOKED
-    for name, differs in told.items():  # verdicts come worst first
-        worst = sorted(mine[name], key=lambda r: (-distance(r), microseconds(r.at)))[:ROWS]
-        made[name] = evolve(
+    rows_by_feature: dict[str, list[ServedDifference]] = defaultdict(list)
+    for r in comparison.rows:
+        rows_by_feature[r.feature].append(r)
+    explained, remaining = {}, MAX_MISMATCHES_EXPLAINED
+    for name, differs in by_feature.items():  # verdicts come worst first
+        worst = sorted(rows_by_feature[name], key=lambda r: (-distance(r), microseconds(r.at)))[
+            :ROWS
+        ]
+        explained[name] = evolve(
             differs,
             rows=tuple(
-                offending(found, r, windows.get(name), events=i < left) for i, r in enumerate(worst)
+                offending(comparison, r, windows.get(name), events=i < remaining)
+                for i, r in enumerate(worst)
             ),
         )
-        left -= len(worst)
-    return made
+        remaining -= len(worst)
+    return explained
 
 
-def distance(row: Difference) -> float:
+def distance(row: ServedDifference) -> float:
     """Returns how far a value is from the warehouse's.
 
     It is infinite for null and for types that have no distance.
@@ -151,22 +158,22 @@ def distance(row: Difference) -> float:
 
 
 def offending(
-    found: Consistency, row: Difference, window: timedelta | None, *, events: bool
+    found: Consistency, row: ServedDifference, window: timedelta | None, *, events: bool
 ) -> Offending:
     """Returns a row that differs, with the events of its window."""
     key = ", ".join(preview_words.cell(v) for v in row.keys.values())
-    at, seen = microseconds(row.at), _events(found, row) if events else []
-    marks = tuple(Mark(microseconds(e["time"]), bool(e["visible"])) for e in seen)
+    at, window_events = microseconds(row.at), _events(found, row) if events else []
+    marks = tuple(EventMark(microseconds(e["time"]), bool(e["visible"])) for e in window_events)
     starts = [m.time for m in marks] + ([] if window is None else [at - in_us(window)])
     return Offending(
         key, at, row.online, row.offline, row.cause, min(starts, default=None), marks, row.keys
     )
 
 
-def _events(found: Consistency, row: Difference) -> list[dict[str, Any]]:
+def _events(comparison: Consistency, row: ServedDifference) -> list[dict[str, Any]]:
     try:
-        told = found.events(row)
+        table = comparison.events(row)
     except DefinitionError:  # a derivation, a snapshot, or what is not known any more
         return []
-    time = told.column_names[0]
-    return [{"time": e[time], "visible": e["visible"]} for e in told.to_pylist() if e["inside"]]
+    time = table.column_names[0]
+    return [{"time": e[time], "visible": e["visible"]} for e in table.to_pylist() if e["inside"]]

@@ -99,8 +99,8 @@ def choices(given: Chosen, tile: timedelta, *, whole: bool) -> tuple[tuple[str, 
 
     `whole` says whether there is a training set.
     """
-    others = [w for w in WORDS if (w != TRAINING or whole) and not (w in BACK and BACK[w] % tile)]
-    mine = against(given, tile)
+    words = [w for w in WORDS if (w != TRAINING or whole) and not (w in BACK and BACK[w] % tile)]
+    chosen = against(given, tile)
     return tuple(
-        (w, against(w, tile).name or "training set") for w in others if against(w, tile) != mine
+        (w, against(w, tile).name or "training set") for w in words if against(w, tile) != chosen
     )

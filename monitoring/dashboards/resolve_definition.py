@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.catalogs.notebook_definitions import held
+from workbench.catalogs.notebook_definitions import definition_in_cells
 from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
 from workbench.errors import DefinitionError
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 
-def given(store: Store, what: Any, verb: str) -> GroupBy | Join:
+def served_definition(store: Store, what: Any, verb: str) -> GroupBy | Join:
     """Returns the definition; for a name, the one of the notebook's cells that is served under it.
 
     Raises DefinitionError for what is neither and where no cell has it, StoreError where nothing is
@@ -30,12 +30,12 @@ def given(store: Store, what: Any, verb: str) -> GroupBy | Join:
         )
         raise DefinitionError(message)
     plan = store.plan(what, fresh=True)[1]
-    found = held(plan.name, plan.hash)
-    if found is None:
+    cell_definition = definition_in_cells(plan.name, plan.hash)
+    if cell_definition is None:
         message = (
             f"no cell here has the definition of {what} that is served, {plan.hash[:8]}: a store"
             " keeps its SQL, and the warehouse's values are computed by the definition itself;"
             f" pass it, as in {verb}(store, {variable(plan.name)})"
         )
         raise DefinitionError(message)
-    return found
+    return cell_definition

@@ -14,12 +14,12 @@ from attrs import evolve, frozen
 from workbench.definitions.join import Join
 from workbench.errors import DefinitionError
 from workbench.monitoring.alerts import watched_figures
-from workbench.monitoring.alerts.alert_rules import Figure
+from workbench.monitoring.alerts.finding_values import Figure
 from workbench.monitoring.comparison.served_answers import answered
 from workbench.monitoring.comparison.served_vs_offline import consistency
-from workbench.monitoring.dashboards.drift_lines import answers, served_tiles
 from workbench.monitoring.dashboards.number_words import span as said
 from workbench.monitoring.dashboards.reference_choice import Against, against
+from workbench.monitoring.dashboards.served_tiles import answers, served_tiles
 from workbench.monitoring.drifts.drift_scores import series
 from workbench.monitoring.tiles.reference_period import frozen as kept
 from workbench.monitoring.tiles.reference_period import reference_of
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.monitoring.alerts.monitor_pass import Source
     from workbench.monitoring.comparison.consistency_result import Consistency
-    from workbench.monitoring.comparison.served_answers import Answered
+    from workbench.monitoring.comparison.served_answers import ServedAnswers
     from workbench.monitoring.dashboards.reference_choice import Chosen
-    from workbench.monitoring.drifts.drift_scores import Drift
+    from workbench.monitoring.drifts.drift_values import Drift
     from workbench.monitoring.tiles.tile_store import Reference
     from workbench.online.fetching.answers import At
     from workbench.online.storage.store import Store
@@ -47,7 +47,7 @@ WEEK, SIX_HOURS = timedelta(days=7), watched_figures.USUAL
 
 
 @frozen(eq=False)
-class Span:
+class MeasuredPeriod:
     """The time [first, last) in microseconds since 1970, and the length of its tiles."""
 
     first: int
@@ -55,7 +55,7 @@ class Span:
     tile: timedelta
 
     @classmethod
-    def before(cls, now: datetime, span: timedelta, tile: timedelta) -> Span:
+    def before(cls, now: datetime, span: timedelta, tile: timedelta) -> MeasuredPeriod:
         """Returns the span that ends now.
 
         Raises DefinitionError for a tile without length and for a span below one tile.
@@ -92,13 +92,13 @@ class Measured:
         refreeze: bool = False,
     ) -> None:
         self.store, self.definition, self.on, self.complete = store, definition, on, complete
-        self.plan, self.shown = plan_of(definition), Span.before(now, span, tile)
+        self.plan, self.shown = plan_of(definition), MeasuredPeriod.before(now, span, tile)
         self.against: Against = against(chosen, tile)
         self.now = now if now.tzinfo else now.replace(tzinfo=UTC)
         self._reference, self._refreeze = reference, refreeze
 
     @cached_property
-    def _log(self) -> Answered:
+    def _log(self) -> ServedAnswers:
         """The served log of the span, and of the earlier tiles that its tiles are compared with."""
         first, back = self.shown.first, self.against.back
         if back is not None:
@@ -106,7 +106,7 @@ class Measured:
         return answered(self.store, self.plan, first, self.shown.last, None)
 
     @cached_property
-    def told(self) -> Answered:
+    def told(self) -> ServedAnswers:
         """The served log of the span."""
         return evolve(
             self._log,
@@ -124,8 +124,8 @@ class Measured:
         It is None for a group-by alone, unless each tile has a reference of its own: then it is
         that of the first answers.
         """
-        given = self._reference
-        if given is None:
+        given_reference = self._reference
+        if given_reference is None:
             return kept(
                 self.store,
                 self.definition,
@@ -135,9 +135,9 @@ class Measured:
                 answers=self.answers if self.against.relative else None,
             )
         return (
-            reference_of(self.definition, given, on=self.on)
-            if isinstance(given, ir.Table)
-            else given(self)
+            reference_of(self.definition, given_reference, on=self.on)
+            if isinstance(given_reference, ir.Table)
+            else given_reference(self)
         )
 
     @property
@@ -158,13 +158,13 @@ class Measured:
         """The tiles of the warehouse's values of the answers."""
         return self._summarised(self._compared("a")) if self.against.offline else {}
 
-    def _summarised(self, told: Answered) -> Mapping[str, list[Tile]]:
-        found: dict[str, list[Tile]] = {}
-        for t in served_tiles(told, self.reference, self.shown.tile) if self.reference else ():
-            found.setdefault(t.feature, []).append(t)
-        return found
+    def _summarised(self, served: ServedAnswers) -> Mapping[str, list[Tile]]:
+        tiles_by_feature: dict[str, list[Tile]] = {}
+        for t in served_tiles(served, self.reference, self.shown.tile) if self.reference else ():
+            tiles_by_feature.setdefault(t.feature, []).append(t)
+        return tiles_by_feature
 
-    def _compared(self, letter: str) -> Answered:
+    def _compared(self, letter: str) -> ServedAnswers:
         """Returns the answers that the warehouse has, as they were served or as it gives them."""
         rows = self.consistency.scored
         assert rows is not None  # noqa: S101 a comparison that was run has them
@@ -186,9 +186,9 @@ class Measured:
             return self.reference.tiles[column]
         edges = self.reference.edges[column]
         at = start if start is None or self.against.back is None else start - self.against.back
-        there = (self._offline if self.against.offline else self.tiles).get(column, [])
+        tiles = (self._offline if self.against.offline else self.tiles).get(column, [])
         return next(
-            (t for t in there if t.start == at),
+            (t for t in tiles if t.start == at),
             Tile(column, edges.edges_id, counts=[0] * edges.bins),
         )
 
@@ -198,22 +198,22 @@ class Measured:
         reference = self.reference
         if reference is None:
             return {}
-        found: dict[str, dict[str, list[Drift]]] = {}
+        by_feature: dict[str, dict[str, list[Drift]]] = {}
         for name in (n for _, _, n in self.plan.outputs if n not in reference.skipped):
             every = {
                 c: self._scored(reference, c) for c in reference.columns(name) if self.tiles.get(c)
             }
-            found[name] = {c: drifts for c, drifts in every.items() if drifts}
-        return found
+            by_feature[name] = {c: drifts for c, drifts in every.items() if drifts}
+        return by_feature
 
     def _scored(self, reference: Reference, column: str) -> list[Drift]:
         """Returns the drifts of a measured column's tiles, each against its own reference."""
-        theirs = self.against.back or (
+        reference_tiles = self.against.back or (
             self._offline.get(column, []) if self.against.offline else reference.tiles[column]
         )
         return [
             d
-            for d in series(self.tiles[column], reference.edges[column], theirs)
+            for d in series(self.tiles[column], reference.edges[column], reference_tiles)
             if d.start is None or microseconds(d.start + self.shown.tile) > self.shown.first
         ]
 
@@ -237,7 +237,7 @@ class Measured:
         """Yields the figures of every tile, and for a feature without any why it is not judged."""
         for _, _, feature in self.plan.outputs:
             columns = self.drifts.get(feature, {})
-            found = [
+            figures = [
                 f
                 for c, drifts in columns.items()
                 for f in watched_figures.of_drift(
@@ -249,7 +249,7 @@ class Measured:
                     self.now,
                 )
             ]
-            yield from found or [
+            yield from figures or [
                 Figure(
                     "psi",
                     self.plan.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.monitoring.alerts.alert_rules import Figure
+from workbench.monitoring.alerts.finding_values import Figure
 from workbench.monitoring.tiles.tile_store import frozen_origin, thawed
 from workbench.online.fetching.answers import microseconds
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 # Newest answers that are judged together, whichever tiles they are of, with all others of the time
 # of the last of them.
 NEWEST = 30
-LOOKED = 2_000  # answers that those are compared with
+MAX_ANSWERS_COMPARED = 2_000  # answers that those are compared with
 CHANCE = 1e-3  # what chance gives less often than this is no chance find
-LEAST = 0.5  # a share of nulls is taken to be no smaller, since keys repeat
+MIN_NULL_SHARE = 0.5  # a share of nulls is taken to be no smaller, since keys repeat
 # Answers of one time are equally new: which of them are read is drawn, since callers order keys.
 ANSWERS = """with s as (
         select features, rank() over (order by at desc) as back
@@ -40,14 +40,16 @@ def of_voids(store: Store, plan: Plan, now: datetime) -> Iterator[Figure]:
     answers before them. A feature that is always null there has a value however few answers there
     are.
     """
-    asked = (plan.name, plan.hash, microseconds(now), LOOKED, NEWEST)
+    parameters = (plan.name, plan.hash, microseconds(now), MAX_ANSWERS_COMPARED, NEWEST)
     with store.connection() as con:
-        found = {key: tuple(counts) for key, *counts in con.execute(ANSWERS, asked).fetchall()}
-    held = thawed(store, frozen_origin(plan))
-    tiles = held.tiles if held else {}
+        counts_by_feature = {
+            key: tuple(counts) for key, *counts in con.execute(ANSWERS, parameters).fetchall()
+        }
+    reference = thawed(store, frozen_origin(plan))
+    tiles = reference.tiles if reference else {}
     shares = {c: t.n_null / t.n_rows for c, t in tiles.items() if t.n_rows}
     for _, _, feature in plan.outputs:
-        value, why, n = void(found.get(feature, (0, 0, 0, 0)), feature, shares)
+        value, why, n = void(counts_by_feature.get(feature, (0, 0, 0, 0)), feature, shares)
         yield Figure("all_null", plan.name, now, value, feature, n=n, extra={"why": why})
 
 
@@ -63,14 +65,18 @@ def void(
         return None, "no answer was logged: Store(sample=1.0) keeps a served log", 0
     if empty < n:
         return empty / n, f"{empty:,} of its newest {n:,} answers are null", n
-    said = f"all of its newest {n:,} answers are null"
+    sentence = f"all of its newest {n:,} answers are null"
     if feature in shares:
         before, where = shares[feature], "in the training set"
     elif rows - n >= NEWEST:
         before, where = (nulls - empty) / (rows - n), "before them"
     else:
-        return (1.0, said, n) if n >= NEWEST else (None, f"{said}, which are too few to tell", n)
-    told = f"{said}, and {before:.3g} of those {where}"
-    if before < 1 and max(before, LEAST) ** n >= CHANCE:
-        return None, f"{told}: they are too few to tell", n
-    return 1.0, told, n
+        return (
+            (1.0, sentence, n)
+            if n >= NEWEST
+            else (None, f"{sentence}, which are too few to tell", n)
+        )
+    full_sentence = f"{sentence}, and {before:.3g} of those {where}"
+    if before < 1 and max(before, MIN_NULL_SHARE) ** n >= CHANCE:
+        return None, f"{full_sentence}: they are too few to tell", n
+    return 1.0, full_sentence, n

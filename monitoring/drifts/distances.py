@@ -75,8 +75,8 @@ def psi(ref: Numbers, cur: Numbers, zeros: str = "jeffreys") -> float:
 
     It is the sum of (p - q) ln(p / q).
     """
-    there = (ref + cur) > 0
-    p, q = (ZEROS[zeros](side[there]) for side in (ref, cur))
+    filled = (ref + cur) > 0
+    p, q = (ZEROS[zeros](side[filled]) for side in (ref, cur))
     return float(((p - q) * np.log(p / q)).sum())
 
 
@@ -85,9 +85,9 @@ def kl(p: Numbers, q: Numbers) -> float:
 
     A share of 0 in p adds nothing.
     """
-    there = p > 0
+    filled = p > 0
     with np.errstate(divide="ignore"):
-        return float((p[there] * np.log(p[there] / q[there])).sum())
+        return float((p[filled] * np.log(p[filled] / q[filled])).sum())
 
 
 def js2(ref: Numbers, cur: Numbers) -> float:

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-from attrs import evolve, frozen
+from attrs import evolve
 
 from workbench.errors import DefinitionError
 from workbench.monitoring.drifts import distances, significance
+from workbench.monitoring.drifts.drift_values import Drift, Rate, Score
 from workbench.monitoring.drifts.psi_verdicts import (
     RULES,
     Judged,
@@ -24,7 +25,7 @@ from workbench.monitoring.drifts.wilson_interval import wilson_interval
 from workbench.monitoring.tiles.tile_series import Tile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from workbench.monitoring.drifts.distances import Numbers
     from workbench.monitoring.drifts.exact_distances import Gap
@@ -32,63 +33,6 @@ if TYPE_CHECKING:
 
 WEEK = timedelta(days=7)
 Against = Tile | timedelta | list[Tile]
-
-
-@frozen
-class Score:
-    """One figure, larger is worse, null where it cannot be computed.
-
-    `p` is its probability under no change. `low` and `high` bound the true value of a figure from
-    bins, or are a 95 % interval; `note` says of what.
-    """
-
-    value: float | None
-    p: float | None = None
-    low: float | None = None
-    high: float | None = None
-    note: str = ""
-
-
-@frozen
-class Rate:
-    """A rate in the reference and now, and whether chance alone explains the difference."""
-
-    before: float
-    now: float
-    chance: bool
-
-    @property
-    def delta(self) -> float:
-        """The absolute difference of the two rates."""
-        return abs(self.now - self.before)
-
-
-@frozen
-class Drift:
-    """The comparison of a tile with a reference.
-
-    `scores` are by name: null_rate_delta, nan_rate_delta, psi, js2, hellinger, tvd, linf, ks, w1,
-    w1_std, chi2, new_rate, vanished_mass, out_of_range_rate, row_count_ratio; those that a kind of
-    feature cannot have are left out. `judged` is the PSI that decided `status`, `rows` the smaller
-    side's number of finite values, and `unscored` says why PSI is not compared with thresholds.
-    `rates` are nulls (null_rate_delta) and values that are not finite (nan_rate_delta). `why` says
-    what decided the status. `severity` is the worst figure over its alert threshold.
-    """
-
-    feature: str
-    edges_id: str
-    start: datetime | None
-    length: timedelta | None
-    n_ref: int
-    n_cur: int
-    scores: Mapping[str, Score]
-    judged: Judged | None
-    status: Status
-    why: str
-    severity: float
-    rates: Mapping[str, Rate]
-    rows: int
-    unscored: str
 
 
 def drift_of(
@@ -127,18 +71,18 @@ def drift_of(
         scores |= _ordered(reference, current, edges, gap)
     scores |= _distinct(reference, current) | _rows(current, week)
     effective = [min(t.n_eff, t.n_finite) for t in (reference, current)]
-    found = judged(ref, cur, *effective, ordered=edges.numeric, rules=rules) if binned else None
+    judgement = judged(ref, cur, *effective, ordered=edges.numeric, rules=rules) if binned else None
     rates, rows = _rates(reference, current, rules), min(reference.n_finite, current.n_finite)
     unscored = (
         ("no values to compare" if edges.bins else "")
-        if found is None
+        if judgement is None
         else (
             ""
-            if (found.floor <= rules.floor and rows >= rules.rows)
-            else f"PSI of {found.bins} bins has noise up to {found.floor:.3g}"
+            if (judgement.floor <= rules.floor and rows >= rules.rows)
+            else f"PSI of {judgement.bins} bins has noise up to {judgement.floor:.3g}"
         )
     )
-    status, why, severity = _verdict(reference, current, edges, found, rates, unscored, rules)
+    status, why, severity = _verdict(reference, current, edges, judgement, rates, unscored, rules)
     return Drift(
         edges.feature,
         edges.edges_id,
@@ -147,7 +91,7 @@ def drift_of(
         reference.n_rows,
         current.n_rows,
         scores,
-        found,
+        judgement,
         status,
         why,
         severity,
@@ -167,48 +111,38 @@ def series(
     equal times (offline, for served ones: that is skew). A tile without a reference has
     "insufficient data".
     """
-    there = {t.start: t for t in tiles if t.feature == edges.feature}
-    others = (
+    tiles_by_start = {t.start: t for t in tiles if t.feature == edges.feature}
+    references = (
         {t.start: t for t in against if t.feature == edges.feature}
         if isinstance(against, list)
-        else there
+        else tiles_by_start
     )
     none = Tile(edges.feature, edges.edges_id, counts=[0] * edges.bins)
-    found = []
-    for tile in _filled(there, none):
+    drifts = []
+    for tile in _filled(tiles_by_start, none):
         start = (
             tile.start
             if not isinstance(against, timedelta) or tile.start is None
             else tile.start - against
         )
-        reference = against if isinstance(against, Tile) else others.get(start, none)
-        week = None if tile.start is None else there.get(tile.start - WEEK)
-        found.append(drift_of(reference, tile, edges, week=week, rules=rules))
+        reference = against if isinstance(against, Tile) else references.get(start, none)
+        week = None if tile.start is None else tiles_by_start.get(tile.start - WEEK)
+        drifts.append(drift_of(reference, tile, edges, week=week, rules=rules))
     return [
         evolve(d, status=s)
-        for d, s in zip(found, persisted([d.status for d in found], rules), strict=True)
+        for d, s in zip(drifts, persisted([d.status for d in drifts], rules), strict=True)
     ]
 
 
-def marked(drifts: Sequence[Drift], rate: float = 0.01) -> list[bool]:
-    """Marks the drifts of many features that are no chance finds.
-
-    At most `rate` of those marked are false (Benjamini-Hochberg over the p of ks, else of chi2).
-    """
-    found = [d.scores.get("ks", d.scores.get("chi2", Score(None))).p for d in drifts]
-    marks = iter(significance.discovered([p for p in found if p is not None], rate))
-    return [p is not None and next(marks) for p in found]
-
-
-def _filled(there: Mapping[datetime | None, Tile], none: Tile) -> list[Tile]:
+def _filled(tiles_by_start: Mapping[datetime | None, Tile], none: Tile) -> list[Tile]:
     """Returns tiles by start, with empty ones in the gaps."""
-    starts = sorted(s for s in there if s is not None)
+    starts = sorted(s for s in tiles_by_start if s is not None)
     if not starts:
-        return list(there.values())
-    length = there[starts[0]].length or timedelta(hours=1)
+        return list(tiles_by_start.values())
+    length = tiles_by_start[starts[0]].length or timedelta(hours=1)
     steps = range((starts[-1] - starts[0]) // length + 1)
     return [
-        there.get(start) or evolve(none, start=start, length=length)
+        tiles_by_start.get(start) or evolve(none, start=start, length=length)
         for start in (starts[0] + i * length for i in steps)
     ]
 
@@ -229,11 +163,11 @@ def _rate(reference: Tile, current: Tile, of: Callable[[Tile], int]) -> Score:
     r, c = of(reference), of(current)
     if not reference.n_rows or not current.n_rows:
         return Score(None)
-    before, now = r / reference.n_rows, c / current.n_rows
+    before, current_rate = r / reference.n_rows, c / current.n_rows
     low, high = wilson_interval(c, current.n_rows)
     return Score(
-        abs(now - before),
-        significance.rate_p(before, reference.n_rows, now, current.n_rows),
+        abs(current_rate - before),
+        significance.rate_p(before, reference.n_rows, current_rate, current.n_rows),
         low,
         high,
         "95 % interval of the current rate",
@@ -309,10 +243,10 @@ def _outside(current: Tile, edges: Edges, ref: Numbers, cur: Numbers) -> dict[st
     and rows beyond its extremes.
     """
     p, q = distances.shares(ref), distances.shares(cur)
-    gone = {"vanished_mass": Score(float(p[q == 0].sum()))}
+    scores = {"vanished_mass": Score(float(p[q == 0].sum()))}
     if edges.numeric:
-        gone["out_of_range_rate"] = Score((current.n_below + current.n_above) / current.n_finite)
-    return gone if edges.kind == "ranges" else gone | {"new_rate": Score(float(q[-1]))}
+        scores["out_of_range_rate"] = Score((current.n_below + current.n_above) / current.n_finite)
+    return scores if edges.kind == "ranges" else scores | {"new_rate": Score(float(q[-1]))}
 
 
 def _distinct(reference: Tile, current: Tile) -> dict[str, Score]:
@@ -357,26 +291,27 @@ def _rates(reference: Tile, current: Tile, rules: Rules) -> dict[str, Rate]:
 
     It is empty where a side has no rows.
     """
-    found = {}
+    rates = {}
     for name, of in (("null_rate_delta", _nulls), ("nan_rate_delta", _nonfinite)):
         if reference.n_rows and current.n_rows:
-            before, now = of(reference) / reference.n_rows, of(current) / current.n_rows
-            found[name] = Rate(
+            before, current_rate = of(reference) / reference.n_rows, of(current) / current.n_rows
+            rates[name] = Rate(
                 before,
-                now,
-                significance.few_p(before, reference.n_eff, now, current.n_eff) >= rules.null_p,
+                current_rate,
+                significance.few_p(before, reference.n_eff, current_rate, current.n_eff)
+                >= rules.null_p,
             )
-    return found
+    return rates
 
 
-SAID = {"null_rate_delta": "nulls", "nan_rate_delta": "NaN or infinite"}
+RATE_WORDS = {"null_rate_delta": "nulls", "nan_rate_delta": "NaN or infinite"}
 
 
 def _verdict(
     reference: Tile,
     current: Tile,
     edges: Edges,
-    found: Judged | None,
+    judgement: Judged | None,
     rates: Mapping[str, Rate],
     unscored: str,
     rules: Rules,
@@ -388,34 +323,37 @@ def _verdict(
             f"{reference.n_rows} and {current.n_rows} rows, and {rules.rows} are needed",
             0.0,
         )
-    said: list[tuple[Status, str, float]] = []
+    verdicts: list[tuple[Status, str, float]] = []
     for name, rate in rates.items():
         status: Status = (
             "ok" if rate.chance else level(rate.delta, rules.null_warn, rules.null_alert)
         )
-        said.append(
+        verdicts.append(
             (
                 status,
-                f"{SAID[name]}: {rate.before:.4g} before, {rate.now:.4g} now",
+                f"{RATE_WORDS[name]}: {rate.before:.4g} before, {rate.now:.4g} now",
                 0.0 if rate.chance else rate.delta / rules.null_alert,
             )
         )
-    if found is None:
-        said.append(
+    if judgement is None:
+        verdicts.append(
             ("insufficient data", "no values to compare", 0.0)
             if edges.bins
             else ("ok", "too many different texts for bins: nulls alone", 0.0)
         )
     elif unscored:
-        said.append(("insufficient data", unscored, 0.0))
+        verdicts.append(("insufficient data", unscored, 0.0))
     else:
-        warn, alert = (max(t, found.floor, rules.least) for t in (rules.warn, rules.alert))
-        said.append(
+        warn, alert = (max(t, judgement.floor, rules.least) for t in (rules.warn, rules.alert))
+        verdicts.append(
             (
-                level(found.psi, warn, alert),
-                f"PSI {found.psi:.3g} over {found.bins} bins; noise up to {found.floor:.3g}",
-                found.psi / alert,
+                level(judgement.psi, warn, alert),
+                (
+                    f"PSI {judgement.psi:.3g} over {judgement.bins} bins; noise up to"
+                    f" {judgement.floor:.3g}"
+                ),
+                judgement.psi / alert,
             )
         )
-    status, why, _ = max(said, key=lambda one: (ORDER.index(one[0]), one[2]))
-    return status, why, max(one[2] for one in said)
+    status, why, _ = max(verdicts, key=lambda one: (ORDER.index(one[0]), one[2]))
+    return status, why, max(verdict[2] for verdict in verdicts)

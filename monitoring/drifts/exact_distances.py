@@ -14,7 +14,7 @@ from workbench.monitoring.tiles.measured_columns import parts
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-MOST = 5_000_000  # rows of both sides together that are sorted for it
+MAX_ROWS_SORTED = 5_000_000  # rows of both sides together that are sorted for it
 
 
 @frozen
@@ -27,7 +27,9 @@ class Gap:
     n_cur: int
 
 
-def gap_of(reference: ir.Table, current: ir.Table, feature: str, *, most: int = MOST) -> Gap | None:
+def gap_of(
+    reference: ir.Table, current: ir.Table, feature: str, *, most: int = MAX_ROWS_SORTED
+) -> Gap | None:
     """Returns the exact distances of a numeric measured column of two tables of one engine.
 
     The result is None over no rows, or over more than `most`. Runs.
@@ -49,13 +51,13 @@ def gap_of(reference: ir.Table, current: ir.Table, feature: str, *, most: int = 
         )
         for t in (reference, current)
     )
-    both = ref.select("x", r="n", c=ibis.literal(0).cast("int64")).union(
+    counts = ref.select("x", r="n", c=ibis.literal(0).cast("int64")).union(
         cur.select("x", r=ibis.literal(0).cast("int64"), c="n")
     )
-    ((n, m),) = engine.rows(both.agg(n=both.r.sum(), m=both.c.sum()))
+    ((n, m),) = engine.rows(counts.agg(n=counts.r.sum(), m=counts.c.sum()))
     if not n or not m or n + m > most:
         return None
-    values = both.group_by("x").agg(r=both.r.sum(), c=both.c.sum())
+    values = counts.group_by("x").agg(r=counts.r.sum(), c=counts.c.sum())
     cumulated = {
         side: (
             values[side].cumsum(order_by=values.x).cast("float64")

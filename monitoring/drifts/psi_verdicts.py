@@ -65,8 +65,8 @@ def judged(
     numbers of rows, and on which bins are empty, never on how the current rows lie in them. Where
     even three bins have more noise, it is over three.
     """
-    there = (ref + cur) > 0
-    ref, cur = ref[there], cur[there]
+    filled = (ref + cur) > 0
+    ref, cur = ref[filled], cur[filled]
     bins = max(len(ref), 1)
     # two bins see no change of width
     while bins > 3 and significance.floor(bins, n_ref, n_cur) > rules.floor:  # noqa: PLR2004
@@ -113,10 +113,10 @@ def persisted(found: Sequence[Status], rules: Rules = RULES) -> list[Status]:
 
     An alert is shown where enough of the last tiles crossed the threshold, "watch" before that.
     """
-    shown: list[Status] = []
+    statuses: list[Status] = []
     for i, status in enumerate(found):
         recent = found[max(i + 1 - rules.within, 0) : i + 1]
-        shown.append(
+        statuses.append(
             "watch" if status == "alert" and recent.count("alert") < rules.persistence else status
         )
-    return shown
+    return statuses

@@ -14,8 +14,8 @@ from scipy import special, stats
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-RARE = 0.999  # quantile of the noise floor
-MANY = 1_000  # rows from which a rate is normal enough, and the exact law slow
+NOISE_FLOOR_QUANTILE = 0.999  # quantile of the noise floor
+MIN_ROWS_FOR_NORMAL = 1_000  # rows from which a rate is normal enough, and the exact law slow
 
 
 def chi2_p(statistic: float, freedom: int) -> float:
@@ -56,17 +56,24 @@ def few_p(ref: float, n: int, cur: float, m: int) -> float:
     """
     if not n or not m:
         return 1.0
-    now, both = round(cur * m), round(ref * n) + round(cur * m)
-    usual = both * m / (n + m)
-    if min(usual, m - usual) > MANY:
+    current_count, total = round(cur * m), round(ref * n) + round(cur * m)
+    usual = total * m / (n + m)
+    if min(usual, m - usual) > MIN_ROWS_FOR_NORMAL:
         return rate_p(ref, n, cur, m)
-    law = n + m, both, m
+    law = n + m, total, m
     return float(
-        min(2 * min(stats.hypergeom.cdf(now, *law), stats.hypergeom.sf(now - 1, *law)), 1.0)
+        min(
+            2
+            * min(
+                stats.hypergeom.cdf(current_count, *law),
+                stats.hypergeom.sf(current_count - 1, *law),
+            ),
+            1.0,
+        )
     )
 
 
-def floor(bins: int, n: float, m: float, rare: float = RARE) -> float:
+def floor(bins: int, n: float, m: float, rare: float = NOISE_FLOOR_QUANTILE) -> float:
     """Returns the PSI that two samples of one distribution stay below in `rare` of the draws.
 
     The samples have n and m independent rows in this many bins. PSI nm / (n + m) is chi-square with

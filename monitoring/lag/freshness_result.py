@@ -12,19 +12,22 @@ from workbench.definitions.join import Join
 from workbench.html import definition_view
 from workbench.html.markup import Markup, row, section, tag
 from workbench.monitoring.alerts import findings_store
-from workbench.monitoring.alerts.alert_rules import NOTHING, Finding, Findings, evaluate
+from workbench.monitoring.alerts.alert_rules import evaluate
 from workbench.monitoring.alerts.default_rules import FRESHNESS, LANDING, QUALITY
+from workbench.monitoring.alerts.finding_values import NO_FINDINGS, Finding, Findings
 from workbench.monitoring.alerts.monitor_pass import current, of_checks
 from workbench.monitoring.dashboards.number_words import spelled
 from workbench.monitoring.lag.freshness_svg import lag_lanes, lag_strip, landing, words
-from workbench.monitoring.lag.lag_figures import WORDS, Expected, Lane, figures, lanes
-from workbench.monitoring.lag.store_marks import Marks, read
+from workbench.monitoring.lag.lag_figures import figures
+from workbench.monitoring.lag.partition_standing import WORDS, Expected, PartitionStanding, lanes
+from workbench.monitoring.lag.store_marks import Marks, read_marks
 from workbench.online.legible_text import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workbench.monitoring.alerts.alert_rules import Figure, Rule
+    from workbench.monitoring.alerts.alert_rules import Rule
+    from workbench.monitoring.alerts.finding_values import Figure
     from workbench.online.storage.store import Store
 
 SIGNS = {
@@ -34,7 +37,7 @@ SIGNS = {
     "not judged": ("◌", "muted"),
 }
 HEADS = ("", "group-by", "batch age", "newest fact", "write lag p99", "max", "late", "partitions")
-SHOWN = 8  # findings
+MAX_FINDINGS_SHOWN = 8  # findings
 
 
 @frozen(repr=False, eq=False)
@@ -51,7 +54,7 @@ class Freshness:
     marks: Marks = field(repr=False)
     figures: tuple[Figure, ...]
     findings: Findings
-    lanes: tuple[Lane, ...]
+    lanes: tuple[PartitionStanding, ...]
 
     def __bool__(self) -> bool:
         return self.status in ("ok", "watch") and not self.findings.unjudged
@@ -92,13 +95,13 @@ class Freshness:
         return worst.sentence
 
     def _rows(self) -> list[tuple[str, ...]]:
-        found = []
+        rows = []
         for g in self.marks.group_bys:
-            mine = [lane for lane in self.lanes if lane.group_by == g]
+            group_lanes = [lane for lane in self.lanes if lane.group_by == g]
             states = ", ".join(
-                f"{sum(lane.state == s for lane in mine)} {s}"
+                f"{sum(lane.state == s for lane in group_lanes)} {s}"
                 for s in WORDS
-                if any(lane.state == s for lane in mine)
+                if any(lane.state == s for lane in group_lanes)
             )
             cells = [
                 _span(self.value(kind, g))
@@ -109,7 +112,7 @@ class Freshness:
                 (f.status for f in self.findings.findings if f.subject.object == g and not f.moot),
                 "not judged",
             )
-            found.append(
+            rows.append(
                 (
                     f"{SIGNS[status][0]} {status}",
                     g,
@@ -118,27 +121,29 @@ class Freshness:
                     states or "no stream",
                 )
             )
-        return found
+        return rows
 
     def _told(self) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings.findings if f.status in ("alert", "watch"))
 
     def _more(self) -> str:
         """Says in words what is not listed."""
-        more, grey = len(self._told()) - SHOWN, self.findings.counts["not judged"]
-        told = [f"{more} more alerts and watches"] if more > 0 else []
-        return ", ".join([*told, *([f"{grey} not judged"] if grey else [])])
+        more, grey = len(self._told()) - MAX_FINDINGS_SHOWN, self.findings.counts["not judged"]
+        remarks = [f"{more} more alerts and watches"] if more > 0 else []
+        return ", ".join([*remarks, *([f"{grey} not judged"] if grey else [])])
 
     def __repr__(self) -> str:
         head = f"{self.name}: {self.status} as of {self.now:%Y-%m-%d %H:%M:%S} UTC: {self.verdict}"
-        told = [f"  {SIGNS[f.status][0]} {f.sentence}" for f in self._told()[:SHOWN]]
+        sentences = [
+            f"  {SIGNS[f.status][0]} {f.sentence}" for f in self._told()[:MAX_FINDINGS_SHOWN]
+        ]
         states = sorted({lane.state for lane in self.lanes}, key=list(WORDS).index)
         lines = [
             head,
             "",
             *definition_view.table(HEADS, self._rows(), right=(2, 3, 4, 5, 6)),
-            *([""] if told or self._more() else []),
-            *told,
+            *([""] if sentences or self._more() else []),
+            *sentences,
             *([f"  ... {self._more()}: .findings"] if self._more() else []),
         ]
         return written([*lines, *([""] if states else []), *(f"  {s}: {WORDS[s]}" for s in states)])
@@ -151,7 +156,7 @@ class Freshness:
             tag("span", self.status, class_="chip"),
             tag("span", f"as of {self.now:%Y-%m-%d %H:%M} UTC", class_="muted"),
         )
-        told = tag(
+        finding_list = tag(
             "ul",
             *(
                 tag(
@@ -163,7 +168,7 @@ class Freshness:
                     ),
                     f.sentence,
                 )
-                for f in self._told()[:SHOWN]
+                for f in self._told()[:MAX_FINDINGS_SHOWN]
             ),
             *(
                 [
@@ -188,7 +193,7 @@ class Freshness:
         return str(
             section(
                 head,
-                told,
+                finding_list,
                 tag("div", grid, class_="scroll", tabindex="0"),
                 *self._drawn(),
                 label=f"Freshness of {self.name}",
@@ -216,8 +221,8 @@ class Freshness:
                     lag_strip(drawn, self.marks.since, self.marks.until),
                     class_="lag",
                 )
-            mine = [u for u in self.marks.uploads if u.group_by == g]
-            if mine:
+            uploads = [u for u in self.marks.uploads if u.group_by == g]
+            if uploads:
                 yield tag(
                     "div",
                     tag(
@@ -230,7 +235,7 @@ class Freshness:
                             class_="muted",
                         ),
                     ),
-                    landing(mine, week, self.now, expected=LANDING),
+                    landing(uploads, week, self.now, expected=LANDING),
                     class_="lag",
                 )
 
@@ -263,13 +268,13 @@ def freshness(
     if isinstance(name, GroupBy | Join):
         name = name.name
     at = (now if now.tzinfo else now.replace(tzinfo=UTC)) if now else datetime.now(UTC)
-    marks = read(store, name, now=at)
+    marks = read_marks(store, name, now=at)
     checks = {(f.kind, f.subject): f for plan in marks.plans for f in of_checks(store, plan)}
-    found = (*figures(marks, expected), *checks.values())
+    measurements = (*figures(marks, expected), *checks.values())
     before = (
-        NOTHING
+        NO_FINDINGS
         if name is None
         else current(marks.plans[0], findings_store.latest(store, name, now=at))
     )
-    judged = evaluate((*FRESHNESS, *QUALITY) if rules is None else rules, found, at, before)
-    return Freshness(name or "everything", at, marks, found, judged, lanes(marks))
+    judged = evaluate((*FRESHNESS, *QUALITY) if rules is None else rules, measurements, at, before)
+    return Freshness(name or "everything", at, marks, measurements, judged, lanes(marks))

@@ -12,7 +12,7 @@ from attrs import frozen
 
 from workbench.html.markup import Markup, scrolled, tag
 from workbench.monitoring.dashboards.number_words import spelled
-from workbench.monitoring.lag.lag_figures import lanes
+from workbench.monitoring.lag.partition_standing import lanes
 from workbench.monitoring.lag.store_marks import WAITED
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from workbench.monitoring.lag.store_marks import Landed, Marks
 
-LEFT, LANE, GAP = 44, 12, 3  # pixels: of the names, of a lane, between lanes
+NAMES_WIDTH, LANE, GAP = 44, 12, 3  # pixels: of the names, of a lane, between lanes
 SHADES = (60.0, 600.0, 3600.0, 21_600.0)  # seconds from which a lag is drawn darker
 
 
@@ -46,8 +46,8 @@ def lag_lanes(marks: Marks, group_by: str, cells: int = 48) -> tuple[LagLane, ..
     A cell holds how long the oldest event that could not be fetched yet had waited.
     """
     size = (marks.until - marks.since) / cells
-    made = []
-    for lane in (one for one in lanes(marks) if one.group_by == group_by):
+    drawn_lanes = []
+    for lane in (standing for standing in lanes(marks) if standing.group_by == group_by):
         place = (group_by, lane.topic, lane.partition)
         waits = [
             (w.start, w.end) for w in marks.waited if (w.group_by, w.topic, w.partition) == place
@@ -66,13 +66,13 @@ def lag_lanes(marks: Marks, group_by: str, cells: int = 48) -> tuple[LagLane, ..
             for cell in range(
                 _cell(start, marks.since, size, cells), _cell(end, marks.since, size, cells) + 1
             ):
-                then = min(marks.since + (cell + 1) * size, end)
-                lags[cell] = max(lags[cell] or 0.0, (then - start).total_seconds())
+                wait_end = min(marks.since + (cell + 1) * size, end)
+                lags[cell] = max(lags[cell] or 0.0, (wait_end - start).total_seconds())
         if lane.silence is not None and lane.state in ("silent", "broken"):
             unknown = _cell(marks.until - lane.silence, marks.since, size, cells)
             lags[unknown + 1 :] = [x or None for x in lags[unknown + 1 :]]
-        made.append(LagLane(f"p{lane.partition}", tuple(lags)))
-    return tuple(made)
+        drawn_lanes.append(LagLane(f"p{lane.partition}", tuple(lags)))
+    return tuple(drawn_lanes)
 
 
 def _cell(at: datetime, since: datetime, size: timedelta, cells: int) -> int:
@@ -111,17 +111,19 @@ def lag_strip(
             tag(
                 "text",
                 lane.name,
-                x=LEFT - 6,
+                x=NAMES_WIDTH - 6,
                 y=top + LANE - 2,
                 text_anchor="end",
                 class_="b" if lane.worst == most else None,
             )
         )
-        step = (width - LEFT) / len(lane.lags)
+        step = (width - NAMES_WIDTH) / len(lane.lags)
         shapes.append(
             tag(
                 "path",
-                d="".join(_box(LEFT + j * step, top, step, LANE) for j in range(len(lane.lags))),
+                d="".join(
+                    _box(NAMES_WIDTH + j * step, top, step, LANE) for j in range(len(lane.lags))
+                ),
                 class_="fl",
             )
         )
@@ -131,7 +133,7 @@ def lag_strip(
             if lag is None or lag >= SHADES[0]:
                 height = LANE if lag is None else max(LANE * lag / most, 2)
                 by_shade[shade] = by_shade.get(shade, "") + _box(
-                    LEFT + j * step, top + LANE - height, step, height
+                    NAMES_WIDTH + j * step, top + LANE - height, step, height
                 )
         shapes += [tag("path", d=d, class_=shade) for shade, d in sorted(by_shade.items())]
     below = len(drawn) * (LANE + GAP)
@@ -161,7 +163,7 @@ def _axis(start: datetime, end: datetime, width: int, y: float) -> list[Markup]:
         tag(
             "text",
             f"{start + i * (end - start) / 4:%m-%d %H:%M}",
-            x=f"{LEFT + i * (width - LEFT) / 4:.1f}",
+            x=f"{NAMES_WIDTH + i * (width - NAMES_WIDTH) / 4:.1f}",
             y=y,
         )
         for i in range(4)
@@ -180,14 +182,16 @@ def landing(
 
     A bar past `expected` is late.
     """
-    shown = [u for u in uploads if u.ended >= start and u.batch_end < end]
+    landed = [u for u in uploads if u.ended >= start and u.batch_end < end]
 
     def x(at: datetime) -> float:
-        return LEFT + min(max((at - start) / (end - start), 0.0), 1.0) * (width - LEFT)
+        return NAMES_WIDTH + min(max((at - start) / (end - start), 0.0), 1.0) * (
+            width - NAMES_WIDTH
+        )
 
-    shapes = [tag("path", d=f"M{LEFT} 14H{width}", class_="fa")]
+    shapes = [tag("path", d=f"M{NAMES_WIDTH} 14H{width}", class_="fa")]
     tardy = 0
-    for u in shown:
+    for u in landed:
         late = expected is not None and u.ended - u.batch_end > expected
         tardy += late
         if expected is not None:
@@ -198,7 +202,7 @@ def landing(
                     class_="fe",
                 )
             )
-        told = (
+        caption = (
             f"up to {u.batch_end:%m-%d %H:%M}, there"
             f" {spelled((u.ended - u.batch_end).total_seconds(), 's')}"
             f" later{', late' if late else ''}"
@@ -206,13 +210,13 @@ def landing(
         shapes.append(
             tag(
                 "g",
-                tag("title", told),
+                tag("title", caption),
                 tag("path", d=f"M{x(u.batch_end):.1f} 14H{x(u.ended):.1f}"),
                 tag("path", d=f"M{x(u.ended):.1f} 7v14"),
                 class_="fb late" if late else "fb",
             )
         )
-    told = f"{len(shown)} uploads, {tardy} late" if shown else "no upload"
+    caption = f"{len(landed)} uploads, {tardy} late" if landed else "no upload"
     return scrolled(
         tag(
             "svg",
@@ -222,7 +226,7 @@ def landing(
             width=width,
             height=42,
             role="img",
-            aria_label=f"Landing of uploads: {told}",
+            aria_label=f"Landing of uploads: {caption}",
             class_="fresh",
         )
     )

@@ -7,133 +7,29 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
-
-from workbench.monitoring.alerts.alert_rules import Figure
+from workbench.monitoring.alerts.finding_values import Figure
 from workbench.monitoring.dashboards.number_words import span
-from workbench.monitoring.lag.lag_histograms import Histogram, merged
-from workbench.online.fetching.answers import moment
-from workbench.online.streaming.lag_buckets import LATENESS
+from workbench.monitoring.lag.lag_histograms import LagHistogram, merged
+from workbench.monitoring.lag.partition_standing import (
+    DAY,
+    HOUR,
+    IDLE,
+    WORDS,
+    Expected,
+    PartitionStanding,
+    burn,
+    lanes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from workbench.monitoring.lag.store_marks import Facts, Flown, Landed, Marks, Slot
-    from workbench.online.streaming.offsets import Partition
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
-IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
 # Windows of burn rates, in whole slots: both of a pair must burn.
 FAST, SLOW = (HOUR, timedelta(minutes=5)), (DAY, timedelta(hours=2))
-MISSED = 3  # canaries in a row that may stay unseen
 # Of fewer events than this only a share of all is judged; a threshold that no share reaches.
-FEW, ALL = 20, 2.0
-
-WORDS = {
-    "flowing": "events come and are applied",
-    "behind": "events wait to be applied",
-    "quiet": "nothing comes, and a canary shows that it would be applied",
-    "idle": "nothing comes, and no canary shows whether it would be applied",
-    "silent": "no updater looks at it",
-    "broken": "nothing of its topic is applied",
-}
-
-
-@frozen
-class Expected:
-    """The promised freshness: time between uploads, and a share of events servable within a time.
-
-    `schedule` is the time from one upload to the next, `schedules` that of single group-bys. `gap`
-    is the usual time between facts of all group-bys, `gaps` that of single ones; without them their
-    own history says it.
-    """
-
-    schedule: timedelta = DAY
-    schedules: Mapping[str, timedelta] = field(factory=dict)
-    gap: timedelta | None = None
-    gaps: Mapping[str, timedelta] = field(factory=dict)
-    within: timedelta = timedelta(seconds=10)
-    share: float = 0.99
-
-    def of(self, group_by: str) -> timedelta:
-        """Returns the time between the uploads of a group-by."""
-        return self.schedules.get(group_by, self.schedule)
-
-
-@frozen
-class Lane:
-    """The state of a partition at a time, and how long messages wait at most.
-
-    `state`, a key of WORDS, says what its silence means. `lag` is zero where all that came is
-    applied, and None where it is not known. `watermark` is the newest event less the lateness.
-    """
-
-    group_by: str
-    topic: str
-    partition: int
-    state: str
-    lag: timedelta | None
-    waiting: int | None
-    watermark: datetime | None
-    silence: timedelta | None
-    trouble: str = ""
-
-    @property
-    def place(self) -> str:
-        """The partition as figures name it."""
-        return f"{self.topic}/{self.partition}"
-
-
-def burn(bad: float, total: float, share: float) -> float | None:
-    """Returns how many times as fast as budgeted the allowed share of bad events is used up.
-
-    It is None without events.
-    """
-    return bad / total / (1 - share) if total else None
-
-
-def lanes(marks: Marks) -> tuple[Lane, ...]:
-    """Returns the state of each partition at the marks' end."""
-    flying = {t: flies(t, marks) for _, t in marks.streamed}
-    return tuple(_lane(p, marks.until, flies=flying.get(p.topic, False)) for p in marks.partitions)
-
-
-def flies(topic: str, marks: Marks) -> bool:
-    """Says whether a canary of the topic was seen lately."""
-    mine = [c for c in marks.canaries if c.topic == topic]
-    seen = [c.seen for c in mine if c.seen is not None and c.seen <= marks.until]
-    return bool(seen) and marks.until - max(seen) <= MISSED * mine[-1].every
-
-
-def _lane(p: Partition, now: datetime, *, flies: bool) -> Lane:
-    seen, appended, behind, written, newest = map(
-        moment, (p.seen, p.appended, p.behind, p.written, p.newest)
-    )
-    silence = None if seen is None else max(now - seen, timedelta())
-    # what waits was appended after both
-    since = max((t for t in (appended, behind) if t is not None), default=None)
-    lag = (
-        timedelta()
-        if p.lag == 0
-        else None
-        if since is None or p.lag is None
-        else max(now - since, timedelta())
-    )
-    if p.trouble:
-        state = "broken"
-    elif silence is None or silence > ALIVE:
-        state = "silent"
-    elif p.lag:
-        state = "behind"
-    elif written is None or now - written > IDLE:
-        state = "quiet" if flies else "idle"
-    else:
-        state = "flowing"
-    if state in ("silent", "broken") and p.lag == 0:
-        lag = None  # what came since is not known
-    watermark = None if newest is None else newest - timedelta(microseconds=LATENESS)
-    return Lane(p.group_by, p.topic, p.partition, state, lag, p.lag, watermark, silence, p.trouble)
+MIN_EVENTS, UNREACHABLE_SHARE = 20, 2.0
 
 
 def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...]:
@@ -143,7 +39,7 @@ def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...
     """
     wanted = expected or Expected()
     stood = lanes(marks)
-    found = [
+    measurements = [
         *_partitions(stood, marks),
         *_events(marks, wanted),
         *_uploads(marks, wanted),
@@ -152,14 +48,14 @@ def figures(marks: Marks, expected: Expected | None = None) -> tuple[Figure, ...
         *_served(marks),
         *_canaries(marks),
     ]
-    return tuple(sorted(found, key=lambda f: (f.kind, f.subject, f.at)))
+    return tuple(sorted(measurements, key=lambda f: (f.kind, f.subject, f.at)))
 
 
-def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
-    now = marks.until
-    spread: dict[tuple[str, str], list[Lane]] = defaultdict(list)
+def _partitions(stood: Iterable[PartitionStanding], marks: Marks) -> Iterator[Figure]:
+    as_of = marks.until
+    spread: dict[tuple[str, str], list[PartitionStanding]] = defaultdict(list)
     for lane in stood:
-        told: dict[str, Any] = {
+        details: dict[str, Any] = {
             "extra": {"state": lane.state, "why": lane.trouble or WORDS[lane.state]},
             "place": lane.place,
         }
@@ -167,41 +63,41 @@ def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
         yield Figure(
             "time_lag",
             lane.group_by,
-            now,
+            as_of,
             None if lane.state == "idle" else _seconds(lane.lag),
-            **told,
+            **details,
         )
         recent = any(
             s.group_by == lane.group_by
             and (s.topic, s.partition) == (lane.topic, lane.partition)
-            and now - s.visible <= 2 * IDLE
+            and as_of - s.visible <= 2 * IDLE
             for s in marks.slots
         )
         yield Figure(
             "offset_lag",
             lane.group_by,
-            now,
+            as_of,
             lane.waiting if recent else 0 if lane.waiting == 0 else None,
-            **told,
+            **details,
         )
-        yield Figure("updater_silence", lane.group_by, now, _seconds(lane.silence), **told)
-        yield Figure("trouble", lane.group_by, now, float(bool(lane.trouble)), **told)
+        yield Figure("updater_silence", lane.group_by, as_of, _seconds(lane.silence), **details)
+        yield Figure("trouble", lane.group_by, as_of, float(bool(lane.trouble)), **details)
         yield Figure(
             "watermark_lag",
             lane.group_by,
-            now,
-            _seconds(now - lane.watermark) if lane.watermark and flows else None,
-            **told,
+            as_of,
+            _seconds(as_of - lane.watermark) if lane.watermark and flows else None,
+            **details,
         )
         if lane.watermark and flows:
             spread[lane.group_by, lane.topic].append(lane)
-    for (group_by, topic), there in sorted(spread.items()):
-        marked = [lane.watermark for lane in there if lane.watermark]
-        slowest = min(there, key=lambda lane: lane.watermark or now)
+    for (group_by, topic), standings in sorted(spread.items()):
+        marked = [lane.watermark for lane in standings if lane.watermark]
+        slowest = min(standings, key=lambda lane: lane.watermark or as_of)
         yield Figure(
             "watermark_spread",
             group_by,
-            now,
+            as_of,
             (max(marked) - min(marked)).total_seconds(),
             place=topic,
             n=len(marked),
@@ -209,7 +105,7 @@ def _partitions(stood: Iterable[Lane], marks: Marks) -> Iterator[Figure]:
         )
     looked = {lane.group_by for lane in stood}
     for group_by, topic in marks.streamed:
-        yield Figure("unread", group_by, now, float(group_by not in looked), place=topic)
+        yield Figure("unread", group_by, as_of, float(group_by not in looked), place=topic)
 
 
 def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
@@ -217,8 +113,8 @@ def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
 
     Batches have figures by partition and in all.
     """
-    now = marks.until
-    hour = [s for s in marks.slots if now - s.visible <= HOUR]
+    as_of = marks.until
+    hour = [s for s in marks.slots if as_of - s.visible <= HOUR]
     by_place: dict[tuple[str, str], list[Slot]] = defaultdict(list)
     for s in hour:
         by_place[s.group_by, f"{s.topic}/{s.partition}"].append(s)
@@ -226,12 +122,12 @@ def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
     for (group_by, place), slots in sorted(by_place.items()):
         lags, delays = merged(s.lags for s in slots), merged(s.delays for s in slots)
         messages = sum(s.messages for s in slots)
-        yield from _summary("write_lag", group_by, place, lags, now)
-        yield from _summary("source_delay", group_by, place, delays, now)
+        yield from _summary("write_lag", group_by, place, lags, as_of)
+        yield from _summary("source_delay", group_by, place, delays, as_of)
         yield Figure(
             "late_rate",
             group_by,
-            now,
+            as_of,
             sum(s.late for s in slots) / messages if messages else None,
             place=place,
             n=messages,
@@ -239,23 +135,23 @@ def _events(marks: Marks, wanted: Expected) -> Iterator[Figure]:
         yield Figure(
             "clock_skew",
             group_by,
-            now,
+            as_of,
             lags.negative / lags.n if lags.n else None,
             place=place,
             n=lags.n,
         )
     for group_by, _ in marks.streamed:
-        mine = [s for s in marks.slots if s.group_by == group_by]
+        streamed_slots = [s for s in marks.slots if s.group_by == group_by]
         for kind, windows in (("slo_burn_fast", FAST), ("slo_burn_slow", SLOW)):
-            burns = [_burns(mine, now - w, wanted) for w in windows]
-            known = [b for b in burns if b is not None]
+            burns = [_burns(streamed_slots, as_of - w, wanted) for w in windows]
+            known_burns = [b for b in burns if b is not None]
             why = {"why": f"no events in the last {min(windows)}"}
             yield Figure(
                 kind,
                 group_by,
-                now,
-                min(known) if len(known) == len(burns) else None,
-                n=sum(s.lags.n for s in mine if s.visible > now - max(windows)),
+                as_of,
+                min(known_burns) if len(known_burns) == len(burns) else None,
+                n=sum(s.lags.n for s in streamed_slots if s.visible > as_of - max(windows)),
                 extra=why,
             )
 
@@ -266,38 +162,38 @@ def _burns(slots: Iterable[Slot], since: datetime, wanted: Expected) -> float | 
 
 
 def _summary(
-    kind: str, object_: str, place: str, histogram: Histogram, now: datetime, feature: str = ""
+    kind: str, object_: str, place: str, histogram: LagHistogram, as_of: datetime, feature: str = ""
 ) -> Iterator[Figure]:
     """Yields p50, p95, p99 and the maximum; dashboards show the last two side by side."""
     for name, value in histogram.summary.items():
         yield Figure(
-            f"{kind}_{name}", object_, now, value, feature=feature, place=place, n=histogram.n
+            f"{kind}_{name}", object_, as_of, value, feature=feature, place=place, n=histogram.n
         )
 
 
 def _uploads(marks: Marks, wanted: Expected) -> Iterator[Figure]:
-    now = marks.until
+    as_of = marks.until
     for group_by in marks.group_bys:
         end, _ = marks.ends.get(group_by, (None, None))
         schedule = {"schedule": wanted.of(group_by).total_seconds()}
         yield Figure(
             "batch_age",
             group_by,
-            now,
-            None if end is None else _seconds(now - end),
+            as_of,
+            None if end is None else _seconds(as_of - end),
             extra=schedule | ({"why": "nothing was uploaded"} if end is None else {}),
         )
-        mine = [u for u in marks.uploads if u.group_by == group_by]
-        if mine:
+        uploads = [u for u in marks.uploads if u.group_by == group_by]
+        if uploads:
             yield Figure(
                 "landing_delay",
                 group_by,
-                now,
-                _seconds(mine[-1].ended - mine[-1].batch_end),
+                as_of,
+                _seconds(uploads[-1].ended - uploads[-1].batch_end),
                 extra=schedule,
             )
-            if (off := _off(mine)) is not None:
-                yield Figure("upload_rows", group_by, now, off, n=mine[-1].rows)
+            if (off := _off(uploads)) is not None:
+                yield Figure("upload_rows", group_by, as_of, off, n=uploads[-1].rows)
 
 
 def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
@@ -306,26 +202,29 @@ def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
     It stands beside the usual time between facts, and beside the longest window, which is empty
     once the newest fact is older.
     """
-    now = marks.until
+    as_of = marks.until
     for plan in {g.name: g for p in marks.plans for g in p.group_bys}.values():
         if plan.timeless:
             continue
-        there, newest = marks.facts.get(plan.name), marks.newest(plan.name)
+        facts, newest = marks.facts.get(plan.name), marks.newest(plan.name)
         yield Figure(
             "empty",
             plan.name,
-            now,
-            None if there is None else float(not there.rows and newest is None),
-            extra={"why": "nothing was uploaded"} if there is None else {},
+            as_of,
+            None if facts is None else float(not facts.rows and newest is None),
+            extra={"why": "nothing was uploaded"} if facts is None else {},
         )
         gap = (
             wanted.gaps.get(plan.name)
             or wanted.gap
-            or max(wanted.of(plan.name), (there.gap if there else None) or timedelta())
+            or max(wanted.of(plan.name), (facts.gap if facts else None) or timedelta())
         )
-        told: dict[str, Any] = {"usual": gap.total_seconds(), "why": _newest(there, newest, now)}
-        age = None if newest is None else _seconds(now - newest)
-        yield Figure("fact_age", plan.name, now, age, extra=told)
+        details: dict[str, Any] = {
+            "usual": gap.total_seconds(),
+            "why": _newest(facts, newest, as_of),
+        }
+        age = None if newest is None else _seconds(as_of - newest)
+        yield Figure("fact_age", plan.name, as_of, age, extra=details)
         if plan.longest is not None:
             longest = timedelta(microseconds=plan.reach)
             holds = f", and the longest window is {span(longest.total_seconds())}" + (
@@ -336,11 +235,11 @@ def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
             yield Figure(
                 "fact_window",
                 plan.name,
-                now,
+                as_of,
                 age,
                 extra={
                     "longest": longest.total_seconds(),
-                    "why": told["why"] + (holds if newest else ""),
+                    "why": details["why"] + (holds if newest else ""),
                 },
             )
 
@@ -350,20 +249,20 @@ def _topics(marks: Marks) -> Iterator[Figure]:
 
     A topic that is in trouble before any partition was read has a figure of that too.
     """
-    now, read = marks.until, {(p.group_by, p.topic) for p in marks.partitions}
+    as_of, read_partitions = marks.until, {(p.group_by, p.topic) for p in marks.partitions}
     for t in marks.topics:
         counts = t.counts
-        if t.trouble and (t.group_by, t.topic) not in read:
-            yield Figure("trouble", t.group_by, now, 1.0, place=t.topic, extra={"why": t.trouble})
+        if t.trouble and (t.group_by, t.topic) not in read_partitions:
+            yield Figure("trouble", t.group_by, as_of, 1.0, place=t.topic, extra={"why": t.trouble})
         yield Figure(
-            "dead_letters", t.group_by, now, float(t.dead), place=t.topic, n=counts.messages
+            "dead_letters", t.group_by, as_of, float(t.dead), place=t.topic, n=counts.messages
         )
         if t.dead:
             share = counts.dead / counts.messages if counts.messages else None
             yield Figure(
                 "dead_share",
                 t.group_by,
-                now,
+                as_of,
                 share,
                 place=t.topic,
                 n=counts.messages,
@@ -380,7 +279,7 @@ def _topics(marks: Marks) -> Iterator[Figure]:
         yield Figure(
             "far_times",
             t.group_by,
-            now,
+            as_of,
             t.far_share,
             place=t.topic,
             n=counts.events,
@@ -393,41 +292,41 @@ def _topics(marks: Marks) -> Iterator[Figure]:
         )
         usual = marks.facts[t.group_by].nulls if t.group_by in marks.facts else {}
         for column, share in sorted(t.null_shares.items()):
-            there = [
+            null_shares = [
                 s for label, s in usual.items() if re.search(rf"\b{re.escape(column)}\b", label)
             ]
-            before = max(there, default=None)
-            told = {
+            before = max(null_shares, default=None)
+            details = {
                 "why": (
                     f"the table's share of nulls in {column} is not known"
                     if before is None
                     else f"{share:.3g} of {column} on {t.topic}, {before:.3g} in the table"
                 ),
-                "phi": ALL if counts.events < FEW and share < 1 else 0.0,
+                "phi": UNREACHABLE_SHARE if counts.events < MIN_EVENTS and share < 1 else 0.0,
             }
             yield Figure(
                 "input_nulls",
                 t.group_by,
-                now,
+                as_of,
                 None if before is None else max(share - before, 0.0),
                 place=f"{t.topic} {column}",
                 n=counts.events,
-                extra=told,
+                extra=details,
             )
 
 
-def _newest(there: Facts | None, newest: datetime | None, now: datetime) -> str:
+def _newest(facts: Facts | None, newest: datetime | None, as_of: datetime) -> str:
     """Says in words when the newest fact happened, or why that is not known."""
     if newest is not None:
         return (
             f"the newest fact is of {newest:%Y-%m-%d %H:%M},"
-            f" {span((now - newest).total_seconds())} ago"
+            f" {span((as_of - newest).total_seconds())} ago"
         )
-    if there is None:
+    if facts is None:
         return "nothing was uploaded or streamed"
     return (
         "its last upload had no rows, and no message brought one"
-        if there.known
+        if facts.known
         else (
             "its last upload was made by an earlier version, which did not keep when the newest"
             " fact happened: upload again"
@@ -458,38 +357,40 @@ def _served(marks: Marks) -> Iterator[Figure]:
     """
     for plan in marks.plans:
         for part, _, feature in plan.outputs:
-            for what, kind in (("newest", "served_age"), ("written", "served_write_age")):
+            for age_kind, kind in (("newest", "served_age"), ("written", "served_write_age")):
                 histogram = (
-                    Histogram()
+                    LagHistogram()
                     if part is None
-                    else marks.ages.get((plan.name, part.head or part.group_by, what), Histogram())
+                    else marks.ages.get(
+                        (plan.name, part.head or part.group_by, age_kind), LagHistogram()
+                    )
                 )
                 if histogram.n:
                     yield from _summary(kind, plan.name, "", histogram, marks.until, feature)
 
 
 def _canaries(marks: Marks) -> Iterator[Figure]:
-    now = marks.until
-    mine: dict[str, list[Flown]] = defaultdict(list)
+    as_of = marks.until
+    canaries: dict[str, list[Flown]] = defaultdict(list)
     for c in marks.canaries:
-        mine[c.topic].append(c)
-    for topic, flown in sorted(mine.items()):
-        seen = [c.seen for c in flown if c.seen is not None and c.seen <= now]
-        since = max(seen, default=flown[0].sent)
+        canaries[c.topic].append(c)
+    for topic, flown in sorted(canaries.items()):
+        arrivals = [c.seen for c in flown if c.seen is not None and c.seen <= as_of]
+        since = max(arrivals, default=flown[0].sent)
         yield Figure(
             "canary_silence",
             topic,
-            now,
-            _seconds(now - since),
+            as_of,
+            _seconds(as_of - since),
             n=len(flown),
             extra={"every": flown[-1].every.total_seconds()},
         )
         took = [
             (c.seen - c.sent).total_seconds()
             for c in flown
-            if c.seen is not None and now - c.sent <= HOUR
+            if c.seen is not None and as_of - c.sent <= HOUR
         ]
-        yield from _summary("canary", topic, "", Histogram.of(took), now)
+        yield from _summary("canary", topic, "", LagHistogram.of(took), as_of)
 
 
 def _seconds(span: timedelta | None) -> float | None:

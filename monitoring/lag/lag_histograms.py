@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from attrs import frozen
 
-from workbench.online.streaming.lag_buckets import BUCKETS, LEAST, SHARES, counted
+from workbench.online.streaming.lag_buckets import BUCKETS, MIN_LAG_US, SHARES, counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ ERROR = 2 ** (1 / (2 * SHARES)) - 1
 
 
 @frozen
-class Histogram:
+class LagHistogram:
     """Durations in seconds, counted by bucket: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4)).
 
     The first bucket also has shorter ones, the last also longer ones. `negative` are those below 0,
@@ -30,14 +30,14 @@ class Histogram:
     largest: float | None = None
 
     @classmethod
-    def of(cls, seconds: Iterable[float]) -> Histogram:
+    def of(cls, seconds: Iterable[float]) -> LagHistogram:
         """Returns the histogram of durations in seconds, exact to a microsecond."""
         return cls.read(
             counted(np.rint(np.asarray(list(seconds), float) * SECOND).astype(np.int64))
         )
 
     @classmethod
-    def read(cls, told: Mapping[str, Any] | None) -> Histogram:
+    def read(cls, told: Mapping[str, Any] | None) -> LagHistogram:
         """Reads a histogram from the JSON of `told`, which a batch's mark has too."""
         if told is None:
             return cls()
@@ -63,10 +63,10 @@ class Histogram:
         """The number of durations."""
         return sum(self.counts)
 
-    def __add__(self, other: Histogram) -> Histogram:
+    def __add__(self, other: LagHistogram) -> LagHistogram:
         """Returns the histogram of both sides' durations."""
         largest = max((x for x in (self.largest, other.largest) if x is not None), default=None)
-        return Histogram(
+        return LagHistogram(
             tuple(a + b for a, b in zip(self.counts, other.counts, strict=True)),
             self.negative + other.negative,
             largest,
@@ -82,9 +82,9 @@ class Histogram:
         if not n:
             return None
         place = int(np.searchsorted(np.cumsum(self.counts), max(int(np.ceil(share * n)), 1)))
-        middle = float(LEAST / SECOND * 2 ** ((place + 0.5) / SHARES))
+        middle = float(MIN_LAG_US / SECOND * 2 ** ((place + 0.5) / SHARES))
         assert self.largest is not None  # noqa: S101 it has durations
-        return max(min(middle, self.largest), LEAST / SECOND)
+        return max(min(middle, self.largest), MIN_LAG_US / SECOND)
 
     @property
     def summary(self) -> dict[str, float | None]:
@@ -101,18 +101,18 @@ class Histogram:
 
         It counts whole buckets above, and the share by ratio of the bucket that has the limit.
         """
-        place = SHARES * np.log2(max(seconds * SECOND, LEAST) / LEAST)
-        whole = int(place)
-        if whole >= BUCKETS:
+        place = SHARES * np.log2(max(seconds * SECOND, MIN_LAG_US) / MIN_LAG_US)
+        bucket = int(place)
+        if bucket >= BUCKETS:
             return 0.0
-        return sum(self.counts[whole + 1 :]) + self.counts[whole] * (1 - float(place - whole))
+        return sum(self.counts[bucket + 1 :]) + self.counts[bucket] * (1 - float(place - bucket))
 
 
-def merged(histograms: Iterable[Histogram]) -> Histogram:
+def merged(histograms: Iterable[LagHistogram]) -> LagHistogram:
     """Merges histograms into one."""
     total, negative, largest = np.zeros(BUCKETS, np.int64), 0, list[float]()
     for h in histograms:
         total += np.asarray(h.counts, np.int64)
         negative += h.negative
         largest += [] if h.largest is None else [h.largest]
-    return Histogram(tuple(int(n) for n in total), negative, max(largest, default=None))
+    return LagHistogram(tuple(int(n) for n in total), negative, max(largest, default=None))

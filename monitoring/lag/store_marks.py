@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
-from workbench.monitoring.lag.lag_histograms import Histogram, merged
+from workbench.monitoring.lag.lag_histograms import LagHistogram, merged
 from workbench.online.fetching.answers import EPOCH, moment
 from workbench.online.storage.store import unknown
 from workbench.online.streaming import offsets
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import Plan
     from workbench.online.storage.store import Store
-    from workbench.online.streaming.offsets import Partition
+    from workbench.online.streaming.offsets import PartitionProgress
 
 SLOT = timedelta(minutes=5)
 _US = 300_000_000
@@ -91,8 +91,8 @@ class Slot:
     oldest: datetime | None
     newest: datetime | None
     visible: datetime
-    lags: Histogram
-    delays: Histogram
+    lags: LagHistogram
+    delays: LagHistogram
 
 
 @frozen
@@ -163,7 +163,7 @@ class Marks:
     since: datetime
     until: datetime
     plans: tuple[Plan, ...]
-    partitions: tuple[Partition, ...]
+    partitions: tuple[PartitionProgress, ...]
     slots: tuple[Slot, ...]
     waited: tuple[Waited, ...]
     # by group-by: the end of the upload that is served, and when it landed
@@ -171,7 +171,7 @@ class Marks:
     uploads: tuple[Landed, ...]
     canaries: tuple[Flown, ...]
     # of what was served, by name, part and "newest" or "written"
-    ages: Mapping[tuple[str, str, str], Histogram]
+    ages: Mapping[tuple[str, str, str], LagHistogram]
     facts: Mapping[str, Facts] = field(factory=dict)  # by group-by: of its last upload
     topics: tuple[TopicHealth, ...] = ()  # what became of the messages of the last day
 
@@ -186,11 +186,11 @@ class Marks:
         Facts after the marks' end do not count; the result is None where none is known.
         """
         uploaded = self.facts[group_by].newest if group_by in self.facts else None
-        read = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
+        read_times = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
         # these count where a partition's newest fact lies after the marks' end
         applied = [s.newest for s in self.slots if s.group_by == group_by]
         return max(
-            (t for t in (uploaded, *read, *applied) if t is not None and t <= self.until),
+            (t for t in (uploaded, *read_times, *applied) if t is not None and t <= self.until),
             default=None,
         )
 
@@ -209,7 +209,7 @@ class Marks:
         )
 
 
-def read(
+def read_marks(
     store: Store, name: str | None = None, *, now: datetime, span: timedelta = timedelta(hours=48)
 ) -> Marks:
     """Reads the marks of a published name, or of all.
@@ -217,10 +217,10 @@ def read(
     Uploads are those of the last five weeks, all else of the last `span`. Raises StoreError where
     nothing is published under the name.
     """
-    there = store.names()
-    if name is not None and name not in there:
-        raise unknown(name, there)
-    names = tuple(there) if name is None else (name,)
+    published = store.names()
+    if name is not None and name not in published:
+        raise unknown(name, published)
+    names = tuple(published) if name is None else (name,)
     plans = tuple(store.plan(n, fresh=True)[1] for n in names)
     group_bys = sorted({g.name for p in plans for g in p.group_bys})
     topics = sorted({g.topic.name for p in plans for g in p.group_bys if g.topic is not None})
@@ -239,14 +239,16 @@ def read(
             ).fetchall()
         ]
         facts = {
-            g: Facts.read(told, staged)
-            for g, told, staged in con.execute(
+            g: Facts.read(mark, staged)
+            for g, mark, staged in con.execute(
                 FACTS, (group_bys, [g.hash for p in plans for g in p.group_bys], now, until, now)
             ).fetchall()
         }
         flown = [
-            Flown(t, moment(sent) or EPOCH, moment(seen), timedelta(microseconds=every))
-            for t, sent, seen, every in con.execute(CANARIES, (topics, since, until)).fetchall()
+            Flown(t, moment(sent_at) or EPOCH, moment(seen_at), timedelta(microseconds=every))
+            for t, sent_at, seen_at, every in con.execute(
+                CANARIES, (topics, since, until)
+            ).fetchall()
         ]
         waited = [
             Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH)
@@ -275,11 +277,11 @@ def _us(at: datetime) -> int:
     return (at - EPOCH) // EPOCH.resolution
 
 
-def _slots(con: psycopg.Connection[Any], asked: tuple[Any, ...]) -> tuple[Slot, ...]:
+def _slots(con: psycopg.Connection[Any], parameters: tuple[Any, ...]) -> tuple[Slot, ...]:
     counts: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
-    for *key, kind, bucket, n in con.execute(COUNTS, asked).fetchall():
+    for *key, kind, bucket, n in con.execute(COUNTS, parameters).fetchall():
         counts[*key, kind][bucket] = n
-    made = []
+    slots = []
     for (
         group_by,
         topic,
@@ -292,13 +294,13 @@ def _slots(con: psycopg.Connection[Any], asked: tuple[Any, ...]) -> tuple[Slot, 
         visible,
         lags,
         delays,
-    ) in con.execute(SLOTS, asked).fetchall():
+    ) in con.execute(SLOTS, parameters).fetchall():
         key = (group_by, topic, partition, number)
-        both = [
-            Histogram.read({"counts": counts[*key, kind], **told})
-            for kind, told in (("lags", lags), ("delays", delays))
+        histograms = [
+            LagHistogram.read({"counts": counts[*key, kind], **mark})
+            for kind, mark in (("lags", lags), ("delays", delays))
         ]
-        made.append(
+        slots.append(
             Slot(
                 group_by,
                 topic,
@@ -309,20 +311,20 @@ def _slots(con: psycopg.Connection[Any], asked: tuple[Any, ...]) -> tuple[Slot, 
                 moment(oldest),
                 moment(newest),
                 moment(visible) or EPOCH,
-                *both,
+                *histograms,
             )
         )
-    return tuple(made)
+    return tuple(slots)
 
 
 def _ages(
     con: psycopg.Connection[Any], names: Iterable[str], now: datetime
-) -> dict[tuple[str, str, str], Histogram]:
-    found: dict[tuple[str, str, str], list[Histogram]] = defaultdict(list)
+) -> dict[tuple[str, str, str], LagHistogram]:
+    by_key: dict[tuple[str, str, str], list[LagHistogram]] = defaultdict(list)
     for name, part, kind, bucket, n, negative, largest in con.execute(
         AGES, (list(names), now - timedelta(days=1), now, _us(now - timedelta(days=1)) - NOW_ASKED)
     ).fetchall():
-        found[name, part, kind].append(
-            Histogram.read({"counts": {bucket: n}, "negative": negative, "max": largest})
+        by_key[name, part, kind].append(
+            LagHistogram.read({"counts": {bucket: n}, "negative": negative, "max": largest})
         )
-    return {key: merged(them) for key, them in found.items()}
+    return {key: merged(histograms) for key, histograms in by_key.items()}

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.backends import Engine
-    from workbench.monitoring.tiles.measured_columns import Part
+    from workbench.monitoring.tiles.measured_columns import MeasuredColumn
 
 BINS = 20
-FEW = 50  # different numbers up to which each has a bin
+MAX_SINGLE_BINS = 50  # different numbers up to which each has a bin
 TOP = 200  # different texts that have a bin each; the reference's others share one
 TAIL = 2_000  # of those others, the most that a list in the query tells from new texts
 DISTINCT = 0.5  # share of different texts from which bins would say nothing
-OTHER, NEW = "other values of the reference", "new"
+OTHER_VALUES, NEW = "other values of the reference", "new"
 
 
 def _floats(values: Iterable[Any]) -> tuple[float, ...]:
@@ -83,7 +83,7 @@ class Edges:
             )
         return {
             "numbers": (*(f"{c:g}" for c in self.cuts), NEW),
-            "texts": (*self.values, OTHER, NEW),
+            "texts": (*self.values, OTHER_VALUES, NEW),
             "none": (),
         }[self.kind]
 
@@ -110,12 +110,12 @@ def edges_of(
     infinities are in no bin. `name` names the reference and is part of `edges_id`.
     """
     engine = engine_of(reference.get_backend())
-    found = {
+    edges = {
         part.name: (_ranges if part.numeric else _texts)(part, engine, name, bins)
         for part in parts(reference, features)
     }
-    lengths = {f"{n}.length" for n, e in found.items() if e.kind == "texts"}
-    return {n: e for n, e in found.items() if n not in lengths}
+    lengths = {f"{n}.length" for n, e in edges.items() if e.kind == "texts"}
+    return {n: e for n, e in edges.items() if n not in lengths}
 
 
 def grouped(table: ir.Table) -> ir.Table:
@@ -125,7 +125,7 @@ def grouped(table: ir.Table) -> ir.Table:
     return values.group_by("x").agg(n=values.count())
 
 
-def _ranges(part: Part, engine: Engine, name: str, bins: int) -> Edges:
+def _ranges(part: MeasuredColumn, engine: Engine, name: str, bins: int) -> Edges:
     """Returns the edges of a column of doubles.
 
     A cut is the smallest x with at least i/bins of the rows at or below it, in whole numbers
@@ -134,10 +134,10 @@ def _ranges(part: Part, engine: Engine, name: str, bins: int) -> Edges:
     values = grouped(part.table)
     rows = values.mutate(below=values.n.cumsum(order_by=values.x), total=values.n.sum().over())
     cuts = {f"q{i}": rows.x.min(where=rows.below * bins >= rows.total * i) for i in range(1, bins)}
-    ((distinct, low, high, *found),) = engine.rows(
+    ((distinct, low, high, *quantiles),) = engine.rows(
         rows.agg(distinct=rows.count(), low=rows.x.min(), high=rows.x.max(), **cuts)
     )
-    if distinct <= FEW:
+    if distinct <= MAX_SINGLE_BINS:
         return Edges(
             part.name,
             "numbers",
@@ -149,17 +149,17 @@ def _ranges(part: Part, engine: Engine, name: str, bins: int) -> Edges:
     return Edges(
         part.name,
         "ranges",
-        sorted({x for x in found if x > low}),
+        sorted({x for x in quantiles if x > low}),
         low=low,
         high=high,
         reference=name,
     )
 
 
-def _texts(part: Part, engine: Engine, name: str, _: int) -> Edges:
+def _texts(part: MeasuredColumn, engine: Engine, name: str, _: int) -> Edges:
     values = grouped(part.table)
     ((distinct, total),) = engine.rows(values.agg(distinct=values.count(), total=values.n.sum()))
-    if distinct > FEW and (distinct > DISTINCT * total or distinct > TOP + TAIL):
+    if distinct > MAX_SINGLE_BINS and (distinct > DISTINCT * total or distinct > TOP + TAIL):
         return Edges(part.name, "none", reference=name)
     # ordered here: engines sort texts by rules of their own
     ordered = [x for _, x in sorted((-n, x) for x, n in engine.rows(values.select("x", "n")))]

@@ -23,7 +23,7 @@ SECOND = 1_000_000  # microseconds
 
 
 @frozen(eq=False)
-class Part:
+class MeasuredColumn:
     """A measured column: a value, double or string, over the rows of `base`."""
 
     name: str
@@ -45,7 +45,7 @@ def double(value: float) -> ir.FloatingScalar:
     return ibis.literal(repr(float(value))).cast("float64")
 
 
-def parts(table: ir.Table, names: Sequence[str]) -> Iterator[Part]:
+def parts(table: ir.Table, names: Sequence[str]) -> Iterator[MeasuredColumn]:
     """Yields the measured columns of some features.
 
     A feature has its own column, and besides `.length` of texts and containers, `[]` for elements,
@@ -61,24 +61,28 @@ def parts(table: ir.Table, names: Sequence[str]) -> Iterator[Part]:
         yield from _of(name, table, table[name], engine)
 
 
-def _of(name: str, table: ir.Table, column: ir.Value, engine: Engine) -> Iterator[Part]:
+def _of(name: str, table: ir.Table, column: ir.Value, engine: Engine) -> Iterator[MeasuredColumn]:
     dtype = column.type()
     if dtype.is_array():
-        yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
+        yield MeasuredColumn(f"{name}.length", table, column.length().cast("float64"), numeric=True)
         elements = table.mutate(**{KEY: column}).unnest(KEY)
         yield from _of(f"{name}[]", elements, elements[KEY], engine)
     elif dtype.is_map():
-        yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
+        yield MeasuredColumn(f"{name}.length", table, column.length().cast("float64"), numeric=True)
         entries = engine.entries(table, column, KEY, X)
         yield from _of(f"{name}.key", entries, entries[KEY], engine)
         yield from _of(f"{name}.value", entries, entries[X], engine)
     elif dtype.is_string() or dtype.is_uuid() or dtype.is_boolean():
         text = column.ifelse("true", "false") if dtype.is_boolean() else column.cast("string")
-        yield Part(name, table, column.isnull().ifelse(ibis.null("string"), text), numeric=False)
+        yield MeasuredColumn(
+            name, table, column.isnull().ifelse(ibis.null("string"), text), numeric=False
+        )
         if dtype.is_string():
-            yield Part(f"{name}.length", table, column.length().cast("float64"), numeric=True)
+            yield MeasuredColumn(
+                f"{name}.length", table, column.length().cast("float64"), numeric=True
+            )
     else:
-        yield Part(name, table, _number(name, column), numeric=True)
+        yield MeasuredColumn(name, table, _number(name, column), numeric=True)
 
 
 def _number(name: str, column: ir.Value) -> ir.Value:

@@ -18,8 +18,9 @@ from workbench.monitoring.tiles.tile_store import Origin, Reference, freeze, fro
 from workbench.monitoring.tiles.unique_keys import reduce_text
 from workbench.online.errors import StoreError
 from workbench.serving.online_plans import plan_of
-from workbench.training.backfilling import backfill, connection_of, engine_for
+from workbench.training.backfilling import backfill
 from workbench.training.incremental import left_rows
+from workbench.training.source_connections import connection_of, engine_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 ENOUGH = 1_000  # answers that are frozen; the bins of fewer are computed again
 # The server's errors for a role that may not write.
 READERS = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
-MOST = 200_000  # left rows whose training set is computed; beyond, a share of them
+MAX_LEFT_ROWS = 200_000  # left rows whose training set is computed; beyond, a share of them
 
 
 def frozen(
@@ -56,34 +57,34 @@ def frozen(
         return None
     plan = plan_of(definition)
     origin = frozen_origin(plan)
-    found = None if refreeze else thawed(store, origin)
-    if found is not None:
-        return found
-    found, enough = (
+    reference = None if refreeze else thawed(store, origin)
+    if reference is not None:
+        return reference
+    reference, enough = (
         (reference_of(definition, on=on), True)
         if answers is None or isinstance(definition, Join)
         else _of_answers(definition, answers())
     )
-    if found is not None:
-        found = evolve(found, at=now if now.tzinfo else now.replace(tzinfo=UTC))
-        return _kept(store, origin, found) if enough else found
-    return found
+    if reference is not None:
+        reference = evolve(reference, at=now if now.tzinfo else now.replace(tzinfo=UTC))
+        return _freeze_reference(store, origin, reference) if enough else reference
+    return reference
 
 
-def _kept(store: Store, origin: Origin, found: Reference) -> Reference:
+def _freeze_reference(store: Store, origin: Origin, reference: Reference) -> Reference:
     """Freezes a reference in the store.
 
     A role that may only read the store uses it this one time, and its name says so.
     """
     try:
-        freeze(store, origin, found)
+        freeze(store, origin, reference)
     except StoreError as error:
         if not isinstance(error.__cause__, READERS):
             raise
         return evolve(
-            found, name=f"{found.name}, of this time alone since this role may not keep it"
+            reference, name=f"{reference.name}, of this time alone since this role may not keep it"
         )
-    return found
+    return reference
 
 
 def _of_answers(definition: GroupBy | Join, answers: pa.Table) -> tuple[Reference | None, bool]:
@@ -151,14 +152,17 @@ def _training_set(join: Join, on: BaseBackend | None) -> tuple[ir.Table, str]:
     engine = engine_for(join, con)
     left = left_rows(join, engine, None, None)
     ((rows,),) = engine.rows(left.agg(n=left.count()))
-    if rows <= MOST:
+    if rows <= MAX_LEFT_ROWS:
         return backfill(join, on=con), f"training set, {rows:,} rows"
-    step = -(-rows // MOST)
-    whole = join.left.table.to_expr()
-    asked = reduce_text(
-        [whole[c] for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))]
+    step = -(-rows // MAX_LEFT_ROWS)
+    left_source = join.left.table.to_expr()
+    row_text = reduce_text(
+        [
+            left_source[c]
+            for c in dict.fromkeys((*(k.name for k in plan_of(join).keys), join.left.time))
+        ]
     )
-    thinned = whole.filter(engine.hashed(asked).cast("int64") % step == 0)
+    thinned = left_source.filter(engine.hashed(row_text).cast("int64") % step == 0)
     return (
         backfill(evolve(join, left=EventSource(thinned, time=join.left.time)), on=con),
         f"training set, one of {step} of {rows:,} rows",

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.monitoring.tiles.bin_edges import Edges
-    from workbench.monitoring.tiles.measured_columns import Part
+    from workbench.monitoring.tiles.measured_columns import MeasuredColumn
 
 NULL, NAN, POSINF, NEGINF = -2, -3, -4, -5
-APART = (NULL, NAN, POSINF, NEGINF)
+NOT_IN_BINS = (NULL, NAN, POSINF, NEGINF)
 SQUARED = 1e150  # doubles from here on have no square
 # Columns of a statement of groups; planning more takes engines longer than reading the rows.
 AT_ONCE = 25
-WIDE = 100  # columns of one wide statement
+MAX_COLUMNS_OF_STATEMENT = 100  # columns of one wide statement
 FIGURES = ("n", "present", "low", "high", "mean", "variance")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -69,13 +69,13 @@ def moments(
 
     Each set is (n, mean, m2).
     """
-    (n, mean, m2), (m, other, other2) = a, b
+    (n, mean, m2), (m, other_mean, other_m2) = a, b
     if not n or not m:
-        return (mean, m2) if n else (other, other2)
-    if mean is None or other is None or m2 is None or other2 is None:
+        return (mean, m2) if n else (other_mean, other_m2)
+    if mean is None or other_mean is None or m2 is None or other_m2 is None:
         return None, None
-    apart = other - mean
-    return mean + apart * (m / (n + m)), m2 + other2 + apart * apart * (n * (m / (n + m)))
+    apart = other_mean - mean
+    return mean + apart * (m / (n + m)), m2 + other_m2 + apart * apart * (n * (m / (n + m)))
 
 
 def tile_of(
@@ -99,7 +99,7 @@ def start_of(tile: Any) -> int | None:
 
 def counted(
     engine: Engine,
-    measured: Sequence[Part],
+    measured: Sequence[MeasuredColumn],
     edges: Mapping[str, Edges],
     time: str | None,
     length: timedelta | None,
@@ -110,15 +110,18 @@ def counted(
     """
     tile = partial(tile_of, engine, time=time, length=length)
     tallies = engine.tallied(double(0), [0.0]) is not None
-    found, left = wide(engine, measured, edges, tile) if tallies else ({}, list(measured))
-    for first in range(0, len(left), AT_ONCE):
-        some = left[first : first + AT_ONCE]
+    counts, uncounted = wide(engine, measured, edges, tile) if tallies else ({}, list(measured))
+    for first in range(0, len(uncounted), AT_ONCE):
+        some = uncounted[first : first + AT_ONCE]
         try:
             # a column that the wide statement left over may have values without a square
-            found |= _grouped(engine, some, edges, tile, safe=tallies)
+            counts |= _grouped(engine, some, edges, tile, safe=tallies)
         except EngineError:  # moments of what has no square
-            found |= _grouped(engine, some, edges, tile, safe=True)
-    return {(name, None if time is None else start): one for (name, start), one in found.items()}
+            counts |= _grouped(engine, some, edges, tile, safe=True)
+    return {
+        (name, None if time is None else start): tile_counts
+        for (name, start), tile_counts in counts.items()
+    }
 
 
 # --- what a column's values are counted by
@@ -167,14 +170,14 @@ def _numbers(
     pieces: Sequence[Piece],
     low: float | None,
     high: float | None,
-    whole: tuple[float | None, float | None] | None = None,
+    total_moments: tuple[float | None, float | None] | None = None,
 ) -> Counted:
     """Returns the counts of a column of numbers in a tile from its pieces.
 
     `whole` has the moments where the pieces have none.
     """
     bins: dict[int, int] = {}
-    apart = dict.fromkeys(APART, 0) | {NULL: nulls, NAN: nans}
+    apart = dict.fromkeys(NOT_IN_BINS, 0) | {NULL: nulls, NAN: nans}
     n, mean, m2, zero, below, above, large = 0, None, None, 0, 0, 0, False
     places, last = {c: i for i, c in enumerate(edges.cuts)}, edges.bins - 1
     for piece in pieces:
@@ -192,26 +195,31 @@ def _numbers(
         zero += piece.n if begin == 0 else 0
         below += piece.n if edges.low is not None and begin < edges.low else 0
         above += piece.n if edges.high is not None and begin > edges.high else 0
-    told = (None, None) if large else whole or (mean, m2)
-    return Counted(bins, apart, n, *told, low, high, zero, below, above)
+    mean_and_m2 = (None, None) if large else total_moments or (mean, m2)
+    return Counted(bins, apart, n, *mean_and_m2, low, high, zero, below, above)
 
 
 # --- by groups of tile and piece
 
 
 def _grouped(
-    engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any, *, safe: bool
+    engine: Engine,
+    parts: Sequence[MeasuredColumn],
+    edges: Mapping[str, Edges],
+    tile: Any,
+    *,
+    safe: bool,
 ) -> dict[tuple[str, int], Counted]:
     """Counts columns by a union of one grouped statement for each.
 
     `safe` leaves values without a square out of the moments, on which some engines fail.
     """
     groups: dict[tuple[int, int], list[dict[str, Any]]] = {}
-    asked = reduce(
+    statement = reduce(
         lambda a, b: a.union(b),
         [_groups(part, edges[part.name], i, tile, safe=safe) for i, part in enumerate(parts)],
     )
-    for row in engine.fetch(asked).to_pylist():
+    for row in engine.fetch(statement).to_pylist():
         start = start_of(row["tile"])
         if start is not None:
             groups.setdefault((row["number"], start), []).append(row)
@@ -223,7 +231,7 @@ def _grouped(
     }
 
 
-def _groups(part: Part, edges: Edges, number: int, tile: Any, *, safe: bool) -> ir.Table:
+def _groups(part: MeasuredColumn, edges: Edges, number: int, tile: Any, *, safe: bool) -> ir.Table:
     """Returns the groups of one column, in a schema that all columns share.
 
     Its columns are number, tile, code, label, n, present, low, high, mean, variance and distinct.
@@ -241,7 +249,7 @@ def _groups(part: Part, edges: Edges, number: int, tile: Any, *, safe: bool) -> 
     )
     rows = part.table.select(tile=tile(part.table), code=code.cast("int64"), **labels, x=x)
     groups, none = rows.group_by("tile", "code", *labels), ibis.null("float64")
-    told: dict[str, Any] = {
+    aggregates: dict[str, Any] = {
         "n": rows.count(),
         "present": rows.x.count(),
         **dict.fromkeys(FIGURES[2:], none),
@@ -249,19 +257,19 @@ def _groups(part: Part, edges: Edges, number: int, tile: Any, *, safe: bool) -> 
     }
     if part.numeric:
         small = (rows.x.abs() < double(SQUARED)).ifelse(rows.x, none) if safe else rows.x
-        told |= {
+        aggregates |= {
             "low": rows.x.min(),
             "high": rows.x.max(),
             "mean": small.mean(),
             "variance": small.var(how="pop"),
         }
     elif edges.kind == "none":
-        told["distinct"] = rows.x.nunique().cast("int64")
-    made = groups.agg(**told)
-    given = made if labels else made.mutate(label=ibis.null("string"))
-    return given.select(
+        aggregates["distinct"] = rows.x.nunique().cast("int64")
+    counted_groups = groups.agg(**aggregates)
+    labelled = counted_groups if labels else counted_groups.mutate(label=ibis.null("string"))
+    return labelled.select(
         number=ibis.literal(number).cast("int64"),
-        **{c: given[c] for c in ("tile", "code", "label", *FIGURES, "distinct")},
+        **{c: labelled[c] for c in ("tile", "code", "label", *FIGURES, "distinct")},
     )
 
 
@@ -295,17 +303,17 @@ def _of_numbers(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
 def _of_texts(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
     """Returns the counts of a tile of texts from its groups: one for each bin, and one of nulls."""
     places = {value: i for i, value in enumerate(edges.values)}
-    told = [r for r in rows if r["code"] != NULL]
+    present = [r for r in rows if r["code"] != NULL]
     bins: dict[int, int] = {}
-    for r in told:
+    for r in present:
         place = r["code"] if r["label"] is None else places[r["label"]]
         bins[place] = bins.get(place, 0) + r["n"]
     nulls = sum(r["n"] for r in rows if r["code"] == NULL)
     return Counted(
         bins,
-        dict.fromkeys(APART, 0) | {NULL: nulls},
-        sum(r["n"] for r in told),
-        distinct=sum(int(r["distinct"] or 0) for r in told),
+        dict.fromkeys(NOT_IN_BINS, 0) | {NULL: nulls},
+        sum(r["n"] for r in present),
+        distinct=sum(int(r["distinct"] or 0) for r in present),
     )
 
 
@@ -313,51 +321,55 @@ def _of_texts(edges: Edges, rows: Sequence[dict[str, Any]]) -> Counted:
 
 
 def wide(
-    engine: Engine, measured: Sequence[Part], edges: Mapping[str, Edges], tile: Any
-) -> tuple[dict[tuple[str, int], Counted], list[Part]]:
+    engine: Engine, measured: Sequence[MeasuredColumn], edges: Mapping[str, Edges], tile: Any
+) -> tuple[dict[tuple[str, int], Counted], list[MeasuredColumn]]:
     """Counts columns of numbers by one aggregate for each tile, and returns the columns left over.
 
     Left over are texts, and columns with NaN, infinities or values without a square.
     """
-    found: dict[tuple[str, int], Counted] = {}
-    left: list[Part] = []
-    bases: dict[Any, list[Part]] = {}
+    counts: dict[tuple[str, int], Counted] = {}
+    uncounted: list[MeasuredColumn] = []
+    bases: dict[Any, list[MeasuredColumn]] = {}
     for part in measured:
         if part.numeric:
             bases.setdefault(part.base.op(), []).append(part)
         else:
-            left.append(part)
+            uncounted.append(part)
     for parts in bases.values():
-        for first in range(0, len(parts), WIDE):
-            some = parts[first : first + WIDE]
-            told = _clean(engine, some, edges, tile)
-            found |= told
-            clean = {name for name, _ in told}
-            left += [p for p in some if p.name not in clean]
-    return found, left
+        for first in range(0, len(parts), MAX_COLUMNS_OF_STATEMENT):
+            some = parts[first : first + MAX_COLUMNS_OF_STATEMENT]
+            clean_counts = _clean(engine, some, edges, tile)
+            counts |= clean_counts
+            clean = {name for name, _ in clean_counts}
+            uncounted += [p for p in some if p.name not in clean]
+    return counts, uncounted
 
 
 def _clean(
-    engine: Engine, parts: Sequence[Part], edges: Mapping[str, Edges], tile: Any
+    engine: Engine, parts: Sequence[MeasuredColumn], edges: Mapping[str, Edges], tile: Any
 ) -> dict[tuple[str, int], Counted]:
     """Counts the columns whose every value is finite and has a square."""
     try:
-        told = _wide(engine, parts, edges, tile)
+        counts = _wide(engine, parts, edges, tile)
     except EngineError:  # moments of infinities and of what has no square
         odd = {
             name
-            for (name, _), one in _wide(engine, parts, edges, tile, moments=False).items()
-            if one is None
+            for (name, _), tile_counts in _wide(engine, parts, edges, tile, moments=False).items()
+            if tile_counts is None
         }
         rest = [p for p in parts if p.name not in odd]
-        told = _wide(engine, rest, edges, tile) if odd and rest else {}
-    odd = {name for (name, _), one in told.items() if one is None}
-    return {key: one for key, one in told.items() if one is not None and key[0] not in odd}
+        counts = _wide(engine, rest, edges, tile) if odd and rest else {}
+    odd = {name for (name, _), tile_counts in counts.items() if tile_counts is None}
+    return {
+        key: tile_counts
+        for key, tile_counts in counts.items()
+        if tile_counts is not None and key[0] not in odd
+    }
 
 
 def _wide(
     engine: Engine,
-    parts: Sequence[Part],
+    parts: Sequence[MeasuredColumn],
     edges: Mapping[str, Edges],
     tile: Any,
     *,
@@ -366,18 +378,20 @@ def _wide(
     """Counts by column and tile; None where a value is not finite or has no square."""
     base = parts[0].base
     rows = base.select(tile=tile(base), **{f"x{i}": p.value for i, p in enumerate(parts)})
-    asked = {"rows": rows.count()}
+    aggregates = {"rows": rows.count()}
     for i, part in enumerate(parts):
         x = rows[f"x{i}"]
-        told = {
+        column_aggregates = {
             "present": x.count(),
             "low": x.min(),
             "high": x.max(),
             "tally": engine.tallied(x, bounds(edges[part.name])),
         }
-        told |= {"mean": x.mean(), "variance": x.var(how="pop")} if moments else {}
-        asked |= {f"{name}_{i}": value for name, value in told.items()}
-    answer = engine.fetch(rows.group_by("tile").agg(**asked)).to_pylist(maps_as_pydicts="lossy")
+        column_aggregates |= {"mean": x.mean(), "variance": x.var(how="pop")} if moments else {}
+        aggregates |= {f"{name}_{i}": value for name, value in column_aggregates.items()}
+    answer = engine.fetch(rows.group_by("tile").agg(**aggregates)).to_pylist(
+        maps_as_pydicts="lossy"
+    )
     return {
         (p.name, start): _of_row(edges[p.name], row, i)
         for row in answer

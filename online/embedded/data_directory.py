@@ -53,8 +53,8 @@ def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
     `initdb` inherits the lock. So if its caller is killed, the next caller waits for `initdb` to
     end before it removes what that made.
     """
-    for left in folder.glob("making.*"):
-        shutil.rmtree(left)
+    for leftover in folder.glob("making.*"):
+        shutil.rmtree(leftover)
     new = Path(tempfile.mkdtemp(prefix="making.", dir=folder))
     password = folder / "password"
     password.touch(mode=0o600)
@@ -85,14 +85,14 @@ def make(folder: Path, place: Path, prefix: Sequence[str], lock: int) -> None:
         *locale,
         "--no-sync",
     ]
-    made = subprocess.run(  # noqa: S603 the programs chosen
+    process = subprocess.run(  # noqa: S603 the programs chosen
         command, capture_output=True, text=True, env=environment(), pass_fds=[lock], check=False
     )
-    if made.returncode:
+    if process.returncode:
         shutil.rmtree(new, ignore_errors=True)
-        if lacks_room(made.stderr):
+        if lacks_room(process.stderr):
             raise unusable(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-        message = f"PostgreSQL's initdb could make no data in {folder}: {made.stderr.strip()}"
+        message = f"PostgreSQL's initdb could make no data in {folder}: {process.stderr.strip()}"
         raise StoreError(message)
     with (new / "postgresql.conf").open("a") as conf:
         conf.write(
@@ -127,11 +127,11 @@ def room(folder: Path) -> bool:
 def unusable(folder: Path, error: OSError) -> StoreError:
     """The StoreError to raise where a store's folder cannot be written."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    what = "its disk is full" if full else (error.strerror or str(error)).lower()
+    cause = "its disk is full" if full else (error.strerror or str(error)).lower()
     advice = "free some 100 MB of it" if full else "make it a folder that this user may write"
     at = f" at {error.filename}" if error.filename else ""
     message = (
-        f"the store of {folder} cannot be started, since {what}{at}: {advice}, or give"
+        f"the store of {folder} cannot be started, since {cause}{at}: {advice}, or give"
         " Store(Path(...)) another folder"
     )
     return StoreError(message, "broken")
@@ -158,11 +158,11 @@ def sockets(folder: Path) -> Path:
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
         _hand(path, folder)
-    there = path.lstat()
+    folder_stat = path.lstat()
     if (
-        there.st_uid != folder.stat().st_uid
+        folder_stat.st_uid != folder.stat().st_uid
         or path.is_symlink()
-        or there.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        or folder_stat.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
     ):
         message = (
             f"{path}, where the socket of {folder} would be, is not only yours: remove it, or set"

@@ -30,9 +30,11 @@ from workbench.online.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE = 120  # seconds for a server to recover or to write everything out
+SERVER_TIMEOUT_SECONDS = 120  # seconds for a server to recover or to write everything out
 LOG_BYTES = 10_000_000  # a larger log is put aside at the next start, one old log is kept
-USED: dict[Path, int] = {}  # by folder: the open lock that says that this process uses it
+LOCKS_BY_FOLDER: dict[
+    Path, int
+] = {}  # by folder: the open lock that says that this process uses it
 
 
 class Endpoint(NamedTuple):
@@ -68,12 +70,12 @@ def start(folder: Path, *, port: int | None = None, binaries: Path | None = None
     try:
         with _locked(folder):
             _use(folder)
-            found = _running(folder, port, binaries)
+            endpoint = _running(folder, port, binaries)
     except OSError as error:
         raise data_directory.unusable(folder, error) from error
     if port is None:
-        return found.url
-    if not found.tcp or found.port != port:
+        return endpoint.url
+    if not endpoint.tcp or endpoint.port != port:
         message = (
             f"the server of {folder} already runs without port {port}: stop it, then start it with"
             " the port"
@@ -94,7 +96,7 @@ def leave(folder: Path) -> None:
     with _locked(folder):
         users = _opened(folder / "users.lock")
         try:
-            if _taken(users, fcntl.LOCK_EX):
+            if _take_lock(users, fcntl.LOCK_EX):
                 _stopped(folder)
         finally:
             os.close(users)
@@ -113,7 +115,7 @@ def stop(folder: Path) -> None:
 
 
 def _leave_all() -> None:
-    for folder in list(USED):
+    for folder in list(LOCKS_BY_FOLDER):
         leave(folder)
 
 
@@ -122,25 +124,25 @@ def _use(folder: Path) -> None:
 
     The lock is taken anew each time, since the folder may have been deleted and created again.
     """
-    if not USED:
+    if not LOCKS_BY_FOLDER:
         atexit.unregister(_leave_all)
         atexit.register(_leave_all)
     users = _opened(folder / "users.lock")
     fcntl.flock(users, fcntl.LOCK_SH)
     _unused(folder)
-    USED[folder] = users
+    LOCKS_BY_FOLDER[folder] = users
 
 
 def _unused(folder: Path) -> None:
     """Release this process's lock; a fork of this process, which inherited it, still holds it."""
-    if folder in USED:
-        os.close(USED.pop(folder))
+    if folder in LOCKS_BY_FOLDER:
+        os.close(LOCKS_BY_FOLDER.pop(folder))
 
 
 def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
     """The server's endpoint once it answers; the server is started if no process of it lives."""
-    end, launched = time.monotonic() + PATIENCE, False
-    while not (found := _answering(folder)):
+    end, launched = time.monotonic() + SERVER_TIMEOUT_SECONDS, False
+    while not (endpoint := _answering(folder)):
         if not _alive(folder):
             if launched:
                 raise _unstarted(folder)
@@ -148,13 +150,13 @@ def _running(folder: Path, port: int | None, binaries: Path | None) -> Endpoint:
             launched = True
         elif time.monotonic() > end:
             message = (
-                f"the server of {folder} lives and did not answer for {PATIENCE} s: it may be"
-                " recovering, so try again, or be of another machine or container, or hang:"
-                f" {folder / 'server.log'} says which"
+                f"the server of {folder} lives and did not answer for {SERVER_TIMEOUT_SECONDS} s:"
+                " it may be recovering, so try again, or be of another machine or container, or"
+                f" hang: {folder / 'server.log'} says which"
             )
             raise StoreError(message)
         time.sleep(0.005)
-    return found
+    return endpoint
 
 
 def _answering(folder: Path) -> Endpoint | None:
@@ -169,9 +171,11 @@ def _answering(folder: Path) -> Endpoint | None:
             return None
     except (FileNotFoundError, ValueError):  # none, or not yet whole
         return None
-    found = Endpoint(sockets, int(port), bool(tcp))
+    endpoint = Endpoint(sockets, int(port), bool(tcp))
     return (
-        found if pq.PGconn.ping(f"{found.url}&connect_timeout=5".encode()) == pq.Ping.OK else None
+        endpoint
+        if pq.PGconn.ping(f"{endpoint.url}&connect_timeout=5".encode()) == pq.Ping.OK
+        else None
     )
 
 
@@ -179,7 +183,7 @@ def _alive(folder: Path) -> bool:
     """Whether any process of the server lives: each inherits the lock that it started with."""
     server = _opened(folder / "server.lock")
     try:
-        return not _taken(server, fcntl.LOCK_SH)
+        return not _take_lock(server, fcntl.LOCK_SH)
     finally:
         os.close(server)
 
@@ -233,29 +237,29 @@ def _launch(folder: Path, port: int | None, binaries: Path | None) -> None:
 
 def _stopped(folder: Path) -> None:
     """Stop the server, if any, and wait until the last of its processes has ended."""
-    end, told = time.monotonic() + PATIENCE, False
-    while (found := _answering(folder)) or _alive(folder):
-        if found and not told:
+    end, signal_sent = time.monotonic() + SERVER_TIMEOUT_SECONDS, False
+    while (endpoint := _answering(folder)) or _alive(folder):
+        if endpoint and not signal_sent:
             # it may have ended meanwhile
             with suppress(ProcessLookupError, ConnectionError, FileNotFoundError):
                 # a fast stop: sessions end, what is committed is written
-                os.kill(_process(found, folder), signal.SIGINT)
-                told = True
+                os.kill(_process(endpoint, folder), signal.SIGINT)
+                signal_sent = True
         if time.monotonic() > end:
             message = (
-                f"the server of {folder} did not stop for {PATIENCE} s: {folder / 'server.log'}"
-                " says why"
+                f"the server of {folder} did not stop for {SERVER_TIMEOUT_SECONDS} s:"
+                f" {folder / 'server.log'} says why"
             )
             raise StoreError(message)
         time.sleep(0.005)
 
 
-def _process(found: Endpoint, folder: Path) -> int:
+def _process(endpoint: Endpoint, folder: Path) -> int:
     """The server's process id, as seen from this process."""
     number = int((folder / "data" / "postmaster.pid").read_text().split()[0])
     if hasattr(socket, "SO_PEERCRED"):
         with socket.socket(socket.AF_UNIX) as plug:
-            plug.connect(found.socket)
+            plug.connect(endpoint.socket)
             number = struct.unpack(
                 "3i", plug.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
             )[0]
@@ -267,10 +271,10 @@ def _process(found: Endpoint, folder: Path) -> int:
 
 def _unstarted(folder: Path) -> StoreError:
     """The StoreError for a server that ended before it answered: a full disk, or the log's end."""
-    told = _tail(folder / "server.log")
-    if data_directory.lacks_room(told) or not data_directory.room(folder):
+    log_end = _tail(folder / "server.log")
+    if data_directory.lacks_room(log_end) or not data_directory.room(folder):
         return data_directory.unusable(folder, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    return StoreError(f"PostgreSQL did not start in {folder}; its log ends with:\n{told}")
+    return StoreError(f"PostgreSQL did not start in {folder}; its log ends with:\n{log_end}")
 
 
 def _tail(log: Path) -> str:
@@ -303,7 +307,7 @@ def _opened(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
-def _taken(lock: int, kind: int) -> bool:
+def _take_lock(lock: int, kind: int) -> bool:
     """Take a lock without waiting; False if another process holds it."""
     try:
         fcntl.flock(lock, kind | fcntl.LOCK_NB)

@@ -89,7 +89,7 @@ def _average(_: Cell, v: Values) -> str:
 
 
 def _extreme(name: str) -> Callable[[Cell, Values], str]:
-    def made(_: Cell, v: Values) -> str:
+    def extreme_sql(_: Cell, v: Values) -> str:
         if v.types["arg"] == "bool":
             return f"{'bool_and' if name == 'min' else 'bool_or'}({v.arg}){v.filter}"
         if v.types["arg"] in ("bytea", "uuid"):  # Postgres 14 to 17 compare them but have no least
@@ -99,7 +99,7 @@ def _extreme(name: str) -> Callable[[Cell, Values], str]:
             )
         return f"{name}({v.arg}){v.filter}"
 
-    return made
+    return extreme_sql
 
 
 def _at_end(*, descending: bool) -> Callable[[Cell, Values], str]:
@@ -109,20 +109,20 @@ def _at_end(*, descending: bool) -> Callable[[Cell, Values], str]:
 
 
 def _arg_extreme(way: str) -> Callable[[Cell, Values], str]:
-    def made(_: Cell, v: Values) -> str:
+    def arg_extreme_sql(_: Cell, v: Values) -> str:
         extreme = f"{v.arguments['key']} {way}"
         return f"(array_agg({v.arg} order by {v.sorted(first=[extreme])}){v.filter})[1]"
 
-    return made
+    return arg_extreme_sql
 
 
 def _list(order: Callable[[Values], str]) -> Callable[[Cell, Values], str]:
-    def made(cell: Cell, v: Values) -> str:
+    def list_sql(cell: Cell, v: Values) -> str:
         k = cell.options.get("k")
         values = f"(array_agg({v.arg} order by {order(v)}){v.filter}){f'[1:{k}]' if k else ''}"
         return f"to_jsonb({values})" if cell.sql == "jsonb" else values
 
-    return made
+    return list_sql
 
 
 def _concat(cell: Cell, v: Values) -> str:
@@ -137,15 +137,15 @@ def _spread(name: str) -> Callable[[Cell, Values], str]:
 
 
 def _together(name: str) -> Callable[[Cell, Values], str]:
-    def made(cell: Cell, v: Values) -> str:
+    def pair_sql(cell: Cell, v: Values) -> str:
         how = {"sample": "_samp", "pop": "_pop"}[cell.options["how"]] if name == "covar" else ""
-        left, right = (
+        left_sql, right_sql = (
             f"({v.arguments[s]})::{'int::' if v.types[s] == 'bool' else ''}float8"
             for s in ("left", "right")
         )
-        return f"{name}{how}({left}, {right}){v.filter}"
+        return f"{name}{how}({left_sql}, {right_sql}){v.filter}"
 
-    return made
+    return pair_sql
 
 
 def _quantile(cell: Cell, v: Values) -> str:

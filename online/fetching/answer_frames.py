@@ -51,9 +51,9 @@ def arrow_type(type_: str) -> pa.DataType | None:
     if type_.startswith("string"):
         return pa.string()
     if type_.startswith(("array<", "map<")):
-        found = [arrow_type(t) for t in arguments(type_)]
-        made = pa.list_ if type_.startswith("array<") else pa.map_
-        return None if None in found else made(*found)
+        element_types = [arrow_type(t) for t in arguments(type_)]
+        container = pa.list_ if type_.startswith("array<") else pa.map_
+        return None if None in element_types else container(*element_types)
     return LEAVES.get(type_)
 
 

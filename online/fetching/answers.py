@@ -142,7 +142,7 @@ class Answer(Mapping[str, Any]):
             [
                 f"{self.name}({keys}) as of {self.at:%Y-%m-%d %H:%M:%S}",
                 *rows,
-                *(f"  {_told(n, p, self.at)}" for n, p in self.parts.items()),
+                *(f"  {_part_sentence(n, p, self.at)}" for n, p in self.parts.items()),
             ]
         )
 
@@ -151,7 +151,7 @@ def _cell(value: Any) -> str:
     return "null" if value is None else f"{value!r}"[:100]
 
 
-def _told(name: str, part: PartStatus, at: datetime) -> str:
+def _part_sentence(name: str, part: PartStatus, at: datetime) -> str:
     stale = part.status == "stale"
     newest = (
         f", newest fact {part.newest:%Y-%m-%d %H:%M:%S}{_before(part.newest, at) if stale else ''}"
@@ -172,9 +172,9 @@ def _told(name: str, part: PartStatus, at: datetime) -> str:
     )
 
 
-def _before(then: datetime, at: datetime) -> str:
+def _before(instant: datetime, at: datetime) -> str:
     """How long before the query time, in days or hours."""
-    hours = (at - then) / timedelta(hours=1)
+    hours = (at - instant) / timedelta(hours=1)
     # PLR2004: from two days on, in days
     return f" ({hours / 24:,.0f} d before)" if hours >= 48 else f" ({hours:,.0f} h before)"  # noqa: PLR2004
 
@@ -217,13 +217,13 @@ class Answers(Sequence[Answer]):
         # PLC0415: a fetch needs no Arrow
         from workbench.online.fetching.answer_frames import arrow_table  # noqa: PLC0415
 
-        found: dict[str, list[Any]] = {
+        columns: dict[str, list[Any]] = {
             k: [row.asked.get(k) for row in self._rows] for k in self._keys
         }
-        found |= {"at": [row.at for row in self._rows]}
+        columns |= {"at": [row.at for row in self._rows]}
         # SLF001: an answer of our own
-        found |= {n: [row._values.get(n) for row in self._rows] for n in self._features}  # noqa: SLF001
-        return arrow_table(found, {**self._keys, "at": "timestamp('UTC', 6)", **self._features})
+        columns |= {n: [row._values.get(n) for row in self._rows] for n in self._features}  # noqa: SLF001
+        return arrow_table(columns, {**self._keys, "at": "timestamp('UTC', 6)", **self._features})
 
     def __repr__(self) -> str:
         return "\n".join(map(repr, self._rows[:3])) + (

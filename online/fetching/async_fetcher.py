@@ -16,21 +16,20 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import At, microseconds
-from workbench.online.fetching.fetch_steps import (
+from workbench.online.fetching.fetch_steps import logged, talked
+from workbench.online.fetching.fetch_values import (
     CHANGED,
     LOST,
-    TRIES,
+    MAX_TRIES,
     Changed,
     Keys,
-    Question,
     Served,
-    logged,
-    talked,
+    StoreQuery,
 )
 from workbench.online.fetching.served_log import ServedLog
-from workbench.online.storage.postgres_refusals import AGAIN as CONFLICTS
+from workbench.online.storage.postgres_refusals import RETRIABLE_CLASS as CONFLICTS
 from workbench.online.storage.postgres_refusals import away, lost, refusal
-from workbench.online.storage.store import NAMES, PUBLISHED, read, storable, unknown, unmade
+from workbench.online.storage.store import NAMES, PUBLISHED, plan_of_row, storable, unknown, unmade
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -42,7 +41,7 @@ STANDING = (
     " o where o.rows = s.rows) from workbench.states s"
 )
 # seconds that a lost server is tried with growing pauses; then whoever asks next begins anew
-AGAIN = 5.0
+RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class AsyncFetcher:
             configure=self._access.configure_async,
             open=False,
             timeout=patience,
-            reconnect_timeout=AGAIN,
+            reconnect_timeout=RETRY_SECONDS,
         )
 
     async def __aenter__(self) -> Self:
@@ -118,8 +117,8 @@ class AsyncFetcher:
 
     async def served(self, name: str, *, fresh: bool = False) -> Served:
         """The plan that is served under a name; StoreError where there is none."""
-        found = None if fresh else self._served.get(name)
-        if found is None:
+        served_plan = None if fresh else self._served.get(name)
+        if served_plan is None:
             try:
                 rows = await self._told(PUBLISHED, (storable(name),))
             except Changed:
@@ -127,8 +126,8 @@ class AsyncFetcher:
             if not rows:
                 self._served.pop(name, None)
                 raise unknown(name, await self.names())
-            found = self._served[name] = Served(*read(rows[0], name))
-        return found
+            served_plan = self._served[name] = Served(*plan_of_row(rows[0], name))
+        return served_plan
 
     async def standing(self) -> list[Standing]:
         """The states of the group-bys of every served name."""
@@ -144,9 +143,9 @@ class AsyncFetcher:
     @property
     def pool(self) -> dict[str, int]:
         """Counts of connections (open, idle, allowed) and of requests that wait for one."""
-        told = self._pool.get_stats()
+        statistics = self._pool.get_stats()
         return {
-            state: told.get(name, 0)
+            state: statistics.get(name, 0)
             for state, name in (
                 ("open", "pool_size"),
                 ("idle", "pool_available"),
@@ -175,19 +174,19 @@ class AsyncFetcher:
         """Fetch features as `online.fetch` does."""
         us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(await self.served(name), keys, key, us, context or {})
-        said: Any = None
+        reply: Any = None
         failed: Exception | None = None
         while True:
             try:
-                step = talk.send(said) if failed is None else talk.throw(failed)
-            except StopIteration as done:
-                served, found = done.value
-                return logged(self.log, served, found, us, began)
-            said = failed = None
+                step = talk.send(reply) if failed is None else talk.throw(failed)
+            except StopIteration as stop:
+                served, answers = stop.value
+                return logged(self.log, served, answers, us, began)
+            reply = failed = None
             try:
-                said = (
+                reply = (
                     await self._told(step.sql, step.row, raw=True)
-                    if isinstance(step, Question)
+                    if isinstance(step, StoreQuery)
                     else await self.served(step.name, fresh=True)
                 )
             except (psycopg.DataError, StoreError, Changed) as error:
@@ -197,7 +196,7 @@ class AsyncFetcher:
         self, sql: str, row: Sequence[Any] = (), *, raw: bool = False
     ) -> list[tuple[Any, ...]]:
         """A statement's rows, with retries on lost connections, since the server may be back."""
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(MAX_TRIES)):
             try:
                 return await self._rows(sql, row, raw=raw)
             except LOST as error:
@@ -207,7 +206,7 @@ class AsyncFetcher:
                     and not error.sqlstate.startswith(CONFLICTS)
                 ):
                     raise refusal(error, self._access.url, "a fetch") from error
-                if not left:
+                if not tries_left:
                     raise away(self._access.url, error) from error
                 await self._pool.check()
         return []

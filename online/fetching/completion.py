@@ -40,8 +40,8 @@ def offer_names() -> None:
         typed, names = published_names("\n".join(lines), getattr(shell, "user_ns", {}))
         if not names:
             return {"completions": [], "suppress": False}
-        found = [SimpleCompletion(text=name, type="published") for name in names]
-        return {"completions": found, "matched_fragment": typed, "suppress": True}
+        completions = [SimpleCompletion(text=name, type="published") for name in names]
+        return {"completions": completions, "matched_fragment": typed, "suppress": True}
 
     matchers.append(matcher)
 
@@ -55,14 +55,16 @@ def published_names(text: str, variables: dict[str, Any]) -> tuple[str, list[str
     # PLC0415: the store's module imports this one, to register its matcher
     from workbench.online.storage.store import Store  # noqa: PLC0415
 
-    found = STORE_FIRST.search(text) or NAME_FIRST.search(text)
-    if found is None:
+    name_match = STORE_FIRST.search(text) or NAME_FIRST.search(text)
+    if name_match is None:
         return "", []
-    named = found.groupdict().get("store")
-    given = [variables.get(named)] if named else list(variables.values())
-    stores = {id(one): one for one in given if isinstance(one, Store)}.values()
+    named = name_match.groupdict().get("store")
+    candidates = [variables.get(named)] if named else list(variables.values())
+    stores = {
+        id(candidate): candidate for candidate in candidates if isinstance(candidate, Store)
+    }.values()
     names = sorted({name for store in stores for name in _served(store)})
-    return found["typed"], [name for name in names if name.startswith(found["typed"])]
+    return name_match["typed"], [name for name in names if name.startswith(name_match["typed"])]
 
 
 def _served(store: Store) -> list[str]:

@@ -21,7 +21,7 @@ from workbench.online.storage.table_names import floor_to, snapshots, start, sto
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.online.plan import Cell, Feature, GroupByPlan, PartPlan, Plan
+    from workbench.online.plan import Cell, GroupByPlan, PartPlan, Plan, PlanFeature
 
 DAY = 86_400_000_000
 # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
@@ -55,8 +55,10 @@ class Block:
             f"{f'a.m{i}' if f.by else f.expression} as f{i}" for i, f in enumerate(plan.features)
         ]
         # for events, `newest` says it
-        seen = "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"
-        base = f"select {', '.join([*features, 'a.newest', seen])} from ({values}) a"
+        seen_column = (
+            "a.there is not null as seen" if plan.kind == "entity" else "null::bool as seen"
+        )
+        base = f"select {', '.join([*features, 'a.newest', seen_column])} from ({values}) a"
         if not plan.derivations:
             return base
         derived = [
@@ -146,12 +148,12 @@ class Block:
 
     def _window(self, cell: Cell, cells: Sequence[Cell]) -> list[str]:
         """The condition for rows in a cell's window, where the scan is wider than it."""
-        whole = (
+        same_width = (
             self.plan.kind == "entity"
             or cell.length is None
             or all(c.length == cell.length and c.hop == cell.hop for c in cells)
         )
-        return [] if whole else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
+        return [] if same_width else [f'e."time" >= {start(self.at, cell.length or 0, cell.hop)}']
 
     def _aggregated(self) -> str:
         """A SELECT of one row: every cell under its name, maps by feature, and `newest`."""
@@ -173,14 +175,20 @@ class Block:
             f"({self._unfolded(column, fold)}) u{i}"
             for i, (column, fold) in enumerate(self._branches(None))
         ]
-        told = {c.name for c in self._carrying(plain)}
+        carried_names = {c.name for c in self._carrying(plain)}
         chosen = [
-            f"ws.{c.name}" if c.name in told else self._summed(c) if _rounds(c) else self._done([c])
+            (
+                f"ws.{c.name}"
+                if c.name in carried_names
+                else self._summed(c)
+                if _rounds(c)
+                else self._done([c])
+            )
             for c in scanned
         ]
         chosen += [
             f"case when z.k0 is not null then (h.x).{c.name} else"
-            f" {'wg' if c.name in told else 'g'}.{c.name} end as {c.name}"
+            f" {'wg' if c.name in carried_names else 'g'}.{c.name} end as {c.name}"
             for c in quick
         ]
         chosen += [f"{self._placed(c)} as {c.name}" for c in placed]
@@ -207,47 +215,47 @@ class Block:
 
     def _carrying(self, cells: Sequence[Cell]) -> list[Cell]:
         """Of these cells, those whose events may be forgotten and kept as totals."""
-        there = (
+        merged_cells = (
             retained_totals.merged(self.plan)
             if self.plan.retain is not None and retained_totals.possible(self.plan)
             else []
         )
-        return [c for c in cells if c in there]
+        return [c for c in cells if c in merged_cells]
 
     def _merged(self, scan: str, cells: Sequence[Cell]) -> str:
         """A SELECT of cells' values from a scan's totals and the totals of forgotten events."""
-        mine, made = (
+        carried_cells, made = (
             self._carrying(cells),
             layout(self.plan, retained_totals.merged(self.plan), "w")[1],
         )
-        totals = list(dict.fromkeys(p for c in mine for p in made[c.name]))
-        same = " and ".join(f"w.k{i} = {k}" for i, k in enumerate(self.keys))
-        both = (
+        totals = list(dict.fromkeys(p for c in carried_cells for p in made[c.name]))
+        key_test = " and ".join(f"w.k{i} = {k}" for i, k in enumerate(self.keys))
+        union = (
             f"select {', '.join(f'{scan}.{p.name}' for p in totals)} union all select"
             f" {', '.join(f'w.{p.name}::{p.sql}' for p in totals)} from"
-            f" {retained_totals.table(self.plan)} w where {same}"
+            f" {retained_totals.table(self.plan)} w where {key_test}"
         )
         return (
-            f"select {', '.join(f'{value(c, made[c.name])} as {c.name}' for c in mine)} from"
-            f" ({both}) r"
+            f"select {', '.join(f'{value(c, made[c.name])} as {c.name}' for c in carried_cells)}"
+            f" from ({union}) r"
         )
 
     def _scanned(self, cells: Sequence[Cell], *, counted: bool = False) -> str:
-        mine, totals = (
+        carried_cells, totals = (
             self._carrying(cells),
             layout(self.plan, retained_totals.merged(self.plan), "w")[1],
         )
-        made = [
+        columns = [
             f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}"
             for c in cells
-            if c not in mine
+            if c not in carried_cells
         ]
-        made += [
+        columns += [
             f"{p.of_events} as {p.name}"
-            for p in dict.fromkeys(p for c in mine for p in totals[c.name])
+            for p in dict.fromkeys(p for c in carried_cells for p in totals[c.name])
         ]
-        made += ["count(*) as many"] if counted else []
-        return f"select {', '.join(made)} from {stored(self.plan)} e where {self._scan(cells)}"
+        columns += ["count(*) as many"] if counted else []
+        return f"select {', '.join(columns)} from {stored(self.plan)} e where {self._scan(cells)}"
 
     def _quick(self, cells: Sequence[Cell]) -> list[str]:
         """FROM items: for a hot key a function over tiles, which no other key calls.
@@ -256,12 +264,12 @@ class Block:
         """
         is_key = " and ".join(f"z.k{i} = {k}" for i, k in enumerate(self.keys))
         whether = f"(select 1) one left join {hot_keys.keys_of(self.plan)} z on {is_key}"
-        asked = (
+        totals_call = (
             "(select case when z.k0 is not null then"
             f" {hot_keys.function(self.plan)}({', '.join([*self.keys, self.at])}) end as x offset"
             " 0) h"
         )
-        return [whether, f"({self._scanned(cells)} and z.k0 is null) g", asked]
+        return [whether, f"({self._scanned(cells)} and z.k0 is null) g", totals_call]
 
     def _summed(self, cell: Cell) -> str:
         """SQL of a sum or mean of doubles.
@@ -317,31 +325,31 @@ class Block:
         The result is values, or is split by map key or list position (rule 15).
         """
         cells = self._of_branch(column, fold, by)
-        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells]
+        aggregates = [
+            f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in cells
+        ]
         rows = (
             f"from {stored(self.plan)} e cross join lateral {self._elements(column, fold)} where"
             f" {self._scan(cells)}"
         )
         bucket = [f"e.{quoted(by)} as b"] if by else []
-        told, grouped = (["b"], " group by b") if by else ([], "")
+        group_columns, grouped = (["b"], " group by b") if by else ([], "")
         if by:
             rows += f" and e.{quoted(by)} is not null"
         if fold is None:
-            inner = f"select {', '.join([*bucket, *made])} {rows}{grouped}"
-            return f"select {', '.join([*told, self._done(cells)])} from ({inner}) s"
-        seen = [f"bool_or({self._seen(c, cells)}) as {c.name}_seen" for c in cells]
+            inner = f"select {', '.join([*bucket, *aggregates])} {rows}{grouped}"
+            return f"select {', '.join([*group_columns, self._done(cells)])} from ({inner}) s"
+        seen_flags = [f"bool_or({self._seen(c, cells)}) as {c.name}_seen" for c in cells]
         inner = (
-            f"select {', '.join([*bucket, 'u.m', *made, *seen])} {rows} group by"
-            f" {', '.join([*told, 'u.m'])}"
+            f"select {', '.join([*bucket, 'u.m', *aggregates, *seen_flags])} {rows} group by"
+            f" {', '.join([*group_columns, 'u.m'])}"
         )
-        done = (
-            "select"
-            f" {', '.join([*told, 's.m', self._done(cells), *(f's.{c.name}_seen' for c in cells)])}"
-            f" from ({inner}) s"
-        )
+        seen_columns = [f"s.{c.name}_seen" for c in cells]
+        names = ", ".join([*group_columns, "s.m", self._done(cells), *seen_columns])
+        reduced = f"select {names} from ({inner}) s"
         return (
-            f"select {', '.join([*told, *(self._folded(c) for c in cells)])} from ({done})"
-            f" t{grouped}"
+            f"select {', '.join([*group_columns, *(self._folded(c) for c in cells)])} from"
+            f" ({reduced}) t{grouped}"
         )
 
     @staticmethod
@@ -371,7 +379,7 @@ class Block:
 
     # --- maps by bucket
 
-    def _mapped(self, by: str) -> list[tuple[int, Feature]]:
+    def _mapped(self, by: str) -> list[tuple[int, PlanFeature]]:
         return [(i, f) for i, f in enumerate(self.plan.features) if f.by == by]
 
     def _bucketed(self, by: str) -> str:
@@ -382,10 +390,12 @@ class Block:
         features = self._mapped(by)
         cells = [c for c in self.plan.cells if any(c.name in f.cells for _, f in features)]
         flat = [c for c in cells if not c.each]
-        made = [f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in flat]
-        made += [f"bool_or({self._any(f, cells)}) as any{i}" for i, f in features]
+        aggregates = [
+            f"{AGGREGATES[c.reduction](c, self._values(c, cells))} as {c.name}" for c in flat
+        ]
+        aggregates += [f"bool_or({self._any(f, cells)}) as any{i}" for i, f in features]
         inner = (
-            f"select e.{quoted(by)} as b, {', '.join(made)} from {stored(self.plan)} e where"
+            f"select e.{quoted(by)} as b, {', '.join(aggregates)} from {stored(self.plan)} e where"
             f" {self._scan(cells)} and e.{quoted(by)} is not null group by e.{quoted(by)}"
         )
         chosen, joined = (
@@ -416,43 +426,44 @@ class Block:
         counts = cell.fold is None and cell.reduction in COUNTS
         return f"coalesce({value}, 0) as {cell.name}" if counts else f"{value} as {cell.name}"
 
-    def _any(self, feature: Feature, cells: Sequence[Cell]) -> str:
+    def _any(self, feature: PlanFeature, cells: Sequence[Cell]) -> str:
         """SQL of whether a row contributes to a feature.
 
         Where elements of a list are reduced, the list itself contributes.
         """
-        mine = [c for c in cells if c.name in feature.cells]
-        kept = [
+        feature_cells = [c for c in cells if c.name in feature.cells]
+        cell_tests = [
             (
                 [*self._window(c, cells), f"e.{quoted(c.each)} is not null"]
                 if c.each
                 else self._values(c, cells).keep
             )
-            for c in mine
+            for c in feature_cells
         ]
         return " or ".join(
-            f"coalesce({' and '.join(f'({t})' for t in tests) or 'true'}, false)" for tests in kept
+            f"coalesce({' and '.join(f'({t})' for t in tests) or 'true'}, false)"
+            for tests in cell_tests
         )
 
 
 # --- what is served
 
 
-def _known(part: PartPlan, plan: Plan) -> str:
+def _key_test(part: PartPlan, plan: Plan) -> str:
     """SQL of whether no key of the part is null (rule 17)."""
     names = [k.name for k in plan.keys]
     return " and ".join(f"q.k{names.index(left)} is not null" for left, _ in part.keys)
 
 
-def _masked(feature: Feature, value: str, part: PartPlan, plan: Plan, newest: str) -> str:
+def _masked(feature: PlanFeature, value: str, part: PartPlan, plan: Plan, newest: str) -> str:
     """SQL of a feature, null where a key is null or the key's data is too old (rule 17)."""
-    tests = [_known(part, plan)] if feature.never_null or part.max_age is not None else []
+    tests = [_key_test(part, plan)] if feature.never_null or part.max_age is not None else []
     if part.max_age is not None:
         tests.append(f"({newest} is null or q.t - {newest} <= {part.max_age})")
     return f"case when {' and '.join(tests)} then {value} end" if tests else value
 
 
-def _whole(sql: str) -> str:
+def _request_type(sql: str) -> str:
     """The type of a requested key; a decimal may have more digits than any stored one."""
     return "numeric" if sql.startswith("numeric") else sql
 
@@ -468,7 +479,7 @@ def _request(plan: Plan, *, many: bool) -> str:
     Its columns are k0... the keys, `t` in microseconds, x0... the context, `i` the row's number.
     """
     columns = [
-        *((f"k{i}", _whole(c.sql)) for i, c in enumerate(plan.keys)),
+        *((f"k{i}", _request_type(c.sql)) for i, c in enumerate(plan.keys)),
         ("t", "int8"),
         *((f"x{i}", c.sql) for i, c in enumerate(plan.context)),
     ]
@@ -491,7 +502,7 @@ def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
     id of the published plan, every output in order; then for each part its newest fact, whether the
     key was seen, and the store's state: batch end, stream, horizon, and upload time.
     """
-    parts, values, told = [], [], []
+    parts, values, state_columns = [], [], []
     names = [k.name for k in plan.keys]
     for p, part in enumerate(plan.parts):
         group_by = plan.group_by(part.group_by)
@@ -506,12 +517,12 @@ def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
             "(select array[batch_end, streamed, horizon, uploaded] from workbench.states where"
             f" rows = {text(group_by.table)})"
         )
-        told += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]
+        state_columns += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]
     published = f"(select plan from workbench.published where name = {text(plan.name)}) as v"
-    asked = " ".join([_request(plan, many=many), *parts])
+    from_clause = " ".join([_request(plan, many=many), *parts])
     columns = [f"{v} as f{i}" for i, v in enumerate(values)]
     if not plan.derivations:
-        return f"select q.i, {', '.join([published, *columns, *told])} from {asked}"
+        return f"select q.i, {', '.join([published, *columns, *state_columns])} from {from_clause}"
     request = [f"q.k{i} as k{i}" for i in range(len(plan.keys))] + [
         f"q.x{i} as x{i}" for i in range(len(plan.context))
     ]
@@ -520,7 +531,10 @@ def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
         if plan.clock
         else []
     )
-    inner = f"select q.i, {', '.join([published, *columns, *told, *request, *clock])} from {asked}"
+    inner = (
+        f"select q.i, {', '.join([published, *columns, *state_columns, *request, *clock])} from"
+        f" {from_clause}"
+    )
     derived = [f"{d.expression} as f{len(values) + i}" for i, d in enumerate(plan.derivations)]
     ends = [f"f.{c}{p}" for p in range(len(plan.parts)) for c in "nse"]
     return (

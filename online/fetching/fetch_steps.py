@@ -5,10 +5,10 @@ They yield SQL statements and receive rows.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
-from functools import cached_property, partial
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -17,138 +17,42 @@ from psycopg.types.numeric import Int8
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import EPOCH, Answer, Answers, PartStatus, moment
 from workbench.online.fetching.fetch_sql import DAY, statement
+from workbench.online.fetching.fetch_values import (
+    MAX_TRIES,
+    Changed,
+    Keys,
+    Lookup,
+    Served,
+    StoreQuery,
+    Talk,
+    head_of,
+)
 from workbench.online.fetching.parameters import parameter
-from workbench.online.fetching.value_readers import plain, reader
 from workbench.online.legible_text import short
 from workbench.online.plan import Plan
-from workbench.online.storage import retained_totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.online.fetching.served_log import ServedLog
-    from workbench.online.plan import Feature, GroupByPlan, PartPlan
+    from workbench.online.plan import GroupByPlan, PartPlan, PlanFeature
 
-LONGEST = 100  # characters of an unknown name that are compared with known names
-TRIES = 3  # of plans, while a name is published anew; of a statement, while the server is away
-STALE = 2 * DAY  # behind `at`, after which a part without news is said to be stale
-Keys = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Served:
-    """A published plan with its statements, and the readers that turn a row into an answer."""
-
-    id: int
-    plan: Plan
-
-    @cached_property
-    def one(self) -> str:
-        """The statement for one key."""
-        return statement(self.plan, many=False)
-
-    @cached_property
-    def many(self) -> str:
-        """The statement for several keys."""
-        return statement(self.plan, many=True)
-
-    @cached_property
-    def outputs(self) -> list[tuple[str, Callable[[Any], Any] | None, str | None, Feature]]:
-        """(name, reader or None where the driver's value stands, part, feature) in column order."""
-        return [
-            (name, _read(f), None if part is None else _head(part), f)
-            for part, f, name in self.plan.outputs
-        ]
-
-    @cached_property
-    def names(self) -> list[str]:
-        """The features' names."""
-        return [name for name, *_ in self.outputs]
-
-    @cached_property
-    def types(self) -> dict[str, str]:
-        """The features' Ibis types by name, in column order."""
-        return {name: f.type for name, *_, f in self.outputs}
-
-    @cached_property
-    def key_types(self) -> dict[str, str]:
-        """The keys' Ibis types by name."""
-        return {k.name: k.type for k in self.plan.keys}
-
-    @cached_property
-    def spans(self) -> list[int]:
-        """How far back each part looks, in microseconds."""
-        return [self.plan.group_by(p.group_by).reach for p in self.plan.parts]
-
-    @cached_property
-    def entire(self) -> list[bool]:
-        """Which parts have features over all time and no retention, so that they need all rows."""
-        group_bys = [self.plan.group_by(p.group_by) for p in self.plan.parts]
-        return [g.retain is None and retained_totals.possible(g) for g in group_bys]
-
-    @cached_property
-    def places(self) -> list[tuple[str, PartPlan, tuple[int, ...]]]:
-        """Each part's head, and the positions of its keys in the request."""
-        names = [k.name for k in self.plan.keys]
-        return [
-            (_head(p), p, tuple(names.index(left) for left, _ in p.keys)) for p in self.plan.parts
-        ]
-
-
-def _read(feature: Feature) -> Callable[[Any], Any] | None:
-    """The reader that makes an answer's value from the driver's; None where it is one already."""
-    if feature.sketch is not None:
-        # PLC0415: sketches are loaded only where they are served
-        from workbench.online.fetching.sketch_values import estimator  # noqa: PLC0415
-
-        return estimator(feature)
-    return None if plain(feature) else reader(feature.type)
-
-
-def _head(part: PartPlan) -> str:
-    return part.head or part.group_by
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A statement for the store, to be run prepared and in binary; the reply is its rows."""
-
-    sql: str
-    row: Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """A request for the plan that is published under a name now; the reply is a `Served`."""
-
-    name: str
-
-
-Talk = Generator[Question | Lookup, Any, Any]
-
-
-# N818: it is no error that the plan at hand is not the published one
-class Changed(Exception):  # noqa: N818
-    """The plan published under the name is no longer the one that was used."""
-
-
-CHANGED = (
-    psycopg.errors.UndefinedTable,
-    psycopg.errors.UndefinedColumn,
-    psycopg.errors.InvalidSqlStatementName,
-)
-# of the connection or the server: a fetch changes nothing, and may be retried
-LOST = (psycopg.OperationalError, psycopg.InterfaceError)
+MAX_NAME_CHARACTERS = 100  # characters of an unknown name that are compared with known names
+STALE_AFTER_US = 2 * DAY  # behind `at`, after which a part without news is said to be stale
 
 
 def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
     """The steps of a fetch; returns what was served, and its `Answer` or `Answers`."""
-    for _ in range(TRIES):
+    for _ in range(MAX_TRIES):
         try:
             return served, (yield from _answers(served, keys, key, us, context))
         except Changed as changed:
-            held, served = served, (yield Lookup(served.plan.name))
-            if served.id == held.id and served.plan == held.plan and changed.__cause__ is not None:
+            previous_plan, served = served, (yield Lookup(served.plan.name))
+            if (
+                served.id == previous_plan.id
+                and served.plan == previous_plan.plan
+                and changed.__cause__ is not None
+            ):
                 message = (
                     f"{served.plan.name} is published, and its fetch failed:"
                     f" {_first_line(changed.__cause__)}; publish it again"
@@ -158,8 +62,8 @@ def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, 
             if error.kind == "away":
                 raise
             # what is wrong for the plan that is held may be right for the one that is published now
-            held, served = served, (yield Lookup(served.plan.name))
-            if served.id == held.id:
+            previous_plan, served = served, (yield Lookup(served.plan.name))
+            if served.id == previous_plan.id:
                 raise
     message = f"{served.plan.name} is being published again: ask once more"
     raise StoreError(message, "away")
@@ -178,56 +82,60 @@ def logged(
 
 def _answers(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
     if keys is None or isinstance(keys, Mapping):
-        alone = dict(keys or {}) | dict(key)
-        _check_names(served.plan, alone)
-        asked, given = _parted(served.plan, alone, context)
+        request_row = dict(keys or {}) | dict(key)
+        _check_names(served.plan, request_row)
+        row_keys, row_context = _parted(served.plan, request_row, context)
         return (
-            yield from _one(
+            yield from _fetch_one(
                 served,
-                asked,
-                _parameters(served.plan, asked, us, given),
+                row_keys,
+                _parameters(served.plan, row_keys, us, row_context),
                 us,
-                _missing(served.plan, given),
+                _missing(served.plan, row_context),
             )
         )
     rows = _rows(keys)
-    for one in rows:
-        _check_names(served.plan, one)
+    for row in rows:
+        _check_names(served.plan, row)
     return Answers((yield from _many(served, rows, us, context)), served.key_types, served.types)
 
 
-def _one(served: Served, asked: Keys, row: list[Any], us: int, lacking: Mapping[str, str]) -> Talk:
+def _fetch_one(
+    served: Served, row_keys: Keys, row: list[Any], us: int, lacking: Mapping[str, str]
+) -> Talk:
     try:
-        found = yield Question(served.one, row)
+        answer_rows = yield StoreQuery(served.one, row)
     except psycopg.DataError as error:
-        return (yield from _by_part(served, asked, row, us, lacking, error))
-    return _answer(served, asked, row, found[0], us, lacking)
+        return (yield from _by_part(served, row_keys, row, us, lacking, error))
+    return _answer(served, row_keys, row, answer_rows[0], us, lacking)
 
 
 def _many(served: Served, rows: list[Keys], us: int, context: Mapping[str, Any]) -> Talk:
     if not rows:
         return []
-    asked, given = zip(*(_parted(served.plan, one, context) for one in rows), strict=True)
-    made = [_parameters(served.plan, a, us, c) for a, c in zip(asked, given, strict=True)]
-    lacking = [_missing(served.plan, c) for c in given]
-    columns = [list(c) for c in zip(*made, strict=True)]
+    keys_by_row, contexts = zip(*(_parted(served.plan, row, context) for row in rows), strict=True)
+    parameter_rows = [
+        _parameters(served.plan, a, us, c) for a, c in zip(keys_by_row, contexts, strict=True)
+    ]
+    lacking = [_missing(served.plan, c) for c in contexts]
+    columns = [list(c) for c in zip(*parameter_rows, strict=True)]
     try:
-        found = yield Question(served.many, columns)
+        answer_rows = yield StoreQuery(served.many, columns)
     except psycopg.DataError:
         one_by_one = []
-        for a, m, w in zip(asked, made, lacking, strict=True):
-            one_by_one.append((yield from _one(served, a, m, us, w)))
+        for a, m, w in zip(keys_by_row, parameter_rows, lacking, strict=True):
+            one_by_one.append((yield from _fetch_one(served, a, m, us, w)))
         return one_by_one
-    found.sort(key=lambda r: r[0])
+    answer_rows.sort(key=lambda r: r[0])
     return [
         _answer(served, a, m, f, us, w)
-        for a, m, f, w in zip(asked, made, found, lacking, strict=True)
+        for a, m, f, w in zip(keys_by_row, parameter_rows, answer_rows, lacking, strict=True)
     ]
 
 
 def _by_part(
     served: Served,
-    asked: Keys,
+    row_keys: Keys,
     row: list[Any],
     us: int,
     lacking: Mapping[str, str],
@@ -238,32 +146,34 @@ def _by_part(
     parts: dict[str, PartStatus] = {}
     errors = dict(lacking)
     for part in served.plan.parts:
-        alone = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
+        served_part = Served(served.id, replace(served.plan, parts=(part,), derivations=()))
         try:
-            answer = _answer(alone, asked, row, (yield Question(alone.one, row))[0], us, {})
+            answer = _answer(
+                served_part, row_keys, row, (yield StoreQuery(served_part.one, row))[0], us, {}
+            )
             values |= dict(answer)
             parts |= answer.parts
-        except psycopg.DataError as own:
+        except psycopg.DataError as part_error:
             sentence = (
-                f"{_head(part)} could not be computed:"
-                f" {(yield from _blame(alone.plan, row)) or _first_line(own)}"
+                f"{head_of(part)} could not be computed:"
+                f" {(yield from _blame(served_part.plan, row)) or _first_line(part_error)}"
             )
-            parts[_head(part)] = PartStatus("error", error=sentence)
-            errors |= dict.fromkeys(alone.names, sentence)
+            parts[head_of(part)] = PartStatus("error", error=sentence)
+            errors |= dict.fromkeys(served_part.names, sentence)
     for feature in served.plan.derivations:
         errors.setdefault(
             feature.name, f"{feature.name} could not be computed: {_first_line(error)}"
         )
-    kept = {n: v for n, v in values.items() if n not in errors}
+    known_values = {n: v for n, v in values.items() if n not in errors}
     return Answer(
         served.plan.name,
-        asked,
+        row_keys,
         moment(us) or EPOCH,
-        kept,
+        known_values,
         parts,
         errors,
         served.plan.hash,
-        _given(served.plan, row),
+        _request_context(served.plan, row),
     )
 
 
@@ -280,22 +190,22 @@ def _blame(plan: Plan, row: list[Any]) -> Talk:
         wrong = yield from _failing(
             plan, partial(_with_derivations, group_by), group_by.derivations, row
         )
-    return "; ".join(f"{what} in {', '.join(names)}" for what, names in wrong.items())
+    return "; ".join(f"{failure} in {', '.join(names)}" for failure, names in wrong.items())
 
 
-def _with_features(group_by: GroupByPlan, features: tuple[Feature, ...]) -> GroupByPlan:
+def _with_features(group_by: GroupByPlan, features: tuple[PlanFeature, ...]) -> GroupByPlan:
     cells = tuple(c for c in group_by.cells if any(c.name in f.cells for f in features))
     return replace(group_by, features=features, cells=cells, derivations=())
 
 
-def _with_derivations(group_by: GroupByPlan, derivations: tuple[Feature, ...]) -> GroupByPlan:
+def _with_derivations(group_by: GroupByPlan, derivations: tuple[PlanFeature, ...]) -> GroupByPlan:
     return replace(group_by, derivations=derivations)
 
 
 def _failing(
     plan: Plan,
-    narrowed: Callable[[tuple[Feature, ...]], GroupByPlan],
-    features: tuple[Feature, ...],
+    narrowed: Callable[[tuple[PlanFeature, ...]], GroupByPlan],
+    features: tuple[PlanFeature, ...],
     row: list[Any],
 ) -> Talk:
     """The names of features that fail, by error message.
@@ -305,38 +215,40 @@ def _failing(
     if not features:
         return {}
     try:
-        yield Question(
+        yield StoreQuery(
             statement(replace(plan, group_bys=(narrowed(features),)), many=False, cold=True), row
         )
     except psycopg.DataError as error:
         if len(features) == 1:
             return {_first_line(error): [features[0].name]}
-        found: dict[str, list[str]] = {}
+        failures: dict[str, list[str]] = {}
         for half in (features[: len(features) // 2], features[len(features) // 2 :]):
-            for what, names in (yield from _failing(plan, narrowed, half, row)).items():
-                found.setdefault(what, []).extend(names)
-        return found
+            for failure, names in (yield from _failing(plan, narrowed, half, row)).items():
+                failures.setdefault(failure, []).extend(names)
+        return failures
     return {}
 
 
 def _answer(
     served: Served,
-    asked: Keys,
+    row_keys: Keys,
     row: Sequence[Any],
-    found: Sequence[Any],
+    answer_row: Sequence[Any],
     us: int,
     lacking: Mapping[str, str],
 ) -> Answer:
-    if found[1] != served.id:
+    if answer_row[1] != served.id:
         raise Changed
     outputs = served.outputs
     values = {
-        name: value if read is None or value is None else read(value)
-        for (name, read, _, _), value in zip(outputs, found[2 : 2 + len(outputs)], strict=True)
+        name: value if read_value is None or value is None else read_value(value)
+        for (name, read_value, _, _), value in zip(
+            outputs, answer_row[2 : 2 + len(outputs)], strict=True
+        )
     }
-    parts, told = {}, found[2 + len(outputs) :]
+    parts, part_columns = {}, answer_row[2 + len(outputs) :]
     for p, (head, part, places) in enumerate(served.places):
-        newest, seen, state = told[3 * p : 3 * p + 3]
+        newest, key_seen, state = part_columns[3 * p : 3 * p + 3]
         end, streamed, horizon, uploaded = state
         _check_horizon(served, p, us, horizon)
         status = _status(
@@ -344,7 +256,7 @@ def _answer(
             us,
             newest,
             max(end or 0, streamed or 0),
-            seen=newest is not None if seen is None else seen,
+            key_seen=newest is not None if key_seen is None else key_seen,
             null=any(row[i] is None for i in places),
         )
         parts[head] = PartStatus(
@@ -354,17 +266,17 @@ def _answer(
         values.pop(name)
     return Answer(
         served.plan.name,
-        asked,
+        row_keys,
         moment(us) or EPOCH,
         values,
         parts,
         lacking,
         served.plan.hash,
-        _given(served.plan, row),
+        _request_context(served.plan, row),
     )
 
 
-def _given(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
+def _request_context(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
     """The context of a request, from its parameters."""
     return (
         {
@@ -378,15 +290,15 @@ def _given(plan: Plan, row: Sequence[Any]) -> dict[str, Any]:
 
 
 def _status(
-    part: PartPlan, us: int, newest: int | None, known: int, *, seen: bool, null: bool
+    part: PartPlan, us: int, newest: int | None, known_until: int, *, key_seen: bool, null: bool
 ) -> str:
     if null:
         return "null_key"
-    if not seen:
+    if not key_seen:
         return "missing"
     if part.max_age is not None and newest is not None and us - newest > part.max_age:
         return "expired"
-    return "stale" if us - known > STALE else "ok"
+    return "stale" if us - known_until > STALE_AFTER_US else "ok"
 
 
 def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> None:
@@ -411,43 +323,45 @@ def check(plan: Plan, one: Keys) -> None:
     It does not ask the store.
     """
     _check_names(plan, one)
-    asked, given = _parted(plan, one, {})
-    _parameters(plan, asked, 0, given)
+    row_keys, row_context = _parted(plan, one, {})
+    _parameters(plan, row_keys, 0, row_context)
 
 
-def _check_names(plan: Plan, asked: Keys) -> None:
-    known = [k.name for k in plan.keys]
+def _check_names(plan: Plan, row_keys: Keys) -> None:
+    key_names = [k.name for k in plan.keys]
     context = {c.name for c in plan.context}
-    wrong = [k for k in asked if k not in known and k not in context]
-    lacking = [k for k in known if k not in asked]
+    wrong = [k for k in row_keys if k not in key_names and k not in context]
+    lacking = [k for k in key_names if k not in row_keys]
     if wrong or lacking:
-        close = get_close_matches(str(wrong[0])[:LONGEST], known, n=1) if wrong else []
-        hint = f"did you mean {close[0]!r}?" if close else f"its keys are {', '.join(known)}"
-        what = f"has no key {short(wrong[0])}" if wrong else f"needs the key {lacking[0]!r}"
-        message = f"{plan.name} {what}: {hint}"
+        close = (
+            get_close_matches(str(wrong[0])[:MAX_NAME_CHARACTERS], key_names, n=1) if wrong else []
+        )
+        hint = f"did you mean {close[0]!r}?" if close else f"its keys are {', '.join(key_names)}"
+        complaint = f"has no key {short(wrong[0])}" if wrong else f"needs the key {lacking[0]!r}"
+        message = f"{plan.name} {complaint}: {hint}"
         raise StoreError(message)
 
 
-def _parted(plan: Plan, one: Keys, context: Mapping[str, Any]) -> tuple[Keys, Mapping[str, Any]]:
+def _parted(plan: Plan, row: Keys, context: Mapping[str, Any]) -> tuple[Keys, Mapping[str, Any]]:
     """A row's keys, and its context: the context of all rows, then the row's own."""
     if not plan.context:
-        return one, context
-    own = {c.name: one[c.name] for c in plan.context if c.name in one}
-    return {k: v for k, v in one.items() if k not in own}, {**context, **own}
+        return row, context
+    row_context = {c.name: row[c.name] for c in plan.context if c.name in row}
+    return {k: v for k, v in row.items() if k not in row_context}, {**context, **row_context}
 
 
-def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) -> list[Any]:
+def _parameters(plan: Plan, row_keys: Keys, us: int, context: Mapping[str, Any]) -> list[Any]:
     """The statement's parameters: keys, time, context."""
-    known = {c.name for c in plan.context}
+    context_names = {c.name for c in plan.context}
     for name in context:
-        if name not in known:
+        if name not in context_names:
             message = (
                 f"{plan.name} takes no context {short(name)}: it takes"
-                f" {', '.join(sorted(known)) or 'none'}"
+                f" {', '.join(sorted(context_names)) or 'none'}"
             )
             raise StoreError(message)
     return [
-        *(parameter(k, asked[k.name]) for k in plan.keys),
+        *(parameter(k, row_keys[k.name]) for k in plan.keys),
         Int8(us),
         *(parameter(c, context.get(c.name), "context") for c in plan.context),
     ]
@@ -455,15 +369,15 @@ def _parameters(plan: Plan, asked: Keys, us: int, context: Mapping[str, Any]) ->
 
 def _missing(plan: Plan, context: Mapping[str, Any]) -> dict[str, str]:
     """A sentence for each derivation that lacks its request-time data (rule 16)."""
-    found = {}
+    sentences = {}
     for feature in plan.derivations:
         lacking = [c for c in feature.context if c not in context]
         if lacking:
-            found[feature.name] = (
+            sentences[feature.name] = (
                 f"{feature.name} needs {', '.join(lacking)}, which is known at request time alone:"
                 f" pass context={{{lacking[0]!r}: ...}}"
             )
-    return found
+    return sentences
 
 
 def _rows(keys: Any) -> list[Keys]:

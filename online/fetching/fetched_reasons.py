@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from workbench.online.fetching.answers import At
-    from workbench.online.plan import Cell, Feature, GroupByPlan, Plan
+    from workbench.online.plan import Cell, GroupByPlan, Plan, PlanFeature
     from workbench.online.storage.store import Store
 
 DAY = 86_400_000_000
-MOST = 10_000  # events that are listed
+MAX_EVENTS_LISTED = 10_000  # events that are listed
 
 
 @dataclass(frozen=True)
-class Event:
+class FetchedEvent:
     """One row of the window: its time, the inputs of the reduction, and whether it counts.
 
     `why` says why it does not.
@@ -51,7 +51,7 @@ class Reasons:
     keys: dict[str, Any]
     start: datetime | None
     end: datetime
-    events: tuple[Event, ...]
+    events: tuple[FetchedEvent, ...]
     value: Any = None
     # events before it were forgotten: they count and are not listed
     carried: datetime | None = None
@@ -86,11 +86,15 @@ class Reasons:
         """
         import pandas as pd  # noqa: PLC0415 only here
 
-        own = ("time", "counts", "why")
-        rows = [row_beside(e.inputs, {c: getattr(e, c) for c in own}) for e in self.events]
-        found = pd.DataFrame(rows)
+        store_columns = ("time", "counts", "why")
+        rows = [
+            row_beside(e.inputs, {c: getattr(e, c) for c in store_columns}) for e in self.events
+        ]
+        frame = pd.DataFrame(rows)
         return (
-            found[["time", *(c for c in found if c not in own), "counts", "why"]] if rows else found
+            frame[["time", *(c for c in frame if c not in store_columns), "counts", "why"]]
+            if rows
+            else frame
         )
 
 
@@ -99,12 +103,12 @@ def _clock(time: datetime | None) -> str:
 
 
 @dataclass(frozen=True)
-class Question:
+class FeatureQuestion:
     """A question about one feature of one key at a time, resolved in a plan."""
 
     plan: Plan
     group_by: GroupByPlan
-    feature: Feature
+    feature: PlanFeature
     name: str
     keys: dict[str, Any]
     at: int
@@ -122,14 +126,14 @@ class Question:
         first, hop = self.at - self.cells[0].length, self.cells[0].hop
         return first if hop is None else first // hop * hop
 
-    def event(self, row: Mapping[str, Any]) -> Event:
+    def event(self, row: Mapping[str, Any]) -> FetchedEvent:
         """The event of one row."""
         columns = {c.name: c for c in self.group_by.stored}
         used = list(dict.fromkeys(c for cell in self.cells for c in cell.inputs.values())) or [
             c for c in columns if quoted(c) in self.feature.expression
         ]
-        shown = [*used, *([self.feature.by] if self.feature.by else [])]
-        values = {columns[c].label: reader(columns[c].type)(row[c]) for c in shown}
+        shown_columns = [*used, *([self.feature.by] if self.feature.by else [])]
+        values = {columns[c].label: reader(columns[c].type)(row[c]) for c in shown_columns}
         why = next(
             (w for cell in self.cells if (w := _skipped(cell, row, columns)) is not None),
             "in the window",
@@ -137,7 +141,7 @@ class Question:
         counts = not self.cells or any(_skipped(cell, row, columns) is None for cell in self.cells)
         if self.feature.by and row[self.feature.by] is None:
             counts, why = False, f"{columns[self.feature.by].label} is null"
-        return Event(
+        return FetchedEvent(
             moment(row["time"]) if abs(row["time"]) < 2**61 else None,
             values,
             counts,
@@ -171,20 +175,20 @@ def _skipped(cell: Cell, row: Mapping[str, Any], columns: Mapping[str, Any]) -> 
     return None
 
 
-def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Question:
+def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> FeatureQuestion:
     """Resolve a feature by its name in the answer.
 
     StoreError with what there is, if it is not a reduction of rows.
     """
-    found = next(((p, f) for p, f, name in plan.outputs if name == feature), None)
-    if found is None:
+    output = next(((p, f) for p, f, name in plan.outputs if name == feature), None)
+    if output is None:
         message = (
             f"{plan.name} has no feature {feature!r}: it has"
             f" {', '.join(name for *_, name in plan.outputs)[:400]}"
         )
         raise StoreError(message)
-    part, made = found
-    if part is None or made in plan.group_by(part.group_by).derivations:
+    part, part_feature = output
+    if part is None or part_feature in plan.group_by(part.group_by).derivations:
         message = f"{feature} of {plan.name} derives from other features: ask why of one of those"
         raise StoreError(message)
     group_by = plan.group_by(part.group_by)
@@ -196,7 +200,9 @@ def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Quest
             f" {', '.join(left for left, _ in part.keys)}"
         )
         raise StoreError(message)
-    return Question(plan, group_by, made, feature, named, us // DAY * DAY if group_by.daily else us)
+    return FeatureQuestion(
+        plan, group_by, part_feature, feature, named, us // DAY * DAY if group_by.daily else us
+    )
 
 
 def stored_reasons(
@@ -208,40 +214,59 @@ def stored_reasons(
     from workbench.online.fetching.parameters import parameter  # noqa: PLC0415 as above
 
     _, plan = store.plan(name, fresh=True)
-    asked = question(plan, feature, keys, at)
-    given = [parameter(k, asked.keys[k.name]) for k in asked.group_by.keys]
-    same = " and ".join(f"k{i} = %s::{k.sql}" for i, k in enumerate(asked.group_by.keys))
-    if asked.group_by.kind == "entity":
+    feature_question = question(plan, feature, keys, at)
+    key_parameters = [
+        parameter(k, feature_question.keys[k.name]) for k in feature_question.group_by.keys
+    ]
+    key_test = " and ".join(
+        f"k{i} = %s::{k.sql}" for i, k in enumerate(feature_question.group_by.keys)
+    )
+    if feature_question.group_by.kind == "entity":
         time = (
             "0::int8"
-            if asked.group_by.timeless
-            else f'(select max("time") from {snapshots(asked.group_by)} where "time" <= %s)'
+            if feature_question.group_by.timeless
+            else (
+                f'(select max("time") from {snapshots(feature_question.group_by)} where "time"'
+                " <= %s)"
+            )
         )
-        columns = ", ".join(quoted(c.name) for c in asked.group_by.stored)
-        bound = ([] if asked.group_by.timeless else [asked.at]) + [*given, asked.at, asked.at]
+        columns = ", ".join(quoted(c.name) for c in feature_question.group_by.stored)
+        bound = ([] if feature_question.group_by.timeless else [feature_question.at]) + [
+            *key_parameters,
+            feature_question.at,
+            feature_question.at,
+        ]
         sql = (
-            f'select {time} as "time", {columns} from {stored(asked.group_by)} where {same} and'
-            f" since <= %s and until > %s limit {MOST}"
+            f'select {time} as "time", {columns} from {stored(feature_question.group_by)} where'
+            f" {key_test} and since <= %s and until > %s limit {MAX_EVENTS_LISTED}"
         )
     else:
-        order = ", ".join(['"time"', *(f"{quoted(o)} nulls first" for o in asked.group_by.order)])
-        since = "" if asked.start is None else ' and "time" >= %s'
-        bound = [*given, asked.at, *([] if asked.start is None else [asked.start])]
-        sql = (
-            f'select * from {stored(asked.group_by)} where {same} and "time" < %s{since} order by'
-            f" {order} limit {MOST}"
+        order = ", ".join(
+            ['"time"', *(f"{quoted(o)} nulls first" for o in feature_question.group_by.order)]
         )
-    told = (
+        since = "" if feature_question.start is None else ' and "time" >= %s'
+        bound = [
+            *key_parameters,
+            feature_question.at,
+            *([] if feature_question.start is None else [feature_question.start]),
+        ]
+        sql = (
+            f'select * from {stored(feature_question.group_by)} where {key_test} and "time" <'
+            f" %s{since} order by {order} limit {MAX_EVENTS_LISTED}"
+        )
+    horizon_sql = (
         "select horizon from workbench.states where rows = %s and exists (select from"
-        f" {carried.table(asked.group_by)} where {same})"
+        f" {carried.table(feature_question.group_by)} where {key_test})"
     )
     with store.connection() as con, con.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(sql, bound).fetchall()
         past = (
-            cursor.execute(told, [asked.group_by.table, *given]).fetchone()
-            if asked.start is None and carried.possible(asked.group_by)
+            cursor.execute(
+                horizon_sql, [feature_question.group_by.table, *key_parameters]
+            ).fetchone()
+            if feature_question.start is None and carried.possible(feature_question.group_by)
             else None
         )
-    return asked.reasons(
+    return feature_question.reasons(
         rows, store.fetcher.fetch(name, keys, at=at).get(feature), past["horizon"] if past else None
     )

@@ -10,20 +10,19 @@ import psycopg
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import microseconds
-from workbench.online.fetching.fetch_steps import (
+from workbench.online.fetching.fetch_steps import logged, talked
+from workbench.online.fetching.fetch_values import (
     CHANGED,
     LOST,
-    TRIES,
+    MAX_TRIES,
     Changed,
     Keys,
-    Question,
     Served,
-    logged,
-    talked,
+    StoreQuery,
 )
 from workbench.online.fetching.served_log import ServedLog
 from workbench.online.storage.pooled_connections import RelayedConnection
-from workbench.online.storage.postgres_refusals import AGAIN, away, lost, refusal
+from workbench.online.storage.postgres_refusals import RETRIABLE_CLASS, away, lost, refusal
 
 if TYPE_CHECKING:
     from workbench.online.fetching.answers import At
@@ -46,10 +45,10 @@ class Fetcher:
 
     def served(self, name: str, *, fresh: bool = False) -> Served:
         """The plan that is served under a name; StoreError where there is none."""
-        found = None if fresh else self._served.get(name)
-        if found is None:
-            found = self._served[name] = Served(*self.store.plan(name, fresh=True))
-        return found
+        served_plan = None if fresh else self._served.get(name)
+        if served_plan is None:
+            served_plan = self._served[name] = Served(*self.store.plan(name, fresh=True))
+        return served_plan
 
     def fetch(
         self,
@@ -64,19 +63,19 @@ class Fetcher:
         """Fetch features as `online.fetch` does."""
         us, began = microseconds(at), time.perf_counter_ns()
         talk = talked(self.served(name), keys, key, us, context or {})
-        said: Any = None
+        reply: Any = None
         failed: Exception | None = None
         while True:
             try:
-                step = talk.send(said) if failed is None else talk.throw(failed)
-            except StopIteration as done:
-                served, found = done.value
-                return logged(self.log, served, found, us, began)
-            said = failed = None
+                step = talk.send(reply) if failed is None else talk.throw(failed)
+            except StopIteration as stop:
+                served, answers = stop.value
+                return logged(self.log, served, answers, us, began)
+            reply = failed = None
             try:
-                said = (
+                reply = (
                     self._asked(step)
-                    if isinstance(step, Question)
+                    if isinstance(step, StoreQuery)
                     else self.served(step.name, fresh=True)
                 )
             except (psycopg.DataError, StoreError, Changed) as error:
@@ -93,24 +92,24 @@ class Fetcher:
         if self.log is not None:
             self.log.close()
 
-    def _asked(self, question: Question) -> list[tuple[Any, ...]]:
+    def _asked(self, question: StoreQuery) -> list[tuple[Any, ...]]:
         """A statement's rows, with retries on lost connections, since the server may be back."""
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(MAX_TRIES)):
             try:
                 return self._rows(question)
             except LOST as error:
                 if (
                     error.sqlstate is not None
                     and not lost(error)
-                    and not error.sqlstate.startswith(AGAIN)
+                    and not error.sqlstate.startswith(RETRIABLE_CLASS)
                 ):
                     raise refusal(error, self.store.access.url, "a fetch") from error
-                if not left:
+                if not tries_left:
                     raise away(self.store.access.url, error) from error
                 self.store.let_go()
         return []
 
-    def _rows(self, question: Question) -> list[tuple[Any, ...]]:
+    def _rows(self, question: StoreQuery) -> list[tuple[Any, ...]]:
         try:
             with self.store.held() as con:
                 if isinstance(con, RelayedConnection):

@@ -79,10 +79,10 @@ def absent(value: Any) -> bool:
     )
 
 
-def _text(column: Column, value: str, what: str) -> Any:
+def _text(column: Column, value: str, role: str) -> Any:
     if "\x00" in value:
         message = (
-            f"{what} {column.name} has a NUL character, which no stored text has: leave it out"
+            f"{role} {column.name} has a NUL character, which no stored text has: leave it out"
         )
         raise StoreError(message)
     try:
@@ -90,12 +90,12 @@ def _text(column: Column, value: str, what: str) -> Any:
         return UUID(value) if column.sql == "uuid" else value
     except UnicodeEncodeError:
         message = (
-            f"{what} {column.name} has half of a surrogate pair, {short(value)}, which is no text:"
+            f"{role} {column.name} has half of a surrogate pair, {short(value)}, which is no text:"
             " no such key can be stored"
         )
     except ValueError:
         message = (
-            f"{what} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not"
+            f"{role} {column.name} takes a UUID, as '123e4567-e89b-12d3-a456-426614174000', not"
             f" {short(value)}"
         )
     raise StoreError(message)

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 log = logging.getLogger("workbench.served")
-WHAT = "writing the served log"
+ACTION = "writing the served log"
 STEPS = 100_000  # of the hash that samples keys
 SIZE = 10_000  # answers that wait to be written; more are dropped, and counted
 BATCH = 500  # written at once
-EVERY = 1.0  # seconds between writes
-PATIENCE = 6.0  # seconds that a close waits for the last write
+WRITE_SECONDS = 1.0  # seconds between writes
+CLOSE_TIMEOUT_SECONDS = 6.0  # seconds that a close waits for the last write
 COLUMNS = (
     "request",
     "number",
@@ -63,8 +63,8 @@ COLUMNS = (
     "parts",
 )
 TIMES = ("newest", "batch_end", "streamed", "uploaded")  # of a part
-WRITTEN = f"copy workbench.served ({', '.join(COLUMNS)}) from stdin"
-READ = f"""select {", ".join(f"s.{c}" for c in COLUMNS)}, p.plan::text as told
+COPY_ANSWERS = f"copy workbench.served ({', '.join(COLUMNS)}) from stdin"
+SELECT_ANSWERS = f"""select {", ".join(f"s.{c}" for c in COLUMNS)}, p.plan::text as told
     from workbench.served s join workbench.plans p on p.id = s.plan
     where s.name = %s and s.at >= %s and s.at < %s order by s.request, s.number"""
 # A server that hangs must not hold the thread: what it cannot write in time is dropped.
@@ -78,11 +78,11 @@ def share_of(plan: Plan, asked: Mapping[str, Any]) -> float:
 
     It depends neither on the process nor on the time.
     """
-    told = json.dumps([_told(c, asked.get(c.name)) for c in plan.keys])
-    return int.from_bytes(blake2b(told.encode(), digest_size=8).digest()) % STEPS / STEPS
+    key_text = json.dumps([_key_value_text(c, asked.get(c.name)) for c in plan.keys])
+    return int.from_bytes(blake2b(key_text.encode(), digest_size=8).digest()) % STEPS / STEPS
 
 
-def _told(column: Column, value: Any) -> Any:
+def _key_value_text(column: Column, value: Any) -> Any:
     """A key's value as one text, whichever of Python's types it has."""
     value = value.item() if hasattr(value, "item") else value
     # PLR0124: NaN, a missing key, does not equal itself
@@ -139,15 +139,25 @@ class ServedLog:
             chosen = [(n, a, r) for n, a in enumerate(answers) if (r := self._reason(plan, a))]
             if not chosen:
                 return
-            request, now, took = (
+            request, served_at, took = (
                 _number(),
                 datetime.now(UTC),
                 min((time.perf_counter_ns() - began) // 1000, 2**31 - 1),
             )
-            head = (plan.name, key, plan.hash, us, now, took, self.client, self.share)
+            head = (plan.name, key, plan.hash, us, served_at, took, self.client, self.share)
             rows = [
                 # SLF001: an answer of our own
-                (request, n, *head, r, a.asked, a.context, _kept(a._values), a.errors, a.parts)  # noqa: SLF001
+                (
+                    request,
+                    n,
+                    *head,
+                    r,
+                    a.asked,
+                    a.context,
+                    _value_copy(a._values),  # noqa: SLF001
+                    a.errors,
+                    a.parts,
+                )
                 for n, a, r in chosen
             ]
             with self._lock:
@@ -181,7 +191,7 @@ class ServedLog:
             return
         self._closing.set()
         self._wake.set()
-        thread.join(PATIENCE)
+        thread.join(CLOSE_TIMEOUT_SECONDS)
         with self._lock:
             self.dropped += self.waiting
             self._ring.clear()
@@ -199,7 +209,7 @@ class ServedLog:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            self._wake.wait(EVERY)
+            self._wake.wait(WRITE_SECONDS)
             self._wake.clear()
             self._flush()
         self._flush()
@@ -221,11 +231,11 @@ class ServedLog:
                 return
             except (psycopg.OperationalError, psycopg.InterfaceError) as error:
                 self._hang_up()
-                self._troubled(str(refusal(error, self.access.url, WHAT)))
+                self._troubled(str(refusal(error, self.access.url, ACTION)))
                 return
             except psycopg.Error as error:
                 self.dropped += len(self._writing)
-                self._troubled(str(refusal(error, self.access.url, WHAT)))
+                self._troubled(str(refusal(error, self.access.url, ACTION)))
             self._writing = []
 
     def _troubled(self, sentence: str) -> None:
@@ -239,13 +249,13 @@ class ServedLog:
         rows = []
         for row in self._writing:
             try:
-                rows.append(_written(row))
+                rows.append(_row_for_copy(row))
             except (TypeError, ValueError):
                 self.dropped += 1
             time.sleep(0)  # lets go of the interpreter, which requests need
         if self._con is None or self._con.closed:
             self._con = self.access.connected()
-        with self._con.cursor() as cursor, cursor.copy(WRITTEN) as copy:
+        with self._con.cursor() as cursor, cursor.copy(COPY_ANSWERS) as copy:
             for values in rows:
                 copy.write_row(values)
         self.logged += len(rows)
@@ -263,17 +273,17 @@ def _number() -> UUID:
     return UUID(int=value & ~(0xF << 76) & ~(0x3 << 62) | 0x7 << 76 | 0x2 << 62)
 
 
-def _kept(value: Any) -> Any:
+def _value_copy(value: Any) -> Any:
     """A copy of a value, which its receiver cannot change."""
     if isinstance(value, list):
-        return [_kept(v) for v in value]
-    return {k: _kept(v) for k, v in value.items()} if isinstance(value, dict) else value
+        return [_value_copy(v) for v in value]
+    return {k: _value_copy(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
-def _written(row: tuple[Any, ...]) -> list[Any]:
+def _row_for_copy(row: tuple[Any, ...]) -> list[Any]:
     """A row as COPY takes it."""
     *plain, keys, context, features, errors, parts = row
-    asked = {k: v.item() if hasattr(v, "item") else v for k, v in keys.items()}
+    plain_keys = {k: v.item() if hasattr(v, "item") else v for k, v in keys.items()}
     states = {
         name: (
             {"status": part.status, "error": part.error}
@@ -281,7 +291,7 @@ def _written(row: tuple[Any, ...]) -> list[Any]:
         )
         for name, part in parts.items()
     }
-    return [*plain, *map(document, (asked, context, features, dict(errors), states))]
+    return [*plain, *map(document, (plain_keys, context, features, dict(errors), states))]
 
 
 def _us(at: datetime | None) -> int | None:
@@ -314,46 +324,46 @@ def logged(
     Times are in microseconds since 1970.
     """
     with store.connection() as con:
-        rows = con.execute(READ, (name, since, until)).fetchall()
+        rows = con.execute(SELECT_ANSWERS, (name, since, until)).fetchall()
     plans: dict[int, Plan] = {}
     return [_logged(row, plans) for row in rows]
 
 
 def _logged(row: Sequence[Any], plans: dict[int, Plan]) -> Logged:
-    found = dict(zip((*COLUMNS, "told"), row, strict=True))
+    record = dict(zip((*COLUMNS, "told"), row, strict=True))
     plan = plans.setdefault(
-        found["plan"],
-        Plan.loads(found["told"]) if found["plan"] not in plans else plans[found["plan"]],
+        record["plan"],
+        Plan.loads(record["told"]) if record["plan"] not in plans else plans[record["plan"]],
     )
     types = {name: f.type for _, f, name in plan.outputs}
     keys, context = (
-        _typed(found[what], {c.name: c.type for c in columns})
-        for what, columns in (("keys", plan.keys), ("context", plan.context))
+        _typed(record[field], {c.name: c.type for c in columns})
+        for field, columns in (("keys", plan.keys), ("context", plan.context))
     )
     parts = {
         n: PartStatus(p["status"], error=p["error"], **{c: moment(p[c]) for c in TIMES})
-        for n, p in found["parts"].items()
+        for n, p in record["parts"].items()
     }
     answer = Answer(
         plan.name,
         keys,
-        moment(found["at"]) or EPOCH,
-        _typed(found["features"], types),
+        moment(record["at"]) or EPOCH,
+        _typed(record["features"], types),
         parts,
-        found["errors"],
-        found["hash"],
+        record["errors"],
+        record["hash"],
         context,
     )
     return Logged(
-        found["request"],
-        found["number"],
+        record["request"],
+        record["number"],
         answer,
-        found["at"],
-        found["served"],
-        found["took"],
-        found["client"],
-        found["share"],
-        found["reason"],
+        record["at"],
+        record["served"],
+        record["took"],
+        record["client"],
+        record["share"],
+        record["reason"],
     )
 
 

@@ -18,7 +18,7 @@ from workbench.online.fetching.value_readers import reader
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from workbench.online.plan import Feature
+    from workbench.online.plan import PlanFeature
 
 DAY_ONE = date(1970, 1, 1)
 
@@ -68,7 +68,7 @@ def _percentile(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
 def _histogram(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
     kind = Frequent(options["k"])
 
-    def told(values: Sequence[Any]) -> Any:
+    def frequent_values(values: Sequence[Any]) -> Any:
         if not values:
             return None
         counts = Counter(values)
@@ -77,10 +77,10 @@ def _histogram(options: dict[str, Any]) -> Callable[[Sequence[Any]], Any]:
             best = sorted(range(len(ordered)), key=lambda i: (-counts[ordered[i]], i))[: kind.k]
             return {ordered[i]: counts[ordered[i]] for i in best}
         ids = {v: i for i, v in enumerate(ordered)}
-        found = kind.estimate(kind.of([ids[v] for v in values]))
-        return None if found is None else {ordered[i]: n for i, n in found.items()}
+        estimates = kind.estimate(kind.of([ids[v] for v in values]))
+        return None if estimates is None else {ordered[i]: n for i, n in estimates.items()}
 
-    return told
+    return frequent_values
 
 
 KINDS = {
@@ -91,14 +91,14 @@ KINDS = {
 }
 
 
-def estimator(feature: Feature) -> Callable[[Any], Any]:
+def estimator(feature: PlanFeature) -> Callable[[Any], Any]:
     """A function that computes the feature from the values that the store lists for it.
 
     It returns None where the store gives null.
     """
     assert feature.sketch is not None  # noqa: S101 the caller has looked
-    made, element = (
+    estimate, element = (
         KINDS[feature.sketch["reduction"]](feature.sketch["options"]),
         reader(feature.sketch["element"]),
     )
-    return lambda values: None if values is None else made([element(v) for v in values])
+    return lambda values: None if values is None else estimate([element(v) for v in values])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SCHEMA, READER = "features", "workbench_reader"
 # Values are read as a fetch reads them, whatever a caller's session says.
 OPTIONS = f"language plpgsql stable security definer {of_function()}"
-LONGEST = 63  # bytes of a name in Postgres, which cuts longer ones
+MAX_NAME_BYTES = 63  # bytes of a name in Postgres, which cuts longer ones
 
 
 def signature(plan: Plan) -> str:
@@ -32,12 +32,12 @@ def lacking(plan: Plan) -> str | None:
     long = [
         n
         for n in [plan.name, *(name for *_, name in plan.outputs), *(k.name for k in plan.keys)]
-        if len(n.encode()) > LONGEST
+        if len(n.encode()) > MAX_NAME_BYTES
     ]
     if long:
         return (
-            f"{plan.name} has no SQL function: {long[0]!r} is longer than the {LONGEST} bytes of a"
-            " Postgres name; a shorter prefix or name would give it one"
+            f"{plan.name} has no SQL function: {long[0]!r} is longer than the {MAX_NAME_BYTES}"
+            " bytes of a Postgres name; a shorter prefix or name would give it one"
         )
     if all(feature.sketch is not None for _, feature, _ in plan.outputs):
         return (
@@ -92,8 +92,8 @@ def created(plan: Plan) -> list[str]:
     sql = re.sub(rf"\${time}::int8 as t\b", f"{instant} as t", statement(plan, many=False), count=1)
     chosen = ", ".join(f"r.f{i}::{feature.sql}" for i, feature, _ in served)
     body = (
-        f"#variable_conflict use_column\nbegin {_kept(plan, instant)}return query select {chosen}"
-        f" from ({sql}) r; end"
+        f"#variable_conflict use_column\nbegin {_retention_check(plan, instant)}return query select"
+        f" {chosen} from ({sql}) r; end"
     )
     lacks = [name for _, feature, name in plan.outputs if feature.sketch is not None]
     without = (
@@ -117,7 +117,7 @@ def created(plan: Plan) -> list[str]:
     ]
 
 
-def _kept(plan: Plan, instant: str) -> str:
+def _retention_check(plan: Plan, instant: str) -> str:
     """PL/pgSQL that refuses times older than the store keeps (rule 19)."""
     tests = [
         f"(s.rows = {text(g.table)} and {instant} - {g.reach} < s.horizon)"

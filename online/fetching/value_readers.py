@@ -12,7 +12,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.online.plan import Feature
+    from workbench.online.plan import PlanFeature
 
 
 def loads(data: str | bytes) -> Any:
@@ -70,17 +70,17 @@ def arguments(type_: str) -> list[str]:
     >>> arguments("map<string, array<decimal(12, 2)>>")
     ['string', 'array<decimal(12, 2)>']
     """
-    inner, depth, found = type_[type_.index("<") + 1 : -1], 0, [""]
+    inner, depth, inner_types = type_[type_.index("<") + 1 : -1], 0, [""]
     for letter in inner:
         depth += (letter in "<(") - (letter in ">)")
         if letter == "," and not depth:
-            found.append("")
+            inner_types.append("")
         else:
-            found[-1] += letter
-    return [f.strip() for f in found]
+            inner_types[-1] += letter
+    return [f.strip() for f in inner_types]
 
 
-def plain(feature: Feature) -> bool:
+def plain(feature: PlanFeature) -> bool:
     """Whether the driver's value of a feature is already the answer's."""
     return feature.sql in (
         "int8",

@@ -22,7 +22,7 @@ STYLES = ("text", "json")
 
 
 @dataclass
-class Asked:
+class RequestRecord:
     """A request as it is counted and logged: its id, and what is learned while it is answered."""
 
     id: str
@@ -55,12 +55,12 @@ class AccessLog:
     def __init__(self, style: str) -> None:
         self.style, self.dropped = style, 0
         self._lines: Queue[logging.LogRecord] = Queue(WAITING)
-        written = logging.StreamHandler(sys.stdout)
-        written.setFormatter(logging.Formatter("%(message)s"))
-        self._listener = QueueListener(self._lines, written)
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        self._listener = QueueListener(self._lines, handler)
         self._listener.start()
 
-    def write(self, asked: Asked) -> None:
+    def write(self, asked: RequestRecord) -> None:
         """Queue the line of a request that was answered."""
         line = _json(asked) if self.style == "json" else _text(asked)
         try:
@@ -73,24 +73,26 @@ class AccessLog:
         self._listener.stop()
 
 
-def _json(asked: Asked) -> str:
-    told = {
-        "time": f"{asked.at:%Y-%m-%dT%H:%M:%S.%f}Z",
-        "request_id": asked.id,
-        "client": asked.client,
-        "method": asked.method,
-        "route": asked.route,
-        "name": asked.name or None,
-        "keys": asked.keys,
-        "status": asked.status,
-        "bytes": asked.sent,
-        "seconds": round(asked.seconds, 6),
+def _json(record: RequestRecord) -> str:
+    fields = {
+        "time": f"{record.at:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "request_id": record.id,
+        "client": record.client,
+        "method": record.method,
+        "route": record.route,
+        "name": record.name or None,
+        "keys": record.keys,
+        "status": record.status,
+        "bytes": record.sent,
+        "seconds": round(record.seconds, 6),
     }
-    return json.dumps(told)
+    return json.dumps(fields)
 
 
-def _text(asked: Asked) -> str:
-    took = f"{asked.seconds * 1000:.1f} ms"
-    keys = f" {asked.keys} {'key' if asked.keys == 1 else 'keys'}" if asked.keys else ""
-    said = f"{asked.method} {asked.route}{asked.name}{keys} {asked.status} {asked.sent} B {took}"
-    return visible(f"{asked.at:%Y-%m-%dT%H:%M:%S.%f}Z {asked.client} {said} {asked.id}")
+def _text(record: RequestRecord) -> str:
+    took = f"{record.seconds * 1000:.1f} ms"
+    keys = f" {record.keys} {'key' if record.keys == 1 else 'keys'}" if record.keys else ""
+    summary = (
+        f"{record.method} {record.route}{record.name}{keys} {record.status} {record.sent} B {took}"
+    )
+    return visible(f"{record.at:%Y-%m-%dT%H:%M:%S.%f}Z {record.client} {summary} {record.id}")

@@ -16,7 +16,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from workbench.online.http.access_log import REQUEST, Asked, request_id
+from workbench.online.http.access_log import REQUEST, RequestRecord, request_id
 from workbench.online.http.json_codec import dumps
 
 if TYPE_CHECKING:
@@ -41,8 +41,10 @@ ROUTES = (
     "/docs",
 )
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")  # the names by which a machine asks itself
-AGAIN = "1"  # second after which to ask again
-LONGEST = 32 * 1024  # bytes of a path and its query; the parser takes no more than twice as many
+RETRY_AFTER_SECONDS = "1"  # second after which to ask again
+MAX_REQUEST_LINE_BYTES = (
+    32 * 1024
+)  # bytes of a path and its query; the parser takes no more than twice as many
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ class Limits:
 
 def refusal(path: str, status: int, sentence: str, **headers: str) -> Response:
     """An error response with a sentence that says why."""
-    told: Any = {"errors": [sentence]} if path.startswith(BULK) else {"error": sentence}
-    told |= {"request_id": REQUEST.get()} if REQUEST.get() else {}
-    return Response(dumps(told), status, headers, "application/json")
+    body: Any = {"errors": [sentence]} if path.startswith(BULK) else {"error": sentence}
+    body |= {"request_id": REQUEST.get()} if REQUEST.get() else {}
+    return Response(dumps(body), status, headers, "application/json")
 
 
 def busy(path: str, sentence: str) -> Response:
     """A 503 response that says when to retry."""
-    return refusal(path, 503, sentence, **{"Retry-After": AGAIN})
+    return refusal(path, 503, sentence, **{"Retry-After": RETRY_AFTER_SECONDS})
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _hostname(host: str) -> str:
     return name.lower().rstrip(".")
 
 
-class Guard:
+class Admission:
     """An ASGI application around another one, which admits, counts and logs requests.
 
     It refuses before a body is read. While `draining`, requests are still answered, and each answer
@@ -150,14 +152,14 @@ class Guard:
             Headers(scope=scope),
             next((r for r in ROUTES if scope["path"].startswith(r)), "other"),
         )
-        asked = scope["asked"] = Asked(
+        record = scope["asked"] = RequestRecord(
             request_id(headers.get("x-request-id", "")),
             scope["method"],
             route,
             (scope.get("client") or ("",))[0],
         )
-        REQUEST.set(asked.id)
-        began, answer = time.perf_counter(), _Sent(send, self, asked)
+        REQUEST.set(record.id)
+        began, answer = time.perf_counter(), _ResponseSender(send, self, record)
         self._running += 1
         self.measures.running.inc()
         try:
@@ -170,10 +172,10 @@ class Guard:
         finally:
             self._running -= 1
             self.measures.running.dec()
-            asked.seconds = time.perf_counter() - began
-            self.measures.ended(asked)
+            record.seconds = time.perf_counter() - began
+            self.measures.ended(record)
             if self._log is not None:
-                self._log.write(asked)
+                self._log.write(record)
 
     def _refused(self, scope: Scope, headers: Headers) -> Response | None:
         path = scope["path"]
@@ -187,9 +189,9 @@ class Guard:
                 " --token-env, to have it answer to others",
             )
         tokens = self._tokens[path if path == METRICS else ""]
-        given = _digest(headers.get("authorization", "").encode("latin-1"))
+        token_digest = _digest(headers.get("authorization", "").encode("latin-1"))
         # C419: a list, so that every token is compared, in equal time
-        if tokens and not any([hmac.compare_digest(t, given) for t in tokens]):  # noqa: C419
+        if tokens and not any([hmac.compare_digest(t, token_digest) for t in tokens]):  # noqa: C419
             return refusal(
                 path,
                 401,
@@ -202,9 +204,11 @@ class Guard:
                 f"{self.limits.running} requests are being answered, which is as many as are"
                 " allowed: ask again in a moment",
             )
-        if len(scope["query_string"]) + len(path) > LONGEST:
+        if len(scope["query_string"]) + len(path) > MAX_REQUEST_LINE_BYTES:
             return refusal(
-                path, 414, f"the path and its query have more than {LONGEST:,} bytes: use POST"
+                path,
+                414,
+                f"the path and its query have more than {MAX_REQUEST_LINE_BYTES:,} bytes: use POST",
             )
         length = headers.get("content-length", "")
         return (
@@ -213,7 +217,7 @@ class Guard:
             else None
         )
 
-    async def _limited(self, scope: Scope, receive: Receive, answer: _Sent) -> None:
+    async def _limited(self, scope: Scope, receive: Receive, answer: _ResponseSender) -> None:
         """Run the application within the allowed time and body size."""
         read = 0
 
@@ -237,13 +241,13 @@ class Guard:
                 )(scope, receive, answer)
 
 
-class _Sent:
+class _ResponseSender:
     """A `send` that records an answer's status and size, and adds the request's id.
 
     While the process is being stopped, it also asks the client to close the connection.
     """
 
-    def __init__(self, send: Send, guard: Guard, asked: Asked) -> None:
+    def __init__(self, send: Send, guard: Admission, asked: RequestRecord) -> None:
         self.asked, self._send, self._guard = asked, send, guard
 
     async def __call__(self, message: Message) -> None:

@@ -29,7 +29,7 @@ DAY, CLOCK, UUID = (
     {"type": "string", "format": "uuid"},
 )
 # Of keys and context, by Postgres type; a decimal is text, so that no digit is lost.
-GIVEN: Mapping[str, dict[str, Any]] = {
+KEY_SCHEMAS: Mapping[str, dict[str, Any]] = {
     "int8": {**INT64, "minimum": -MOST - 1, "maximum": MOST},
     "numeric(20,0)": UINT64,
     "float8": {"type": "number", "format": "double"},
@@ -71,9 +71,9 @@ def nullable(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def given(column: Column) -> dict[str, Any]:
+def key_schema(column: Column) -> dict[str, Any]:
     """The schema of a key or context value."""
-    return GIVEN.get(column.sql, DECIMAL)
+    return KEY_SCHEMAS.get(column.sql, DECIMAL)
 
 
 def feature_schema(type_: str) -> dict[str, Any]:
@@ -104,10 +104,10 @@ def feature_schema(type_: str) -> dict[str, Any]:
 
 def _parts(inner: str) -> list[str]:
     """The texts between commas that are outside of brackets."""
-    found, depth, start = [], 0, 0
+    parts, depth, start = [], 0, 0
     for i, letter in enumerate(inner):
         depth += (letter in "<(") - (letter in ">)")
         if letter == "," and not depth:
-            found.append(inner[start:i])
+            parts.append(inner[start:i])
             start = i + 1
-    return [*found, inner[start:]]
+    return [*parts, inner[start:]]

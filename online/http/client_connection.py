@@ -48,16 +48,16 @@ def room(held: int, asked: int | None) -> int:
     StoreError where the limit on open files leaves too few.
     """
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    here = Path("/dev/fd")
-    used = sum(1 for _ in here.iterdir()) if here.is_dir() else RESERVE
-    left = 2**16 if limit == resource.RLIM_INFINITY else limit - used - held - RESERVE
-    if left < FEWEST:
+    open_files = Path("/dev/fd")
+    used = sum(1 for _ in open_files.iterdir()) if open_files.is_dir() else RESERVE
+    files_left = 2**16 if limit == resource.RLIM_INFINITY else limit - used - held - RESERVE
+    if files_left < FEWEST:
         message = (
-            f"this process may open {limit} files, of which {max(left, 0)} are left for clients:"
-            " raise the limit, as by ulimit -n 4096"
+            f"this process may open {limit} files, of which {max(files_left, 0)} are left for"
+            " clients: raise the limit, as by ulimit -n 4096"
         )
         raise StoreError(message)
-    return left if asked is None else min(asked, left)
+    return files_left if asked is None else min(asked, files_left)
 
 
 class Connection(HttpToolsProtocol):
@@ -92,10 +92,12 @@ class Connection(HttpToolsProtocol):
         """Take a connection, and close another one where there are too many."""
         super().connection_made(transport)
         self._limit()
-        others = [c for c in self.connections if isinstance(c, Connection) and c is not self]
-        if len(others) < self.most:
+        other_connections = [
+            c for c in self.connections if isinstance(c, Connection) and c is not self
+        ]
+        if len(other_connections) < self.most:
             return
-        idle = [c for c in others if c.waiting and not c.transport.is_closing()]
+        idle = [c for c in other_connections if c.waiting and not c.transport.is_closing()]
         if idle:
             min(idle, key=lambda c: (c.cycle is not None, c.since)).transport.abort()
         else:
@@ -241,9 +243,9 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: int, content: bytes) -> None:
         """Answer without the application, and close the connection."""
-        again = b"retry-after: 1\r\n" if status == BUSY else b""
+        retry_header = b"retry-after: 1\r\n" if status == BUSY else b""
         head = HEADERS % (status, REASONS[status], len(content))
-        self.transport.write(head + again + b"\r\n" + content)
+        self.transport.write(head + retry_header + b"\r\n" + content)
         self.timeout_keep_alive_handler()
 
 

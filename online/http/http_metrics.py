@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workbench.online.fetching.answers import Answer
     from workbench.online.fetching.async_fetcher import Standing
-    from workbench.online.http.access_log import Asked
+    from workbench.online.http.access_log import RequestRecord
 
 SHARED = "PROMETHEUS_MULTIPROC_DIR"  # prometheus-client's: the folder through which workers add up
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1, 2, 4, 8)
@@ -111,7 +111,7 @@ class Measures:
             registry=self.registry,
         )
 
-    def ended(self, asked: Asked) -> None:
+    def ended(self, asked: RequestRecord) -> None:
         """Count one request."""
         self.requests.labels(asked.route, str(asked.status)).inc()
         self.seconds.labels(asked.route).observe(asked.seconds)
@@ -138,12 +138,12 @@ class Measures:
 
     def page(self, states: Sequence[Standing] | None) -> bytes:
         """The text that Prometheus scrapes; `states` is None where the store did not answer."""
-        told = generate_latest(_freshness(states))
+        freshness_text = generate_latest(_freshness(states))
         if SHARED not in os.environ:
-            return generate_latest(self.registry) + told
+            return generate_latest(self.registry) + freshness_text
         everyone = CollectorRegistry()
         MultiProcessCollector(everyone)  # type: ignore[no-untyped-call]
-        return generate_latest(everyone) + told
+        return generate_latest(everyone) + freshness_text
 
     def close(self) -> None:
         """Remove this worker's running requests from the sum."""

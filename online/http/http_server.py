@@ -17,10 +17,11 @@ from starlette.routing import Route
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.async_fetcher import AsyncFetcher
-from workbench.online.fetching.fetch_steps import Changed, check
+from workbench.online.fetching.fetch_steps import check
+from workbench.online.fetching.fetch_values import Changed
 from workbench.online.http import json_codec
 from workbench.online.http.access_log import REQUEST, AccessLog
-from workbench.online.http.admission import Access, Guard, Limits, busy, refusal
+from workbench.online.http.admission import Access, Admission, Limits, busy, refusal
 from workbench.online.http.http_metrics import Measures
 from workbench.online.http.openapi import document, page
 from workbench.online.legible_text import short
@@ -31,8 +32,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from workbench.online.fetching.fetch_steps import Served
-    from workbench.online.http.access_log import Asked
+    from workbench.online.fetching.fetch_values import Served
+    from workbench.online.http.access_log import RequestRecord
     from workbench.online.plan import Plan
 
 LOG = logging.getLogger("uvicorn.error")
@@ -74,15 +75,15 @@ class Service:
     def __init__(self, settings: Settings, access: Access) -> None:
         self.settings, self.measures, self.secured = settings, Measures(), access.token is not None
         self.log = AccessLog(settings.access_log) if settings.access_log else None
-        made = [
+        fetch_routes = [
             Route(f"/v1/{path}/{{name:path}}", partial(self._asked, kind), methods=["GET", "POST"])
             for path, kind in (("joins", "join"), ("group-bys", "group_by"))
         ]
-        made += [
+        fetch_routes += [
             Route(f"/v1/features/{path}/{{name:path}}", partial(self._bulk, kind), methods=["POST"])
             for path, kind in (("join", "join"), ("groupby", "group_by"))
         ]
-        own = [
+        service_routes = [
             Route(path, getattr(self, f"_{name}"))
             for path, name in (
                 ("/healthz", "alive"),
@@ -95,11 +96,15 @@ class Service:
         failures: Any = {
             StoreError: _failed,
             HTTPException: _no_route,
-            ClientDisconnect: _gone,
+            ClientDisconnect: _client_left,
             Exception: _broken,
         }
-        app = Starlette(routes=[*made, *own], exception_handlers=failures, lifespan=self._open)
-        self.app = Guard(app, settings.limits, self.measures, access, self.log)
+        app = Starlette(
+            routes=[*fetch_routes, *service_routes],
+            exception_handlers=failures,
+            lifespan=self._open,
+        )
+        self.app = Admission(app, settings.limits, self.measures, access, self.log)
 
     @asynccontextmanager
     async def _open(self, _: Starlette) -> AsyncIterator[None]:
@@ -128,14 +133,14 @@ class Service:
         return await (self._many if request.method == "POST" else self._one)(kind, request)
 
     async def _one(self, kind: str, request: Request) -> Response:
-        given = json_codec.query(request.scope["query_string"])
-        asked = dict(given)
-        if len(asked) < len(given):
+        query_pairs = json_codec.query(request.scope["query_string"])
+        row = dict(query_pairs)
+        if len(row) < len(query_pairs):
             message = "a name is given twice in the query: ask for several keys with POST"
             raise StoreError(message)
-        at = asked.pop("at", None)
+        at = row.pop("at", None)
         answer = await self._fetched(
-            kind, request, lambda plan: json_codec.row(plan, asked, texts=True), at
+            kind, request, lambda plan: json_codec.row(plan, row, texts=True), at
         )
         self.measures.answered([answer])
         return _json(json_codec.told(answer))
@@ -171,20 +176,22 @@ class Service:
             raise StoreError(message)
         self._few(rows)
         wrong: dict[int, str] = {}
-        answers = await self._fetched(kind, request, lambda plan: _right(plan, rows, wrong), None)
+        answers = await self._fetched(
+            kind, request, lambda plan: _fetchable_rows(plan, rows, wrong), None
+        )
         self.measures.answered(list(answers))
-        right = iter(answers)
+        good_answers = iter(answers)
         return _json(
             {
                 "results": [
-                    json_codec.result(row, wrong[i] if i in wrong else next(right))
+                    json_codec.result(row, wrong[i] if i in wrong else next(good_answers))
                     for i, row in enumerate(rows)
                 ]
             }
         )
 
     async def _fetched(
-        self, kind: str, request: Request, read: Any, at: Any, context: Any = None
+        self, kind: str, request: Request, read_keys: Any, at: Any, context: Any = None
     ) -> Any:
         """Fetch with the plan that this process holds.
 
@@ -193,25 +200,25 @@ class Service:
         name = request.path_params["name"]
         served = await self.fetcher.served(name)
         try:
-            return await self._fetch(served, request, kind, read, at, context)
+            return await self._fetch(served, request, kind, read_keys, at, context)
         except StoreError as error:
             if (
                 error.kind != "asked"
                 or (fresh := await self.fetcher.served(name, fresh=True)).id == served.id
             ):
                 raise
-            return await self._fetch(fresh, request, kind, read, at, context)
+            return await self._fetch(fresh, request, kind, read_keys, at, context)
 
     async def _fetch(
-        self, served: Served, request: Request, kind: str, read: Any, at: Any, context: Any
+        self, served: Served, request: Request, kind: str, read_keys: Any, at: Any, context: Any
     ) -> Any:
         plan = served.plan
         if plan.kind != kind:
             message = f"{plan.name} is {WORDS[plan.kind]}{plan.name}"
             raise StoreError(message, "unknown")
-        keys = read(plan)
-        asked: Asked = request.scope["asked"]
-        asked.name, asked.keys = plan.name, len(keys) if isinstance(keys, list) else 1
+        keys = read_keys(plan)
+        record: RequestRecord = request.scope["asked"]
+        record.name, record.keys = plan.name, len(keys) if isinstance(keys, list) else 1
         return await self.fetcher.fetch(plan.name, keys, at=at, context=context and context(plan))
 
     def _few(self, keys: list[Any]) -> None:
@@ -256,8 +263,8 @@ class Service:
         return _json(document(await self._plans(), self.settings.limits, secured=self.secured))
 
     async def _docs(self, request: Request) -> Response:
-        shown = page(await self._plans(), str(request.base_url).rstrip("/"), secured=self.secured)
-        return Response(shown, media_type="text/html", headers=CLOSED)
+        html = page(await self._plans(), str(request.base_url).rstrip("/"), secured=self.secured)
+        return Response(html, media_type="text/html", headers=CLOSED)
 
 
 async def _body(request: Request) -> bytes:
@@ -271,22 +278,22 @@ async def _body(request: Request) -> bytes:
     return await request.body()
 
 
-def _right(plan: Plan, rows: list[Any], wrong: dict[int, str]) -> list[dict[str, Any]]:
+def _fetchable_rows(plan: Plan, rows: list[Any], wrong: dict[int, str]) -> list[dict[str, Any]]:
     """The rows that can be fetched; `wrong` gets why the others cannot, by number."""
     wrong.clear()
-    found = []
-    for i, given in enumerate(rows):
+    good_rows = []
+    for i, raw_row in enumerate(rows):
         try:
-            one = json_codec.row(plan, given)
-            check(plan, one)
-            found.append(one)
+            row = json_codec.row(plan, raw_row)
+            check(plan, row)
+            good_rows.append(row)
         except StoreError as error:
             wrong[i] = str(error)
-    return found
+    return good_rows
 
 
-def _json(told: Any) -> Response:
-    return Response(json_codec.dumps(told), media_type="application/json")
+def _json(body: Any) -> Response:
+    return Response(json_codec.dumps(body), media_type="application/json")
 
 
 async def _failed(request: Request, error: StoreError) -> Response:
@@ -304,7 +311,7 @@ async def _broken(request: Request, _: Exception) -> Response:
     )
 
 
-async def _gone(request: Request, _: ClientDisconnect) -> Response:
+async def _client_left(request: Request, _: ClientDisconnect) -> Response:
     return refusal(request.scope["path"], 400, "the client left before its body was read")
 
 

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 OPTIONS = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
 DEEPEST = 16  # levels of a body
 INT64_MIN, UINT64_MAX = -(2**63), 2**64 - 1  # beyond, a JSON number of ours has no type
-WHOLE = re.compile(r"[+-]?[0-9]{1,80}")
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,80}")
 
 
 # --- in
 
 
-def _whole(text: str) -> int:
-    if not WHOLE.fullmatch(text):
+def _whole_number(text: str) -> int:
+    if not WHOLE_NUMBER.fullmatch(text):
         raise ValueError(text)
     return int(text)
 
@@ -61,8 +61,8 @@ def _bytes(text: str) -> bytes:
 
 # By Postgres type: what makes a value of its text, and how such a text looks.
 TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "int8": (_whole, "42"),
-    "numeric(20,0)": (_whole, "42"),
+    "int8": (_whole_number, "42"),
+    "numeric(20,0)": (_whole_number, "42"),
     "float8": (_real, "0.5"),
     "bool": (_flag, "true"),
     "text": (str, "abc"),
@@ -78,11 +78,11 @@ SAMPLES: dict[str, Any] = {"text": "5", "bytea": b"abc"}
 BARE = ("int8", "numeric(20,0)", "float8", "bool")  # what JSON has of its own
 
 
-def read(column: Column, text: str) -> Any:
+def parse_value(column: Column, text: str) -> Any:
     """A key or context value from its text; StoreError for a text that is not of its type."""
-    made, example = TEXTS.get(column.sql, EXACT)
+    convert, example = TEXTS.get(column.sql, EXACT)
     try:
-        return made(text)
+        return convert(text)
     except (ValueError, KeyError, InvalidOperation, NoBase64):
         message = f"{column.name} takes {column.type}, as {example}, not {short(text)}"
         raise StoreError(message) from None
@@ -93,7 +93,7 @@ def sample(column: Column) -> Any:
     return (
         SAMPLES[column.sql]
         if column.sql in SAMPLES
-        else read(column, TEXTS.get(column.sql, EXACT)[1])
+        else parse_value(column, TEXTS.get(column.sql, EXACT)[1])
     )
 
 
@@ -104,7 +104,7 @@ def value(column: Column, given: Any) -> Any:
     for a text or number that is not of the column's type.
     """
     if isinstance(given, str) and column.sql not in BARE:
-        return read(column, given)
+        return parse_value(column, given)
     if isinstance(given, float) and column.sql != "float8":
         message = (
             f"{column.name} takes {column.type}, and the number {given!r} may have lost digits:"
@@ -128,8 +128,11 @@ def row(plan: Plan, given: Any, what: str = "a key", *, texts: bool = False) -> 
             f" not {short(given)}"
         )
         raise StoreError(message)
-    known, make = columns(plan), read if texts else value
-    return {name: make(known[name], v) if name in known else v for name, v in given.items()}
+    columns_by_name, make = columns(plan), parse_value if texts else value
+    return {
+        name: make(columns_by_name[name], v) if name in columns_by_name else v
+        for name, v in given.items()
+    }
 
 
 def loads(body: bytes) -> Any:
@@ -138,22 +141,22 @@ def loads(body: bytes) -> Any:
     StoreError for invalid JSON, a repeated name, or more levels than any key has.
     """
     try:
-        found = orjson.loads(body)
+        document = orjson.loads(body)
         json.loads(body, object_pairs_hook=_once)  # of two values of a name, orjson gives the last
     except RecursionError:
-        found, deep = None, True
+        document, deep = None, True
     except ValueError as error:
         message = f"the body is no JSON: {error}"
         raise StoreError(message) from None
     else:
-        deep = _nested(found, DEEPEST)
+        deep = _nested(document, DEEPEST)
     if deep:
         message = (
             f"the body is nested deeper than {DEEPEST} levels, and a key has one: send keys as"
             " objects of plain values"
         )
         raise StoreError(message)
-    return found
+    return document
 
 
 def _once(pairs: list[tuple[str, Any]]) -> None:
@@ -192,12 +195,12 @@ def dumps(answer: Any) -> bytes:
     Whole numbers beyond 64 bits are text too.
     """
     try:
-        return orjson.dumps(answer, default=_shown, option=OPTIONS)
+        return orjson.dumps(answer, default=_encode_value, option=OPTIONS)
     except TypeError:  # maps whose keys are decimals or bytes, whole numbers beyond 64 bits
-        return orjson.dumps(_plain(answer), default=_shown, option=OPTIONS)
+        return orjson.dumps(_plain(answer), default=_encode_value, option=OPTIONS)
 
 
-def _shown(value: Any) -> Any:
+def _encode_value(value: Any) -> Any:
     if isinstance(value, Decimal):
         return format(value, "f")
     if isinstance(value, bytes):
@@ -216,7 +219,7 @@ def _plain(value: Any) -> Any:
 
 
 def _text(key: Any) -> str:
-    return orjson.dumps(key, default=_shown, option=OPTIONS).decode().strip('"')
+    return orjson.dumps(key, default=_encode_value, option=OPTIONS).decode().strip('"')
 
 
 def told(answer: Answer) -> dict[str, Any]:

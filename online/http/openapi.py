@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from workbench.online.http.answer_schemas import feature_schema, given, nullable
+from workbench.online.http.answer_schemas import feature_schema, key_schema, nullable
 from workbench.online.http.json_codec import EXACT, TEXTS, sample
 from workbench.online.snippets import jsonable, posted, route
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.online.http.admission import Limits
-    from workbench.online.plan import Feature, Plan
+    from workbench.online.plan import Plan, PlanFeature
 
 ID = {"type": "string", "description": "The request's id, as in its header X-Request-ID"}
 TEXT = {"type": "string"}
@@ -78,14 +78,17 @@ WHY = {
     500: "A fault of the service, whose log has the request's id",
     503: "The store is away or busy: ask again after Retry-After",
 }
-ONE, SEVERAL = (400, 401, 404, 414, 421, 500, 503), (400, 401, 404, 413, 415, 421, 500, 503)
+ONE_KEY_STATUSES, SEVERAL = (
+    (400, 401, 404, 414, 421, 500, 503),
+    (400, 401, 404, 413, 415, 421, 500, 503),
+)
 
 
 def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _feature(feature: Feature) -> dict[str, Any]:
+def _feature(feature: PlanFeature) -> dict[str, Any]:
     schema = nullable(feature_schema(feature.type))
     about = (
         f"{feature.text}{f', by {feature.by}' if feature.by else ''} ({feature.type})"
@@ -97,7 +100,7 @@ def _feature(feature: Feature) -> dict[str, Any]:
 
 def _answer(plan: Plan) -> dict[str, Any]:
     features = {name: _feature(f) for _, f, name in plan.outputs}
-    keys = {k.name: nullable(given(k)) for k in plan.keys}
+    keys = {k.name: nullable(key_schema(k)) for k in plan.keys}
     fields: dict[str, Any] = {
         "name": TEXT,
         "plan": TEXT | {"description": "The hash of the definition that is served"},
@@ -135,14 +138,14 @@ def _answers(plan: Plan) -> dict[str, Any]:
 
 
 def _row(plan: Plan) -> dict[str, Any]:
-    fields = {c.name: nullable(given(c)) for c in (*plan.keys, *plan.context)}
+    fields = {c.name: nullable(key_schema(c)) for c in (*plan.keys, *plan.context)}
     return {"type": "object", "properties": fields, "required": [k.name for k in plan.keys]}
 
 
 def _batch(plan: Plan, limits: Limits) -> dict[str, Any]:
     context = {
         "type": ["object", "null"],
-        "properties": {c.name: nullable(given(c)) for c in plan.context},
+        "properties": {c.name: nullable(key_schema(c)) for c in plan.context},
     }
     rows = {"type": "array", "items": _ref(f"{_component(plan)}.key"), "maxItems": limits.keys}
     at = TIME | {"description": f"{AT}; microseconds since 1970 are taken too"}
@@ -152,10 +155,10 @@ def _batch(plan: Plan, limits: Limits) -> dict[str, Any]:
 
 
 def _responses(name: str, codes: Sequence[int], refused: str) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    responses: dict[str, Any] = {
         "200": {"description": "Features", "content": {"application/json": {"schema": _ref(name)}}}
     }
-    return made | {
+    return responses | {
         str(code): {
             "description": WHY[code],
             "content": {"application/json": {"schema": _ref(refused)}},
@@ -189,7 +192,7 @@ def _paths(plan: Plan, limits: Limits) -> dict[str, Any]:
             "name": c.name,
             "in": "query",
             "required": c in plan.keys,
-            "schema": given(c),
+            "schema": key_schema(c),
             "example": jsonable(sample(c)),
             "description": c.type,
         }
@@ -197,13 +200,13 @@ def _paths(plan: Plan, limits: Limits) -> dict[str, Any]:
     ]
     key = {c.name: jsonable(sample(c)) for c in (*plan.keys, *plan.context)}
     end = f"{plan.kind}_{plan.name}"
-    one = {
+    fetch_one = {
         "get": (
             about
             | {
                 "operationId": f"fetch_{end}",
                 "parameters": [*query, at],
-                "responses": _responses(component, ONE, "Refused"),
+                "responses": _responses(component, ONE_KEY_STATUSES, "Refused"),
             }
         )
     }
@@ -236,7 +239,7 @@ def _paths(plan: Plan, limits: Limits) -> dict[str, Any]:
         )
     }
     return {
-        route(plan): one | many,
+        route(plan): fetch_one | many,
         f"/v1/features/{'join' if join else 'groupby'}/{quote(plan.name, safe='')}": bulk,
     }
 
@@ -255,7 +258,7 @@ def _schemas(plan: Plan, limits: Limits) -> dict[str, Any]:
     }
 
 
-def _own(*, secured: bool) -> dict[str, Any]:
+def _service_paths(*, secured: bool) -> dict[str, Any]:
     kinds = {
         "/healthz": ("alive", "The process runs", "application/json"),
         "/readyz": (
@@ -266,22 +269,22 @@ def _own(*, secured: bool) -> dict[str, Any]:
         "/metrics": ("metrics", "Counters, for Prometheus", "text/plain"),
     }
     state = {"schema": {"type": "object", "properties": {"status": TEXT}, "required": ["status"]}}
-    made: dict[str, Any] = {
+    paths: dict[str, Any] = {
         path: {
-            "operationId": own,
-            "summary": what,
+            "operationId": operation_id,
+            "summary": summary,
             "tags": ["service"],
             "responses": {
                 "200": {
-                    "description": what,
+                    "description": summary,
                     "content": {kind: state if "json" in kind else {"schema": TEXT}},
                 }
             },
         }
-        for path, (own, what, kind) in kinds.items()
+        for path, (operation_id, summary, kind) in kinds.items()
     }
     for path, codes in (("/readyz", (503,)), ("/metrics", (401, 421, 503))):
-        made[path]["responses"] |= {
+        paths[path]["responses"] |= {
             str(code): {
                 "description": WHY[code],
                 "content": {"application/json": {"schema": _ref("Refused")}},
@@ -289,8 +292,8 @@ def _own(*, secured: bool) -> dict[str, Any]:
             for code in codes
         }
     for path in ("/healthz", "/readyz") if secured else ():
-        made[path]["security"] = []
-    return {path: {"get": told} for path, told in made.items()}
+        paths[path]["security"] = []
+    return {path: {"get": operation} for path, operation in paths.items()}
 
 
 def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[str, Any]:
@@ -300,20 +303,22 @@ def document(plans: Sequence[Plan], limits: Limits, *, secured: bool) -> dict[st
     for plan in plans:
         paths |= _paths(plan, limits)
         schemas |= _schemas(plan, limits)
-    made: dict[str, Any] = {
+    specification: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "Feature Workbench",
             "version": "1",
             "description": "Features of keys as of a time: what a backfill of them would give.",
         },
-        "paths": paths | _own(secured=secured),
+        "paths": paths | _service_paths(secured=secured),
     }
-    made["components"] = {"schemas": schemas}
+    specification["components"] = {"schemas": schemas}
     if secured:
-        made["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"token": []}]
-    return made
+        specification["components"]["securitySchemes"] = {
+            "token": {"type": "http", "scheme": "bearer"}
+        }
+        specification["security"] = [{"token": []}]
+    return specification
 
 
 STYLE = (
@@ -333,7 +338,7 @@ def page(plans: Sequence[Plan], base: str, *, secured: bool) -> str:
 
     It loads nothing from elsewhere.
     """
-    shown = (
+    sections = (
         "".join(_section(plan, base, secured=secured) for plan in plans)
         or "<p>Nothing is published yet.</p>"
     )
@@ -344,7 +349,7 @@ def page(plans: Sequence[Plan], base: str, *, secured: bool) -> str:
     return (
         f"{head}<h1>Feature Workbench</h1><p>Features of keys as of a time: what a backfill of them"
         " would give. The whole document: <a"
-        f" href='/openapi.json'>/openapi.json</a>.</p>{shown}</html>"
+        f" href='/openapi.json'>/openapi.json</a>.</p>{sections}</html>"
     )
 
 

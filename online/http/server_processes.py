@@ -98,13 +98,13 @@ def bound(host: str, port: int) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        found = socket.socket(family, socket.SOCK_STREAM)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
     except (OSError, OverflowError) as error:
         message = f"cannot listen on {host}:{port}: {error}; give another --host or --port"
         raise StoreError(message) from error
-    return found
+    return listener
 
 
 def run(settings: Settings, place: socket.socket, access: Access) -> bool:
@@ -124,10 +124,10 @@ def run_many(settings: Settings, place: socket.socket, access: Access, workers: 
     Returns whether they ended well.
     """
     context = multiprocessing.get_context("spawn")
-    asked: list[int] = []
+    stop_signals: list[int] = []
     os.environ[SHARED] = folder = tempfile.mkdtemp(prefix="workbench-metrics")
     for sig in STOPS:
-        signal.signal(sig, lambda sig, _: asked.append(sig))
+        signal.signal(sig, lambda sig, _: stop_signals.append(sig))
 
     def started() -> Any:
         process = context.Process(target=_worker, args=(settings, place, access))
@@ -135,16 +135,16 @@ def run_many(settings: Settings, place: socket.socket, access: Access, workers: 
         return process
 
     running = [started() for _ in range(workers)]
-    while not asked and all(p.exitcode is None or p.exitcode < 0 for p in running):
+    while not stop_signals and all(p.exitcode is None or p.exitcode < 0 for p in running):
         running = [p if p.exitcode is None else started() for p in running]
         time.sleep(POLL)
     # nobody asked, so one did not begin: with the same settings the others fare no better
-    asked = asked or [signal.SIGTERM]
-    told = 0
+    stop_signals = stop_signals or [signal.SIGTERM]
+    signals_sent = 0
     while any(p.is_alive() for p in running):
-        for process in running if told < len(asked) else ():
+        for process in running if signals_sent < len(stop_signals) else ():
             process.terminate()
-        told = len(asked)
+        signals_sent = len(stop_signals)
         time.sleep(POLL)
     shutil.rmtree(folder, ignore_errors=True)
     return all(p.exitcode in (0, -signal.SIGTERM) for p in running)  # the latter had not begun
@@ -157,23 +157,23 @@ def secret(option: str, name: str | None) -> str | None:
     """
     if name is None:
         return None
-    found = os.environ.get(name, "")
-    if found and not (found.isascii() and found.isprintable() and found == found.strip()):
+    token = os.environ.get(name, "")
+    if token and not (token.isascii() and token.isprintable() and token == token.strip()):
         message = (
             f"{option} {name}: its value has blanks at an end, or other characters than ASCII's"
             " letters and signs, which no header carries: set another one"
         )
         raise StoreError(message)
-    if not found:
+    if not token:
         message = (
             f"{option} {name}: there is no such environment variable, or it is empty: set it to the"
             " token that clients send"
         )
         raise StoreError(message)
-    return found
+    return token
 
 
-def alone(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
     try:
         return ip_address(host.partition("%")[0]).is_loopback
@@ -198,13 +198,13 @@ def hosts(host: str, more: Sequence[str] = ()) -> frozenset[str]:
 def access_of(options: dict[str, Any], host: str) -> Access:
     """The access that a command line grants; StoreError where it opens to anyone without --open."""
     token = secret("--token-env", options["token_env"])
-    if token is None and not alone(host) and not options["open"]:
+    if token is None and not is_loopback(host) and not options["open"]:
         message = (
             f"{host} can be reached from other machines, and there is no token: give --token-env"
             " NAME, or --open where the network decides who may ask"
         )
         raise StoreError(message)
-    named = hosts(host, options["allow_host"]) if token is None and alone(host) else None
+    named = hosts(host, options["allow_host"]) if token is None and is_loopback(host) else None
     return Access(token, secret("--metrics-token-env", options["metrics_token_env"]), named)
 
 

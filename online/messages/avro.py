@@ -8,7 +8,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from workbench.online.errors import StoreError
-from workbench.online.messages.connect_values import KINDS, Meaning, read
+from workbench.online.messages.connect_values import KINDS, Meaning, decode_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,7 +60,7 @@ def parsed(schema: Any, names: dict[str, Any] | None = None) -> Any:
 def unreadable(schema: str, name: str) -> str | None:
     """The sentence that refuses a topic's schema, or None if it is readable."""
     try:
-        made = parsed(schema)
+        parsed_schema = parsed(schema)
     except ImportError:
         return (
             f"topic {name} is Avro, and fastavro is not installed: pip install"
@@ -68,7 +68,7 @@ def unreadable(schema: str, name: str) -> str | None:
         )
     except Exception as error:  # noqa: BLE001 fastavro raises what it meets
         return f"the schema of topic {name} is no Avro schema: {type(error).__name__}: {error}"
-    if not isinstance(made, dict) or made.get("type") != "record":
+    if not isinstance(parsed_schema, dict) or parsed_schema.get("type") != "record":
         return (
             f"the schema of topic {name} is no record: give a record with a field for each column"
             " of the table"
@@ -95,8 +95,8 @@ def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | No
             kind == "long" and type_.startswith("timestamp") and topic.time == "iso"
         ):
             return (
-                f"the schema of topic {topic.name} has {column} as {_said(kind)}, and {table} as"
-                f" {type_}: give the field a type that holds the column's"
+                f"the schema of topic {topic.name} has {column} as {_kind_name(kind)}, and {table}"
+                f" as {type_}: give the field a type that holds the column's"
             )
     return None
 
@@ -110,8 +110,8 @@ def kinds(schema: str | None) -> dict[str, Any]:
 def _kind(field: Any, names: Mapping[str, Any]) -> Any:
     """A field's type without null; a union of several other types stays a union."""
     if isinstance(field, list):
-        others = [f for f in field if f != "null"]
-        return _kind(others[0], names) if len(others) == 1 else field
+        types = [f for f in field if f != "null"]
+        return _kind(types[0], names) if len(types) == 1 else field
     if isinstance(field, str):
         return names.get(field, field)
     if isinstance(field, dict) and connect_name(field) in KINDS:
@@ -136,7 +136,7 @@ def _fits(kind: Any) -> tuple[str, ...]:
     return FITS.get(kind, ()) if isinstance(kind, str) else ()
 
 
-def _said(kind: Any) -> str:
+def _kind_name(kind: Any) -> str:
     return (
         str(kind.get("logicalType") or connect_name(kind) or kind["type"])
         if isinstance(kind, dict)
@@ -156,14 +156,14 @@ def keyed(message: bytes, written: Callable[[int], Any]) -> tuple[Any, Any]:
     schema, stream = written(int.from_bytes(message[1:HEAD], "big")), BytesIO(message)
     stream.seek(HEAD)
     try:
-        found = schemaless_reader(stream, schema, None)
+        key_value = schemaless_reader(stream, schema, None)
     except Exception as error:  # whatever fastavro meets in bytes that are not of the schema
         problem = f"{type(error).__name__} {error}".rstrip()
         raise ValueError(problem) from error
-    if left := len(message) - stream.tell():
-        problem = f"{left} bytes follow its value"
+    if bytes_left := len(message) - stream.tell():
+        problem = f"{bytes_left} bytes follow its value"
         raise ValueError(problem)
-    return schema, found
+    return schema, key_value
 
 
 def connect_meanings(schema: Any) -> dict[str, Meaning]:
@@ -185,7 +185,7 @@ def connect_name(type_: Any) -> str:
     Empty where Avro's logical type says what it is.
     """
     if isinstance(type_, list):
-        return next((found for t in type_ if (found := connect_name(t))), "")
+        return next((name for t in type_ if (name := connect_name(t))), "")
     if not isinstance(type_, dict) or type_.get("logicalType"):
         return ""
     return str(type_.get("connect.name") or "")
@@ -227,7 +227,7 @@ class Reader:
         stream = BytesIO(payload)
         stream.seek(start)
         try:
-            found = schemaless_reader(stream, schema, self.schema)
+            record = schemaless_reader(stream, schema, self.schema)
         except StoreError:
             raise
         except Exception as error:  # whatever fastavro meets in bytes that are not of the schema
@@ -235,19 +235,20 @@ class Reader:
                 f"the message is no Avro of the topic's schema: {type(error).__name__} {error}"
             ).rstrip()
             raise ValueError(message) from error
-        if left := len(payload) - stream.tell():
+        if bytes_left := len(payload) - stream.tell():
             message = (
-                f"the message has {left} bytes after its record: it was written by another schema"
+                f"the message has {bytes_left} bytes after its record: it was written by another"
+                " schema"
             )
             raise ValueError(message)
-        return {c: self._value(c, type_, found[c]) for c, type_ in self.source.items()}
+        return {c: self._value(c, type_, record[c]) for c, type_ in self.source.items()}
 
     def _value(self, column: str, type_: str, value: Any) -> Any:
         """A value as Arrow takes it: instants in microseconds, UUIDs as text, others unchanged."""
         if value is None:
             return None
         if column in self.names and isinstance(value, int | str):
-            return read(self.names[column], value)
+            return decode_value(self.names[column], value)
         if type_.startswith("timestamp"):
             return self._instant(column, value)
         if type_.startswith("date") and not isinstance(value, date):

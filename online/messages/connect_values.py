@@ -78,13 +78,13 @@ def meanings(schema: Any) -> dict[str, Meaning]:
 
 
 def _fields(schema: Any) -> list[dict[str, Any]]:
-    found = schema.get("fields") if isinstance(schema, dict) else None
-    return [f for f in found or () if isinstance(f, dict) and isinstance(f.get("field"), str)]
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    return [f for f in fields or () if isinstance(f, dict) and isinstance(f.get("field"), str)]
 
 
 def _scale(field: Mapping[str, Any]) -> int | None:
-    told = (field.get("parameters") or {}).get("scale")
-    return int(told) if told is not None and re.fullmatch(r"-?\d+", str(told)) else None
+    scale = (field.get("parameters") or {}).get("scale")
+    return int(scale) if scale is not None and re.fullmatch(r"-?\d+", str(scale)) else None
 
 
 class ConnectValues:
@@ -129,7 +129,11 @@ class ConnectValues:
         value, name = json.loads(told, parse_float=Decimal), "" if meaning is None else meaning.name
         try:
             return self._text(
-                column, value, told, meaning if name in NAMES else None, known=meaning is not None
+                column,
+                value,
+                told,
+                meaning if name in NAMES else None,
+                has_meaning=meaning is not None,
             )
         except (
             ValueError,
@@ -139,12 +143,12 @@ class ConnectValues:
             TypeError,
             KeyError,
         ) as error:
-            what = f"{name}" if name in NAMES else self.types[column]
-            message = f"column {column!r} is {what}, and the message has {told[:60]}: {error}"
+            type_name = f"{name}" if name in NAMES else self.types[column]
+            message = f"column {column!r} is {type_name}, and the message has {told[:60]}: {error}"
             raise MalformedError(message) from None
 
     def _text(
-        self, column: str, value: Any, told: str, meaning: Meaning | None, *, known: bool
+        self, column: str, value: Any, json_text: str, meaning: Meaning | None, *, has_meaning: bool
     ) -> str:
         type_, name = self.types[column], "" if meaning is None else meaning.name
         decimal = type_.startswith("decimal")
@@ -158,15 +162,15 @@ class ConnectValues:
             return _unscaled(
                 value, meaning.scale if meaning.scale is not None else _declared(type_)
             )
-        if decimal and isinstance(value, str) and not known:
-            return self._guessed(value, told, _declared(type_))
+        if decimal and isinstance(value, str) and not has_meaning:
+            return self._guessed(value, json_text, _declared(type_))
         if isinstance(value, int) and not isinstance(value, bool):
-            return self._number(value, told, type_, name)
+            return self._number(value, json_text, type_, name)
         if type_.startswith("timestamp") and isinstance(value, str) and self.unit != "iso":
             return self._instant((_iso(value) - EPOCH) // timedelta(microseconds=1) * NANOS["us"])
-        return told
+        return json_text
 
-    def _guessed(self, value: str, told: str, scale: int) -> str:
+    def _guessed(self, value: str, json_text: str, scale: int) -> str:
         """A decimal's text where no schema says what it is: digits, or the base64 of bytes.
 
         ValueError where it may be both.
@@ -181,9 +185,9 @@ class ConnectValues:
                 " (schemas.enable), or numbers"
             )
             raise ValueError(problem)
-        return _unscaled(value, scale) if encoded else told
+        return _unscaled(value, scale) if encoded else json_text
 
-    def _number(self, value: int, told: str, type_: str, name: str) -> str:
+    def _number(self, value: int, json_text: str, type_: str, name: str) -> str:
         """Rewrite a whole number that stands for a day, a time of day or an instant."""
         if name in DATES or (type_.startswith("date") and not name):
             day = date(1970, 1, 1) + timedelta(days=value)
@@ -197,7 +201,7 @@ class ConnectValues:
             return json.dumps(_clock(value * NANOS[unit]))
         if name in INSTANTS and type_.startswith("timestamp"):
             return self._instant(value * NANOS[INSTANTS[name]])
-        return told
+        return json_text
 
     def _instant(self, nanos: int) -> str:
         """An instant as JSON in the topic's unit, truncated."""
@@ -231,7 +235,7 @@ class ConnectValues:
         return json.dumps(str(value))
 
 
-def read(name: str, value: Any) -> Any:
+def decode_value(name: str, value: Any) -> Any:
     """An Avro value of this Connect type, as a date, a time of day, or microseconds since 1970.
 
     ValueError where the value does not fit the type.
@@ -249,8 +253,11 @@ def read(name: str, value: Any) -> Any:
         raise ValueError(problem) from None
 
 
-def written(name: str, value: Any) -> int | str:
-    """The inverse of `read`, from a date, a time or a datetime; truncated to the type's unit."""
+def encode_value(name: str, value: Any) -> int | str:
+    """The inverse of `decode_value`, from a date, a time or a datetime.
+
+    Truncated to the type's unit.
+    """
     if isinstance(value, datetime):
         at = value.replace(tzinfo=value.tzinfo or UTC)
         return (
@@ -278,8 +285,8 @@ def _unscaled(encoded: Any, scale: int) -> str:
 
 def _declared(type_: str) -> int:
     """The scale in the text of a decimal type; 0 for any other type."""
-    found = re.fullmatch(r"decimal\(\d+, (\d+)\)", type_)
-    return int(found[1]) if found else 0
+    decimal_match = re.fullmatch(r"decimal\(\d+, (\d+)\)", type_)
+    return int(decimal_match[1]) if decimal_match else 0
 
 
 def _clock(nanos: int) -> str:
@@ -290,5 +297,5 @@ def _clock(nanos: int) -> str:
 
 
 def _iso(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return found.replace(tzinfo=found.tzinfo or UTC)
+    instant = datetime.fromisoformat(text)
+    return instant.replace(tzinfo=instant.tzinfo or UTC)

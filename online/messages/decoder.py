@@ -17,7 +17,7 @@ from workbench.online.errors import StoreError
 from workbench.online.messages import avro
 from workbench.online.messages.envelopes import TOMBSTONES, Opener, PassedError
 from workbench.online.messages.json_csv import BOM, Csv, Json, MalformedError
-from workbench.online.messages.message_keys import Beside
+from workbench.online.messages.message_keys import KeyColumns
 from workbench.online.messages.message_types import arrow
 from workbench.online.messages.schema_registry import Registry
 
@@ -64,38 +64,38 @@ class Decoder:
     ) -> None:
         self.topic, self.types = topic, {}
         for column, type_ in source.items():
-            made = arrow(type_)
-            if made is None:
+            arrow_type = arrow(type_)
+            if arrow_type is None:
                 message = (
                     f"messages of {topic.name} carry no {type_}, which {column} is: publish it with"
                     " a table of types that they carry"
                 )
                 raise StoreError(message, "broken")
-            self.types[column] = made
+            self.types[column] = arrow_type
         self.schema = pa.schema(list(self.types.items()))
-        whole = {c: t for c, t in source.items() if c not in topic.beside}
-        self.value = {c: self.types[c] for c in whole}
+        value_types = {c: t for c, t in source.items() if c not in topic.beside}
+        self.value = {c: self.types[c] for c in value_types}
         self.text = (
             None
             if topic.format == "avro"
-            else (Json if topic.format == "json" else Csv)(topic, whole, self.value)
+            else (Json if topic.format == "json" else Csv)(topic, value_types, self.value)
         )
-        written = self._registry(registry).schema if topic.registry else None
-        self.avro = avro.Reader(topic, whole, written) if topic.format == "avro" else None
-        self.opener = Opener(topic, whole, identified=identified)
-        self.beside = Beside(topic, source, written) if topic.beside else None
+        schema_of = self._registry(registry).schema if topic.registry else None
+        self.avro = avro.Reader(topic, value_types, schema_of) if topic.format == "avro" else None
+        self.opener = Opener(topic, value_types, identified=identified)
+        self.beside = KeyColumns(topic, source, schema_of) if topic.beside else None
         apart = {c: t for c, t in source.items() if c in topic.beside}
         self.apart = Json(topic, apart, {c: self.types[c] for c in apart})
 
     def _registry(self, url: str | None) -> Registry:
-        found = url or os.environ.get(REGISTRY)
-        if not found:
+        registry_url = url or os.environ.get(REGISTRY)
+        if not registry_url:
             message = (
                 f"topic {self.topic.name} is written by the schemas of a registry, and none is"
                 f" told: set {REGISTRY} to its URL"
             )
             raise StoreError(message)
-        return Registry(found)
+        return Registry(registry_url)
 
     def decode(
         self,
@@ -111,9 +111,9 @@ class Decoder:
         `away` where the schema registry cannot be reached: then nothing is decided.
         """
         texts, places, bad, passed = self._texts(payloads)
-        found = self._read(texts)
-        bad += [(places[i], why) for i, why in found.bad]
-        table, good = found.table, [places[i] for i in found.good]
+        decoded = self._read(texts)
+        bad += [(places[i], why) for i, why in decoded.bad]
+        table, good = decoded.table, [places[i] for i in decoded.good]
         if self.beside is not None:
             table, good, wrong = self._joined(self.beside, table, good, (keys, headers))
             bad += wrong
@@ -130,26 +130,26 @@ class Decoder:
         passed = [(i, TOMBSTONES) for i, p in enumerate(payloads) if p is None]
         if self.opener.idle:
             return texts, places, [], passed
-        opened, kept, bad = list[bytes](), list[int](), list[tuple[int, str]]()
+        opened, opened_places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
         for place, text in zip(places, texts, strict=True):
             try:
                 opened.append(self.opener.opened(text))
-                kept.append(place)
-            except PassedError as told:
-                passed.append((place, told.kind))
+                opened_places.append(place)
+            except PassedError as pass_error:
+                passed.append((place, pass_error.kind))
             except MalformedError as error:
                 bad.append((place, str(error)))
-        return opened, kept, bad, sorted(passed)
+        return opened, opened_places, bad, sorted(passed)
 
     def _joined(
         self,
-        beside: Beside,
+        beside: KeyColumns,
         table: pa.Table,
         good: list[int],
-        told: tuple[Sequence[bytes | None], Sequence[Headers]],
+        keys_and_headers: tuple[Sequence[bytes | None], Sequence[Headers]],
     ) -> tuple[pa.Table, list[int], list[tuple[int, str]]]:
         """Add the columns of keys and headers; a row whose key or headers fail is a bad message."""
-        keys, headers = told
+        keys, headers = keys_and_headers
         texts, places, bad = list[bytes](), list[int](), list[tuple[int, str]]()
         for number, place in enumerate(good):
             try:
@@ -159,12 +159,12 @@ class Decoder:
                 places.append(number)
             except MalformedError as error:
                 bad.append((place, str(error)))
-        found = self._by_batch(self.apart, texts)
-        bad += [(good[places[i]], f"of its key or headers: {why}") for i, why in found.bad]
-        kept = [places[i] for i in found.good]
-        rows = table.take(pa.array(kept, pa.int64()))
-        columns = {c: found.table[c] if c in self.apart.types else rows[c] for c in self.types}
-        return pa.table(columns, schema=self.schema), [good[i] for i in kept], bad
+        decoded = self._by_batch(self.apart, texts)
+        bad += [(good[places[i]], f"of its key or headers: {why}") for i, why in decoded.bad]
+        joined_places = [places[i] for i in decoded.good]
+        rows = table.take(pa.array(joined_places, pa.int64()))
+        columns = {c: decoded.table[c] if c in self.apart.types else rows[c] for c in self.types}
+        return pa.table(columns, schema=self.schema), [good[i] for i in joined_places], bad
 
     def _read(self, payloads: Sequence[bytes]) -> Decoded:
         return (
@@ -173,15 +173,15 @@ class Decoder:
 
     def _by_batch(self, text: Json | Csv, payloads: Sequence[bytes]) -> Decoded:
         """Read all messages at once; on failure, ever smaller parts until bad ones stand alone."""
-        whole = [p for p in payloads if p]
+        full_payloads = [p for p in payloads if p]
         begun = (
-            [p[:1] == b"{" for p in whole]
+            [p[:1] == b"{" for p in full_payloads]
             if isinstance(text, Json)
-            else [p[:3] != BOM for p in whole]
+            else [p[:3] != BOM for p in full_payloads]
         )
         if 0 < len(payloads) == sum(begun):  # nothing to open: the usual batch
             with suppress(MalformedError):
-                return Decoded(text.table(whole), list(range(len(whole))))
+                return Decoded(text.table(full_payloads), list(range(len(full_payloads))))
         opened, bad = _opened(text, payloads)
         parts, tables, good = [opened] if opened else [], [], []
         while parts:
@@ -194,14 +194,14 @@ class Decoder:
                     bad.append((part[0][0], text.reason(part[0][1], error)))
                 else:
                     parts += reversed(_parts(part, error.row))
-        made = (
+        table = (
             pa.concat_tables(tables).combine_chunks()
             if len(tables) > 1
             else tables[0]
             if tables
             else pa.schema(list(text.types.items())).empty_table()
         )
-        return Decoded(made, good, sorted(bad))
+        return Decoded(table, good, sorted(bad))
 
     def _by_record(self, payloads: Sequence[bytes]) -> Decoded:
         rows, good, bad = [], [], []
@@ -253,13 +253,13 @@ def _parts(part: list[tuple[int, bytes]], row: int | None) -> list[list[tuple[in
     What follows the row is halved, since more rows may be bad.
     """
     if row is None or row >= len(part):
-        row, alone = len(part) // 2, 0
+        row, width = len(part) // 2, 0
     else:
-        alone = 1
-    after = part[row + alone :]
+        width = 1
+    after = part[row + width :]
     pieces = [
         part[:row],
-        part[row : row + alone],
-        *([after[: len(after) // 2], after[len(after) // 2 :]] if alone else [after]),
+        part[row : row + width],
+        *([after[: len(after) // 2], after[len(after) // 2 :]] if width else [after]),
     ]
     return [p for p in pieces if p]

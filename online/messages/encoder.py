@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from workbench.online.errors import StoreError
 from workbench.online.messages import avro
-from workbench.online.messages.connect_values import KINDS, written
+from workbench.online.messages.connect_values import KINDS, encode_value
 from workbench.online.messages.decoder import Decoder
 
 if TYPE_CHECKING:
@@ -51,21 +51,21 @@ def as_told(topic: TopicPlan, source: Mapping[str, str], rows: pa.Table) -> pa.T
     """
     plain = replace(topic, registry=False)  # the id of a schema is the registry's to give
     decoder = Decoder(plain, source)
-    encoder = Encoder(plain, decoder.types)
+    encoder = MessageEncoder(plain, decoder.types)
     messages = encoder.encode(rows)
     keys, headers = encoder.beside(rows)
-    found = decoder.decode(messages, keys, headers)
-    if found.bad:
-        place, reason = found.bad[0]
+    decoded = decoder.decode(messages, keys, headers)
+    if decoded.bad:
+        place, reason = decoded.bad[0]
         message = (
-            f"{len(found.bad)} of {len(messages)} rows cannot come by {topic}, such as"
+            f"{len(decoded.bad)} of {len(messages)} rows cannot come by {topic}, such as"
             f" {messages[place]!r:.300}: {reason}"
         )
         raise StoreError(message)
-    return found.table
+    return decoded.table
 
 
-class Encoder:
+class MessageEncoder:
     """An encoder of rows as a producer of the topic writes them.
 
     Times are truncated to the topic's unit; decimals keep all their digits. `types` are the Arrow
@@ -93,14 +93,14 @@ class Encoder:
         self, rows: pa.Table
     ) -> tuple[list[bytes | None], list[list[tuple[str, bytes | None]]]]:
         """The messages' keys and headers; both lists are empty where no column comes from them."""
-        made = (
+        records = (
             rows.select(list(self.types)).cast(pa.schema(list(self.types.items()))).to_pylist()
             if self.topic.beside
             else []
         )
         keys = [
             _object({n: self._text(row[c], self.types[c]) for c, n in self.topic.key}).encode()
-            for row in made
+            for row in records
         ]
         headers: list[list[tuple[str, bytes | None]]] = [
             [
@@ -108,12 +108,12 @@ class Encoder:
                 for c, n in self.topic.headers
                 if row[c] is not None
             ]
-            for row in made
+            for row in records
         ]
         return list(keys), headers
 
     def _json(self, row: Mapping[str, Any]) -> bytes:
-        whole = _object(
+        object_text = _object(
             {
                 c: self._text(row[c], t)
                 for c, t in self.value.items()
@@ -122,13 +122,15 @@ class Encoder:
         )
         # a name with a dot is read before the names of nested objects
         for column, path in self.topic.names:
-            whole = (
-                whole[:-1]
-                + (", " if len(whole) > 2 else "")  # noqa: PLR2004 an empty object's letters
+            object_text = (
+                object_text[:-1]
+                + (", " if len(object_text) > 2 else "")  # noqa: PLR2004 an empty object's letters
                 + f"{json.dumps(path)}: {self._text(row[column], self.types[column])}}}"
             )
         return (
-            f'{{"before": null, "after": {whole}, "op": "c"}}' if self.topic.envelope else whole
+            f'{{"before": null, "after": {object_text}, "op": "c"}}'
+            if self.topic.envelope
+            else object_text
         ).encode()
 
     def _csv(self, row: Mapping[str, Any]) -> bytes:
@@ -186,13 +188,13 @@ class Encoder:
     def _avro(self, row: Mapping[str, Any]) -> bytes:
         from fastavro import schemaless_writer  # noqa: PLC0415 what no Avro topic needs
 
-        made = {f["name"]: self._field(f, row) for f in self.schema["fields"]}
+        record = {f["name"]: self._field(f, row) for f in self.schema["fields"]}
         stream = BytesIO()
         try:
-            schemaless_writer(stream, self.schema, made)
+            schemaless_writer(stream, self.schema, record)
         # whatever fastavro meets in a value that its schema does not hold
         except Exception as error:
-            message = f"a message of {self.topic.name} cannot carry {made!r:.300}: {error}"
+            message = f"a message of {self.topic.name} cannot carry {record!r:.300}: {error}"
             raise StoreError(message) from error
         return stream.getvalue()
 
@@ -213,7 +215,7 @@ class Encoder:
         if value is None:
             return None
         if (name := avro.connect_name(kind)) in KINDS:
-            return written(name, value)
+            return encode_value(name, value)
         if pa.types.is_timestamp(type_):
             at = value.replace(tzinfo=value.tzinfo or UTC)
             if kind == "long":

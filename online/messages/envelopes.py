@@ -63,10 +63,10 @@ class Opener:
         """The row in a message; raises PassedError, or MalformedError with a sentence."""
         try:
             text = payload.decode()
-            found, end = members(text, 0)
+            spans, end = members(text, 0)
             _refuse_more(text, end)
-            start = self._row(text, found) if self.envelope else 0
-            return self._named(text, start, self._said(text, found)).encode()
+            start = self._row(text, spans) if self.envelope else 0
+            return self._named(text, start, self._said(text, spans)).encode()
         except UnicodeDecodeError as wrong:
             message = f"the message is no UTF-8 at byte {wrong.start}"
         except MalformedError:
@@ -75,82 +75,86 @@ class Opener:
             message = f"the message is no JSON object: {wrong}"
         raise MalformedError(message)
 
-    def _row(self, text: str, found: Mapping[str, Span]) -> int:
+    def _row(self, text: str, spans: Mapping[str, Span]) -> int:
         """Where the row of an envelope begins, with or without a schema beside the envelope."""
-        if "payload" in found and "op" not in found:
-            start, end = found["payload"]
+        if "payload" in spans and "op" not in spans:
+            start, end = spans["payload"]
             if text[start:end] == "null":
                 raise PassedError(TOMBSTONES)
-            found, _ = members(text, start)
+            spans, _ = members(text, start)
         else:
             start = 0
-        told = {
-            name: DECODER.decode(text[slice(*found[name])])
+        marks = {
+            name: DECODER.decode(text[slice(*spans[name])])
             for name in ("op", "__op", "__deleted")
-            if name in found
+            if name in spans
         }
-        if "op" not in told:
-            return self._flat(told, found, start)
-        op = told["op"]
+        if "op" not in marks:
+            return self._flat(marks, spans, start)
+        op = marks["op"]
         if op in ("d", "t"):
             raise PassedError(DELETES)
         if op == "m":
             raise PassedError(TOMBSTONES)
-        if op not in ("c", "r", "u") or "after" not in found:
+        if op not in ("c", "r", "u") or "after" not in spans:
             message = (
                 f"the message is no change that Debezium writes: its op is {op!r}, and it has"
-                f" {', '.join(found)}"
+                f" {', '.join(spans)}"
             )
             raise MalformedError(message)
         if op == "u" and not self.identified:
             raise MalformedError(CHANGED)
-        return found["after"][0]
+        return spans["after"][0]
 
-    def _flat(self, told: Mapping[str, object], found: Mapping[str, Span], start: int) -> int:
+    def _flat(self, marks: Mapping[str, object], spans: Mapping[str, Span], start: int) -> int:
         """Where a row begins that was unwrapped from its envelope, by `__op` and `__deleted`."""
-        if not told:
+        if not marks:
             message = (
-                f"the message is no envelope of Debezium's: it has {', '.join(found) or 'nothing'},"
+                f"the message is no envelope of Debezium's: it has {', '.join(spans) or 'nothing'},"
                 " and no op"
             )
             raise MalformedError(message)
-        if told.get("__deleted") in (True, "true") or told.get("__op") == "d":
+        if marks.get("__deleted") in (True, "true") or marks.get("__op") == "d":
             raise PassedError(DELETES)
-        if told.get("__op") == "u" and not self.identified:
+        if marks.get("__op") == "u" and not self.identified:
             raise MalformedError(CHANGED)
         return start
 
-    def _said(self, text: str, found: Mapping[str, Span]) -> Mapping[str, Meaning]:
+    def _said(self, text: str, spans: Mapping[str, Span]) -> Mapping[str, Meaning]:
         """The meanings of columns in the schema beside a change; empty where there is none."""
-        if self.values is None or "payload" not in found or "schema" not in found:
+        if self.values is None or "payload" not in spans or "schema" not in spans:
             return {}
-        return self.values.said(text[slice(*found["schema"])])
+        return self.values.said(text[slice(*spans["schema"])])
 
-    def _named(self, text: str, start: int, said: Mapping[str, Meaning]) -> str:
+    def _named(self, text: str, start: int, meanings: Mapping[str, Meaning]) -> str:
         """The object at `start` under the table's names, with values as its types have them."""
-        found, end = members(text, start)
-        whole = text[start:end].lstrip()
+        spans, end = members(text, start)
+        object_text = text[start:end].lstrip()
         row: dict[str, str] = {}
-        told: dict[str, Meaning | None] = {}
-        for name, (at, after) in found.items():
+        column_meanings: dict[str, Meaning | None] = {}
+        for name, (at, after) in spans.items():
             column = self.folded.get(name.casefold(), name)
             if column in row:
                 message = f"column {column!r} is given twice, under names that differ in case alone"
                 raise MalformedError(message)
-            row[column], told[column] = text[at:after], said.get(name)
+            row[column], column_meanings[column] = text[at:after], meanings.get(name)
         row |= {column: _at(text, start, path) for column, path in self.paths.items()}
-        told |= {column: said.get(path) for column, path in self.paths.items()}
+        column_meanings |= {column: meanings.get(path) for column, path in self.paths.items()}
         changed = bool(self.paths or self.folded)
         for column in [
-            c for c in row if self.values is not None and self.values.concerns(c, told[c])
+            c
+            for c in row
+            if self.values is not None and self.values.concerns(c, column_meanings[c])
         ]:
             before = row[column]
             row[column] = (
-                before if self.values is None else self.values.text(column, before, told[column])
+                before
+                if self.values is None
+                else self.values.text(column, before, column_meanings[column])
             )
             changed |= row[column] != before
         if not changed:
-            return whole
+            return object_text
         return "{" + ", ".join(f"{json.dumps(name)}: {value}" for name, value in row.items()) + "}"
 
 
@@ -159,19 +163,19 @@ def _at(text: str, start: int, path: str) -> str:
 
     It is `null` where there is none.
     """
-    whole, *parts = (path, *path.split("."))
-    found, _ = members(text, start)
-    if whole in found:
-        return text[slice(*found[whole])]
+    full_path, *parts = (path, *path.split("."))
+    spans, _ = members(text, start)
+    if full_path in spans:
+        return text[slice(*spans[full_path])]
     for n, part in enumerate(parts):
-        if part not in found:
+        if part not in spans:
             return "null"
-        at, end = found[part]
+        at, end = spans[part]
         if n == len(parts) - 1:
             return text[at:end]
         if text[at] != "{":
             return "null"
-        found, _ = members(text, at)
+        spans, _ = members(text, at)
     return "null"
 
 
@@ -180,13 +184,13 @@ def members(text: str, start: int) -> tuple[dict[str, Span], int]:
 
     ValueError where no object stands there or a name is repeated.
     """
-    at, found = _blank(text, start), dict[str, Span]()
+    at, spans = _blank(text, start), dict[str, Span]()
     if text[at : at + 1] != "{":
         message = f"it begins with {text[at : at + 20]!r}"
         raise ValueError(message)
     at = _blank(text, at + 1)
     if text[at : at + 1] == "}":
-        return found, at + 1
+        return spans, at + 1
     while True:
         if text[at : at + 1] != '"':
             message = f"a name is expected at {at}"
@@ -198,13 +202,13 @@ def members(text: str, start: int) -> tuple[dict[str, Span], int]:
             raise ValueError(message)
         at = _blank(text, at + 1)
         end = DECODER.raw_decode(text, at)[1]
-        if name in found:
+        if name in spans:
             message = f"{name!r} is given twice"
             raise ValueError(message)
-        found[name] = at, end
+        spans[name] = at, end
         at = _blank(text, end)
         if text[at : at + 1] == "}":
-            return found, at + 1
+            return spans, at + 1
         if text[at : at + 1] != ",":
             message = f"a comma is expected at {at}"
             raise ValueError(message)
@@ -218,5 +222,5 @@ def _refuse_more(text: str, end: int) -> None:
 
 
 def _blank(text: str, at: int) -> int:
-    found = BLANK.match(text, at)
-    return at if found is None else found.end()
+    blank_match = BLANK.match(text, at)
+    return at if blank_match is None else blank_match.end()

@@ -34,7 +34,7 @@ ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?(Z|[+-]\d{2}(:?
 CLOCK = r"^\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?$"
 DAY = r"^\d{4}-\d{2}-\d{2}$"
 UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
-SHOWN = 60  # letters of a value in a sentence
+MAX_CHARACTERS_SHOWN = 60  # letters of a value in a sentence
 BLANKS = bytes.maketrans(b"\n\r", b"\t\t")
 SPACE = b" \t\r\n"
 
@@ -58,10 +58,10 @@ class Text:
         self.topic, self.types, self.source = topic, types, source
         self.read = {c: self._read_as(types[c], source[c]) for c in source}
 
-    def _read_as(self, type_: pa.DataType, said: str) -> pa.DataType:
+    def _read_as(self, type_: pa.DataType, source_type: str) -> pa.DataType:
         if pa.types.is_timestamp(type_):
             return pa.string() if self.topic.time == "iso" else pa.int64()
-        return pa.string() if pa.types.is_temporal(type_) or said == "uuid" else type_
+        return pa.string() if pa.types.is_temporal(type_) or source_type == "uuid" else type_
 
     def table(self, payloads: Sequence[bytes], columns: Sequence[str] | None = None) -> pa.Table:
         """Read the messages as rows, one for each message and in order.
@@ -77,17 +77,17 @@ class Text:
             raise MalformedError(message)
         try:
             maps = {c: self.types[c] for c in chosen if "map<" in self.source[c]}
-            found = self.parsed(joined, [c for c in chosen if c not in maps])
-            _placed(found.column(PLACE), first, len(payloads) + self.beyond)
-            found = found.slice(0, len(payloads))
-            self.overflown(found, [c for c in chosen if c not in maps], joined)
+            rows = self.parsed(joined, [c for c in chosen if c not in maps])
+            _placed(rows.column(PLACE), first, len(payloads) + self.beyond)
+            rows = rows.slice(0, len(payloads))
+            self.overflown(rows, [c for c in chosen if c not in maps], joined)
             apart = json_maps.columns(payloads, maps) if maps else {}
             return pa.table(
                 {
                     c: (
                         apart[c]
                         if c in apart
-                        else self._final(found.column(c), self.types[c], self.source[c])
+                        else self._final(rows.column(c), self.types[c], self.source[c])
                     )
                     for c in chosen
                 },
@@ -108,8 +108,8 @@ class Text:
 
     def guess(self, error: str) -> int | None:
         """The row that a parser's error names, or None."""
-        found = re.search(r"(?:in row |Row #)(\d+)", error)
-        return int(found[1]) if found else None
+        row_match = re.search(r"(?:in row |Row #)(\d+)", error)
+        return int(row_match[1]) if row_match else None
 
     def overflown(self, found: pa.Table, columns: list[str], joined: bytes) -> None:
         """Raise MalformedError where a finite number in a message was read as infinite."""
@@ -120,9 +120,11 @@ class Text:
             message = "a number is too large for its column"
             raise MalformedError(message)
 
-    def _final(self, column: pa.ChunkedArray, type_: pa.DataType, said: str) -> pa.ChunkedArray:
+    def _final(
+        self, column: pa.ChunkedArray, type_: pa.DataType, source_type: str
+    ) -> pa.ChunkedArray:
         """Cast a column from the type it was read as to the table's type."""
-        if said == "uuid":
+        if source_type == "uuid":
             return _only(pc.utf8_lower(column), UUID)
         if pa.types.is_timestamp(type_):
             return _instants(column, type_, self.topic.time)
@@ -169,9 +171,9 @@ def _instants(column: pa.ChunkedArray, type_: pa.DataType, unit: str) -> pa.Chun
     texts = _short(_only(column, ISO))
     zoned = pc.match_substring_regex(texts, r"[T ].*" + ZONED)
     dated = pc.match_substring_regex(texts, DAY)
-    whole = pc.if_else(dated, pc.binary_join_element_wise(texts, "T00:00", ""), texts)
+    full_times = pc.if_else(dated, pc.binary_join_element_wise(texts, "T00:00", ""), texts)
     return (
-        pc.if_else(zoned, whole, pc.binary_join_element_wise(whole, "Z", ""))
+        pc.if_else(zoned, full_times, pc.binary_join_element_wise(full_times, "Z", ""))
         .cast(pa.timestamp("us", "UTC"))
         .cast(type_)
     )
@@ -214,7 +216,7 @@ class Json(Text):
             message = (
                 "the message is empty"
                 if not payload
-                else f"the message is no JSON object: it begins with {_shown(payload)}"
+                else f"the message is no JSON object: it begins with {_short_value(payload)}"
             )
             raise MalformedError(message)
         return payload
@@ -222,17 +224,19 @@ class Json(Text):
     def reason(self, payload: bytes, error: MalformedError) -> str:
         """The sentence that says what is wrong with a message."""
         try:
-            found = json.loads(payload, parse_float=Decimal, object_pairs_hook=lambda pairs: pairs)
+            message_pairs = json.loads(
+                payload, parse_float=Decimal, object_pairs_hook=lambda pairs: pairs
+            )
         except UnicodeDecodeError as wrong:
             return f"the message is no UTF-8 at byte {wrong.start}"
         except (ValueError, RecursionError) as wrong:
             return f"the message is no JSON object: {wrong}"
-        names = [name for name, _ in found]
+        names = [name for name, _ in message_pairs]
         twice = next((c for c in self.source if names.count(c) > 1), None)
         return (
             f"column {twice!r} is given twice"
             if twice
-            else _culprit(self, payload, dict(found), error)
+            else _culprit(self, payload, dict(message_pairs), error)
             or f"the message is no JSON object: {error}"
         )
 
@@ -252,15 +256,17 @@ class Csv(Text):
 
     def parsed(self, joined: bytes, columns: list[str]) -> pa.Table:
         """Parse the joined text: an empty value is null, a quoted empty one is the empty text."""
-        found = self._parsed(joined, columns, {c: self.read[c] for c in columns})
-        whole = [c for c in columns if pa.types.is_integer(self.read[c])]
-        if whole and (b"0x" in joined or b"0X" in joined):  # Arrow reads 0x10 as 16
-            texts = self._parsed(joined, whole, dict.fromkeys(whole, pa.string()))
-            for c in whole:
+        rows = self._parsed(joined, columns, {c: self.read[c] for c in columns})
+        integer_columns = [c for c in columns if pa.types.is_integer(self.read[c])]
+        if integer_columns and (b"0x" in joined or b"0X" in joined):  # Arrow reads 0x10 as 16
+            texts = self._parsed(
+                joined, integer_columns, dict.fromkeys(integer_columns, pa.string())
+            )
+            for c in integer_columns:
                 if pc.any(pc.match_substring_regex(texts.column(c), "[xX]")).as_py():
                     message = "a whole number is written in another base than ten"
                     raise MalformedError(message)
-        return found
+        return rows
 
     def _parsed(
         self, joined: bytes, columns: list[str], types: Mapping[str, pa.DataType]
@@ -286,8 +292,8 @@ class Csv(Text):
 
     def guess(self, error: str) -> int | None:
         """The row that a parser's error names; Arrow counts CSV rows from one."""
-        found = super().guess(error)
-        return None if found is None else found - 1
+        row_number = super().guess(error)
+        return None if row_number is None else row_number - 1
 
     def opened(self, payload: bytes) -> bytes:
         """The message; MalformedError where it is empty or begins with a byte-order mark."""
@@ -321,19 +327,21 @@ class Csv(Text):
 
 
 def _culprit(
-    text: Json | Csv, payload: bytes, found: Mapping[str, Any], error: MalformedError
+    text: Json | Csv, payload: bytes, values: Mapping[str, Any], error: MalformedError
 ) -> str | None:
     """The sentence on the column that the parser names, else on the first that fails alone."""
     names = list(text.source)
-    told = re.search(r"Column\(/([^/)]+)|CSV column #(\d+)", str(error))
-    named = told and (told[1] or text.topic.fields[int(told[2]) - 1 : int(told[2])][0])
+    name_match = re.search(r"Column\(/([^/)]+)|CSV column #(\d+)", str(error))
+    named = name_match and (
+        name_match[1] or text.topic.fields[int(name_match[2]) - 1 : int(name_match[2])][0]
+    )
     guilty = named if named in names else next((c for c in names if _fails(text, payload, c)), None)
     if guilty is None:
         return None
     unit = f" in {text.topic.time}" if pa.types.is_timestamp(text.types[guilty]) else ""
     return (
         f"column {guilty!r} is {text.source[guilty]}{unit}, and the message has"
-        f" {_shown(found.get(guilty))}"
+        f" {_short_value(values.get(guilty))}"
     )
 
 
@@ -345,6 +353,6 @@ def _fails(text: Json | Csv, payload: bytes, column: str) -> bool:
     return False
 
 
-def _shown(value: Any) -> str:
+def _short_value(value: Any) -> str:
     text = str(value) if isinstance(value, Decimal) else repr(value)
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+    return text if len(text) <= MAX_CHARACTERS_SHOWN else f"{text[: MAX_CHARACTERS_SHOWN - 3]}..."

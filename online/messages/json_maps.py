@@ -21,11 +21,11 @@ class Pairs(list[tuple[str, Any]]):
 
     def once(self) -> dict[str, Any]:
         """The pairs as a dict; ValueError where a key is repeated."""
-        found = dict(self)
-        if len(found) < len(self):
+        pairs = dict(self)
+        if len(pairs) < len(self):
             message = "a key is given twice"
             raise ValueError(message)
-        return found
+        return pairs
 
 
 def columns(
@@ -36,11 +36,9 @@ def columns(
     Raises ValueError, or Arrow's errors, where a value has another type.
     """
     try:
-        found = [
-            dict(json.loads(p, parse_float=Decimal, object_pairs_hook=Pairs)) for p in payloads
-        ]
+        rows = [dict(json.loads(p, parse_float=Decimal, object_pairs_hook=Pairs)) for p in payloads]
         return {
-            c: pa.chunked_array([pa.array([_value(row.get(c), t) for row in found], t)])
+            c: pa.chunked_array([pa.array([_value(row.get(c), t) for row in rows], t)])
             for c, t in types.items()
         }
     except (RecursionError, OverflowError, TypeError) as error:
@@ -53,8 +51,8 @@ def _value(value: Any, type_: pa.DataType) -> Any:
     if pa.types.is_map(type_) and isinstance(value, Pairs):
         return [(k, _value(v, type_.item_type)) for k, v in value.once().items()]
     if pa.types.is_struct(type_) and isinstance(value, Pairs):
-        given = value.once()
-        return {f.name: _value(given.get(f.name), f.type) for f in type_}
+        members = value.once()
+        return {f.name: _value(members.get(f.name), f.type) for f in type_}
     if pa.types.is_list(type_) and isinstance(value, list) and not isinstance(value, Pairs):
         return [_value(v, type_.value_type) for v in value]
     if (

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import GroupByPlan, Need
 
-SHOWN = 8  # names in a sentence
-LONGEST = 40  # letters of a name
+MAX_NAMES_SHOWN = 8  # names in a sentence
+MAX_NAME_CHARACTERS = 40  # letters of a name
 ENVELOPES = ("after", "payload.after")
 
 
@@ -21,7 +21,7 @@ def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[N
     It names what the message has and what to do.
     """
     columns = list(dict.fromkeys(c for need in lacking for c in need.columns))
-    what = " and no ".join(dict.fromkeys(need.what for need in lacking))
+    lacking_names = " and no ".join(dict.fromkeys(need.what for need in lacking))
     names = (
         member_names(payload) if plan.topic is not None and plan.topic.format == "json" else None
     )
@@ -30,13 +30,13 @@ def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[N
         values = " and ".join(_cut(c) for c in columns)
         return (
             f"no event can come of the message: {values} {'are' if len(columns) > 1 else 'is'}"
-            f" null, so that it has no {what}"
+            f" null, so that it has no {lacking_names}"
         )
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    told = ", ".join(map(_cut, names[:SHOWN])) + more
+    more = f" and {len(names) - MAX_NAMES_SHOWN} more" if len(names) > MAX_NAMES_SHOWN else ""
+    shown_names = ", ".join(map(_cut, names[:MAX_NAMES_SHOWN])) + more
     return (
-        f"the message has {told or 'nothing'}: no column {', '.join(map(_cut, absent))}, so that no"
-        f" event can come of it{_advice(absent, names)}"
+        f"the message has {shown_names or 'nothing'}: no column {', '.join(map(_cut, absent))}, so"
+        f" that no event can come of it{_advice(absent, names)}"
     )
 
 
@@ -53,13 +53,13 @@ def _advice(absent: Iterable[str], names: Sequence[str]) -> str:
 def member_names(payload: bytes | None) -> list[str] | None:
     """The names in a JSON object, nested ones with a dot; None where the payload is no object."""
     try:
-        found: Any = json.loads(payload or b"")
+        document: Any = json.loads(payload or b"")
     except (ValueError, RecursionError):
         return None
-    if not isinstance(found, dict):
+    if not isinstance(document, dict):
         return None
     names = []
-    for name, value in found.items():
+    for name, value in document.items():
         names += (
             [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [name]
         )
@@ -67,4 +67,4 @@ def member_names(payload: bytes | None) -> list[str] | None:
 
 
 def _cut(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 3]}..."
+    return name if len(name) <= MAX_NAME_CHARACTERS else f"{name[: MAX_NAME_CHARACTERS - 3]}..."

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import TopicPlan
 
-WHOLE = re.compile(r"-?\d+")
+WHOLE_NUMBER = re.compile(r"-?\d+")
 BINARY = (4, 8)  # bytes of an integer that a producer writes as it stands
 QUOTED = ("string", "uuid", "date", "time")  # what JSON has as texts
 
 
-class Beside:
+class KeyColumns:
     """A reader of the columns that a topic has in its messages' keys or headers."""
 
     def __init__(
@@ -46,12 +46,12 @@ class Beside:
 
         MalformedError where the key is not as the topic says.
         """
-        found = self._of_key(key)
+        texts = self._of_key(key)
         last = dict(headers)  # of one name the last counts
-        found |= {
+        texts |= {
             c: self._plain(last.get(name), c, f"header {name}") for c, name in self.headers.items()
         }
-        return ("{" + ", ".join(f"{json.dumps(c)}: {v}" for c, v in found.items()) + "}").encode()
+        return ("{" + ", ".join(f"{json.dumps(c)}: {v}" for c, v in texts.items()) + "}").encode()
 
     def _of_key(self, key: bytes | None) -> dict[str, str]:
         if key is None or not self.key:
@@ -73,41 +73,41 @@ class Beside:
         return {c: self._plain(key, c, "key") for c in self.key}
 
     def _members(self, text: str) -> dict[str, str]:
-        found, _ = members(text, 0)
-        said: Mapping[str, Meaning] = {}
-        if set(found) == {"schema", "payload"}:
-            start, end = found["payload"]
-            said = self.values.said(text[slice(*found["schema"])])
+        spans, _ = members(text, 0)
+        meanings: Mapping[str, Meaning] = {}
+        if set(spans) == {"schema", "payload"}:
+            start, end = spans["payload"]
+            meanings = self.values.said(text[slice(*spans["schema"])])
             if text[start] != "{":
-                told = dict.fromkeys(self.key, text[start:end] if len(self.key) == 1 else "null")
-                return {c: self._meant(c, v, said.get("")) for c, v in told.items()}
-            found, _ = members(text, start)
+                texts = dict.fromkeys(self.key, text[start:end] if len(self.key) == 1 else "null")
+                return {c: self._meant(c, v, meanings.get("")) for c, v in texts.items()}
+            spans, _ = members(text, start)
         return {
             c: (
-                self._meant(c, text[slice(*found[name])], said.get(name))
-                if name in found
+                self._meant(c, text[slice(*spans[name])], meanings.get(name))
+                if name in spans
                 else "null"
             )
             for c, name in self.key.items()
         }
 
-    def _meant(self, column: str, told: str, meaning: Meaning | None) -> str:
+    def _meant(self, column: str, json_text: str, meaning: Meaning | None) -> str:
         """Rewrite a value of Debezium's, or one that a schema describes, as its column's type."""
         if (meaning is None and not self.envelope) or not self.values.concerns(column, meaning):
-            return told
-        return self.values.text(column, told, meaning)
+            return json_text
+        return self.values.text(column, json_text, meaning)
 
-    def _of_avro(self, key: bytes, written: Callable[[int], Any]) -> dict[str, str]:
+    def _of_avro(self, key: bytes, schema_of: Callable[[int], Any]) -> dict[str, str]:
         """The columns of a key that is Avro of the registry: a record or a plain value."""
         try:
-            schema, value = keyed(key, written)
+            schema, value = keyed(key, schema_of)
         except ValueError as error:
             # a number that a producer writes as it stands
             if len(key) in BINARY and len(self.key) == 1 and all(map(self._whole, self.key)):
                 return {c: self._plain(key, c, "key") for c in self.key}
             message = f"the message's key is no Avro of the registry: {error}"
             raise MalformedError(message) from None
-        said = connect_meanings(schema)
+        meanings = connect_meanings(schema)
         if not isinstance(value, dict):
             if len(self.key) > 1:
                 message = (
@@ -115,15 +115,15 @@ class Beside:
                     " it should be a record"
                 )
                 raise MalformedError(message)
-            value, said = (
+            value, meanings = (
                 dict.fromkeys(self.key.values(), value),
-                dict.fromkeys(self.key.values(), said.get("", Meaning())),
+                dict.fromkeys(self.key.values(), meanings.get("", Meaning())),
             )
         if lacking := [n for n in self.key.values() if n not in value]:
             message = f"the message's key has {', '.join(map(str, value))}: no {', '.join(lacking)}"
             raise MalformedError(message)
         return {
-            c: self._meant(c, self.values.plain(c, value[n]), said.get(n, Meaning()))
+            c: self._meant(c, self.values.plain(c, value[n]), meanings.get(n, Meaning()))
             for c, n in self.key.items()
         }
 
@@ -134,7 +134,7 @@ class Beside:
             type_.startswith("timestamp") and self.time != "iso"
         )
 
-    def _plain(self, value: bytes | None, column: str, what: str) -> str:
+    def _plain(self, value: bytes | None, column: str, origin: str) -> str:
         """A plain text or number as JSON."""
         if value is None:
             return "null"
@@ -142,13 +142,13 @@ class Beside:
         if (
             self._whole(column)
             and len(value) in BINARY
-            and not WHOLE.fullmatch(value.decode("latin-1"))
+            and not WHOLE_NUMBER.fullmatch(value.decode("latin-1"))
         ):
             return str(int.from_bytes(value, "big", signed=True))
         try:
             text = value.decode()
         except UnicodeDecodeError as wrong:
-            message = f"the message's {what} is no UTF-8 at byte {wrong.start}"
+            message = f"the message's {origin} is no UTF-8 at byte {wrong.start}"
             raise MalformedError(message) from None
         quoted = self.time == "iso" if type_.startswith("timestamp") else type_.startswith(QUOTED)
         return text if _json(text, str if quoted else (int, float)) else json.dumps(text)

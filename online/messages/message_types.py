@@ -47,8 +47,8 @@ def arrow(type_: str) -> pa.DataType | None:
         return pa.timestamp("us", "UTC" if "'" in type_ else None)
     if type_.startswith("string("):
         return pa.string()
-    if found := re.fullmatch(r"decimal\((\d+), (\d+)\)", type_):
-        precision, scale = map(int, found.groups())
+    if decimal_match := re.fullmatch(r"decimal\((\d+), (\d+)\)", type_):
+        precision, scale = map(int, decimal_match.groups())
         return pa.decimal128(precision, scale) if precision <= DIGITS else None
     if "<" in type_:
         return _nested(type_)
@@ -62,23 +62,23 @@ def _nested(type_: str) -> pa.DataType | None:
     """
     inner = arguments(type_)
     names = [i.partition(": ") for i in inner] if type_.startswith("struct<") else []
-    found = [arrow(t) for t in [rest for *_, rest in names] or inner]
-    if any(t is None or pa.types.is_temporal(t) or pa.types.is_binary(t) for t in found):
+    inner_types = [arrow(t) for t in [rest for *_, rest in names] or inner]
+    if any(t is None or pa.types.is_temporal(t) or pa.types.is_binary(t) for t in inner_types):
         return None
     if names:
-        return pa.struct([(name, t) for (name, *_), t in zip(names, found, strict=True)])
+        return pa.struct([(name, t) for (name, *_), t in zip(names, inner_types, strict=True)])
     if type_.startswith("array<"):
-        return pa.list_(found[0])
-    return pa.map_(*found) if type_.startswith("map<") else None
+        return pa.list_(inner_types[0])
+    return pa.map_(*inner_types) if type_.startswith("map<") else None
 
 
 def _holds(format_: str, type_: str) -> bool:
-    made = arrow(type_)
-    if made is None:
+    arrow_type = arrow(type_)
+    if arrow_type is None:
         return False
     if format_ == "avro":
         return True
-    if pa.types.is_binary(made) or (format_ == "csv" and pa.types.is_nested(made)):
+    if pa.types.is_binary(arrow_type) or (format_ == "csv" and pa.types.is_nested(arrow_type)):
         return False
     return type_.count("map<") == type_.count("map<string, ")  # an object's keys are texts
 
@@ -98,9 +98,9 @@ def refused(topic: TopicPlan, source: Mapping[str, str], table: str) -> str | No
     if odd := [
         f"{c} ({source[c]})"
         for c in sorted(topic.beside)
-        if (made := arrow(source[c])) is None
-        or pa.types.is_nested(made)
-        or pa.types.is_binary(made)
+        if (arrow_type := arrow(source[c])) is None
+        or pa.types.is_nested(arrow_type)
+        or pa.types.is_binary(arrow_type)
     ]:
         return (
             f"topic {topic.name} takes {', '.join(odd)} from its keys or headers, which are texts"

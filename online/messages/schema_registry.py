@@ -15,7 +15,7 @@ from workbench.online.messages import avro
 
 SECONDS = 10
 ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
-GONE = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
+MISSING_STATUSES = (HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 class Registry:
@@ -57,10 +57,10 @@ class Registry:
                 Request(f"{self.url}/schemas/ids/{number}", headers=self.headers),  # noqa: S310
                 timeout=SECONDS,
             ) as answer:
-                told = json.load(answer)
+                schema_record = json.load(answer)
         except HTTPError as error:
             with error:
-                if error.code in GONE:
+                if error.code in MISSING_STATUSES:
                     message = (
                         f"the registry has no schema {number}, which the message says it was"
                         " written by"
@@ -78,17 +78,17 @@ class Registry:
             )
             raise StoreError(message, "away") from None
         try:
-            return _avro(told)
+            return _avro(schema_record)
         except Exception as error:  # noqa: BLE001 fastavro raises what it meets
             message = f"schema {number} of the registry is none that Avro reads: {error}"
             raise ValueError(message) from None
 
 
-def _avro(told: Any) -> Any:
-    if (kind := told.get("schemaType", "AVRO")) != "AVRO":
+def _avro(schema_record: Any) -> Any:
+    if (kind := schema_record.get("schemaType", "AVRO")) != "AVRO":
         message = f"it is {kind}"
         raise ValueError(message)
-    if told.get("references"):
+    if schema_record.get("references"):
         message = "it refers to other schemas"
         raise ValueError(message)
-    return avro.parsed(told["schema"])
+    return avro.parsed(schema_record["schema"])

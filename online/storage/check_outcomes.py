@@ -55,16 +55,16 @@ class Outcome:
                 f" {'was refused, which would take' if self.status == ERROR else 'took'} away"
                 f" {self.detail or 'nothing'}"
             )
-        what = {"row": "rows", "feature": "keys", "table": ""}[self.of]
+        unit = {"row": "rows", "feature": "keys", "table": ""}[self.of]
         if self.status == MISSING:
             return f"{self.check} of {self.group_by} was asked of no rows"
         if self.status == OK:
             return f"{self.check} of {self.group_by} holds" + (
-                f" of {self.rows:,} {what}" if what else ""
+                f" of {self.rows:,} {unit}" if unit else ""
             )
         share = (
-            f"{self.failing:,} of {self.rows:,} {what}"
-            if what
+            f"{self.failing:,} of {self.rows:,} {unit}"
+            if unit
             else f"the table, which has {self.rows:,} rows"
         )
         return f"{self.check} of {self.group_by} is not true of {share}" + (
@@ -87,12 +87,12 @@ def outcome(group_by: str, check: CheckPlan, rows: int, failing: int, end: int) 
 def refuse(found: Iterable[Outcome]) -> None:
     """Raise CheckedError for the first check that blocks the upload and does not hold."""
     every = tuple(found)
-    told = [o for o in every if o.blocks and o.status == ERROR]
-    if told:
-        more = f" ({len(told) - 1} more do not hold either)" if len(told) > 1 else ""
+    failures = [o for o in every if o.blocks and o.status == ERROR]
+    if failures:
+        more = f" ({len(failures) - 1} more do not hold either)" if len(failures) > 1 else ""
         message = (
-            f"the upload of {told[0].group_by} is refused, and what was there serves on:"
-            f" {told[0].sentence}{more}; mend the data, or publish the check with most= or"
+            f"the upload of {failures[0].group_by} is refused, and what was there serves on:"
+            f" {failures[0].sentence}{more}; mend the data, or publish the check with most= or"
             " blocks=False"
         )
         raise CheckedError(message, every)
@@ -103,19 +103,20 @@ def refuse_deletions(found: Sequence[Outcome], most: float) -> None:
 
     Its message says what each group-by would lose.
     """
-    told = [o for o in found if o.of == UPLOAD and o.status == ERROR]
-    if told:
-        names = ", ".join(o.group_by for o in told)
-        what = (
-            told[0].detail
-            if len(told) == 1
-            else "; ".join(f"of {o.group_by} {o.detail}" for o in told)
+    failures = [o for o in found if o.of == UPLOAD and o.status == ERROR]
+    if failures:
+        names = ", ".join(o.group_by for o in failures)
+        losses = (
+            failures[0].detail
+            if len(failures) == 1
+            else "; ".join(f"of {o.group_by} {o.detail}" for o in failures)
         )
-        enough = math.ceil(max(o.failing / o.rows for o in told) * 100) / 100
+        enough = math.ceil(max(o.failing / o.rows for o in failures) * 100) / 100
         message = (
             f"the upload of {names} is refused, and what was there serves on: it would take away"
-            f" {what}, more than the {100 * most:.3g} % that may go; mend the table, or allow it by"
-            f" --allow-deletes (allow_deletes=True, or the share that may go, such as {enough:g})"
+            f" {losses}, more than the {100 * most:.3g} % that may go; mend the table, or allow it"
+            " by --allow-deletes (allow_deletes=True, or the share that may go, such as"
+            f" {enough:g})"
         )
         raise CheckedError(message, found)
 

@@ -24,9 +24,9 @@ NAME = "feature-workbench"
 STARTING = 60  # seconds that a server which starts is waited for
 LOOK = 0.1  # seconds between
 OLDEST = 140_000  # Postgres 14
-NEVER = 2**31  # executions, after which a driver that counts would prepare a statement
+NEVER_PREPARED = 2**31  # executions, after which a driver that counts would prepare a statement
 UNTAKEN = "unsupported startup parameter"  # what PgBouncer says, in English always
-SEEN: LiteralString = """select pg_catalog.pg_backend_pid(),
+SELECT_SESSION: LiteralString = """select pg_catalog.pg_backend_pid(),
     pg_catalog.current_setting('server_encoding'), pg_catalog.current_database()"""
 
 
@@ -67,8 +67,8 @@ class Dialer:
         self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]
     ) -> dict[str, str]:
         """The settings of this connection's sessions or transactions."""
-        found = session_state.settings(con.info.server_version, self.wishes, self.use)
-        return found if self.relayed else {**found, **session_state.ISOLATION}
+        session_settings = session_state.settings(con.info.server_version, self.wishes, self.use)
+        return session_settings if self.relayed else {**session_settings, **session_state.ISOLATION}
 
     def said(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> LiteralString:
         """The statement that goes before a fetch's statement, in its transaction."""
@@ -112,7 +112,9 @@ class Dialer:
             await con.execute(session_state.of_session(self.settings(con)))
 
     def _adapted(self, con: psycopg.Connection[Any] | psycopg.AsyncConnection[Any]) -> None:
-        con.prepare_threshold = NEVER if self.prepared else None  # fetches ask for it themselves
+        con.prepare_threshold = (
+            NEVER_PREPARED if self.prepared else None
+        )  # fetches ask for it themselves
         set_json_loads(loads, con)
 
 
@@ -123,12 +125,12 @@ def opened(url: str, *, prepare: bool | None = None) -> tuple[Dialer, psycopg.Co
     waited for. StoreError, with the server's own message, where it refuses, is too old, or stores
     texts in another encoding.
     """
-    bare, told = postgres_address.split(url)
-    prepare = told if prepare is None else prepare
+    bare, prepare_option = postgres_address.split(url)
+    prepare = prepare_option if prepare is None else prepare
     access = Dialer(bare)
     con, access = _first(access)
     try:
-        ((process, encoding, database),) = con.execute(SEEN).fetchall()
+        ((process, encoding, database),) = con.execute(SELECT_SESSION).fetchall()
         _refuse_old(con.info.server_version)
         _refuse_encoding(encoding, database, bare)
         # a pooler makes up the number by which a statement is cancelled

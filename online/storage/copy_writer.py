@@ -85,11 +85,11 @@ def _nul(value: Any) -> str | None:
     return next(filter(None, map(_nul, inner)), None)
 
 
-def _refuse(name: str, found: str | None) -> None:
-    if found:
+def _refuse(name: str, nul_text: str | None) -> None:
+    if nul_text:
         message = (
-            f"column {name} has the text {found[:40]!r}, whose NUL character Postgres cannot hold:"
-            f" replace it in the source, as in {member('t', name)}.replace('\\x00', '')"
+            f"column {name} has the text {nul_text[:40]!r}, whose NUL character Postgres cannot"
+            f" hold: replace it in the source, as in {member('t', name)}.replace('\\x00', '')"
         )
         raise StoreError(message)
 

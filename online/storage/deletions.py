@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from workbench.online.fetching.answers import moment
 from workbench.online.storage import retained_totals
 from workbench.online.storage.check_outcomes import DELETIONS, ERROR, OK, UPLOAD, Outcome
-from workbench.online.storage.row_tables import EVER
+from workbench.online.storage.row_tables import FOREVER_US
 from workbench.online.storage.source_facts import in_force
 from workbench.online.storage.table_names import gone, snapshots, stored
-from workbench.online.streaming.offsets import NOW
+from workbench.online.streaming.offsets import NOW_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
 
 # of a group-by's rows, or of its keys, that an upload may take away by default
-MOST = 0.2
+MAX_DELETED_SHARE = 0.2
 # An upload without any row forgets nothing by its age: that its table was emptied is likelier than
 # that all of it grew old.
-STOOD = f"""select {NOW}, case when exists (select from numbered)
+STOOD = f"""select {NOW_US}, case when exists (select from numbered)
     then greatest(horizon, greatest(batch_end, %(end)s) - retain) else horizon end
     from workbench.states where rows = %(rows)s"""
 KNEW = "create temporary table knew on commit drop as"
@@ -67,7 +67,7 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class Before:
+class StandingBefore:
     """The state of a group-by before an upload; `at` and `horizon` are in microseconds.
 
     `horizon` is how far back the group-by answers after the upload; `rows` is how many rows of an
@@ -83,7 +83,7 @@ class Before:
     past: bool = False
 
 
-def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
+def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> StandingBefore:
     """Look at what is there, under the group-by's lock.
 
     Keys that could be missed later are copied to the temporary table `knew`.
@@ -95,16 +95,18 @@ def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
         (0, None)
     ]
     if plan.kind == "entity":
-        cursor.execute(f"{KNEW} select {_keys(plan)} from {stored(plan)} where until = {EVER}")
+        cursor.execute(
+            f"{KNEW} select {_keys(plan)} from {stored(plan)} where until = {FOREVER_US}"
+        )
         cursor.execute(
             'create temporary table knew_days on commit drop as select s."time" from'
             f' {snapshots(plan)} s where s."time" >= coalesce(%s::int8, s."time")',
             (horizon,),
         )
         ((rows,),) = cursor.execute("select count(*) from knew").fetchall()
-        return Before(at, horizon, rows)
+        return StandingBefore(at, horizon, rows)
     if not retained_totals.possible(plan):
-        return Before(at, horizon)
+        return StandingBefore(at, horizon)
     cursor.execute(
         f"{KNEW} select distinct {_keys(plan)} from {retained_totals.table(plan)} where not"
         " streamed"
@@ -114,35 +116,35 @@ def before(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> Before:
         "select staged, batch_end from workbench.uploads where group_by = %s and hash = %s order by"
         " id desc limit 1"
     )
-    return Before(
+    return StandingBefore(
         at, horizon, log=cursor.execute(last, (plan.name, plan.hash)).fetchone() if some else None
     )
 
 
-def given(cursor: psycopg.Cursor[Any], was: Before, end: int) -> Loss | None:
+def fewer_rows(cursor: psycopg.Cursor[Any], was: StandingBefore, end: int) -> Loss | None:
     """How many fewer rows this upload has than the last, where totals alone keep some of them.
 
     It is to be asked before the upload becomes rows. None where it does not apply.
     """
     if was.log is None or end < was.log[1]:
         return None
-    ((now,),) = cursor.execute(
+    ((row_count,),) = cursor.execute(
         'select count(*) from numbered where "time" < %s', (was.log[1],)
     ).fetchall()
-    return Loss("rows", max(was.log[0] - now, 0), was.log[0])
+    return Loss("rows", max(was.log[0] - row_count, 0), was.log[0])
 
 
 def of_events(
     cursor: psycopg.Cursor[Any],
     plan: GroupByPlan,
-    was: Before,
+    was: StandingBefore,
     done: Mapping[str, int],
     most: float,
 ) -> list[Loss]:
     """What this upload, reconciled by the steps in `done`, took away from the table."""
     ((staged,),) = cursor.execute("select count(*) from numbered").fetchall()
-    left = done["deleted"] + done["forgotten"]
-    rows = Loss("rows", left, staged - done["inserted"] - done["confirmed"] + left)
+    lost_rows = done["deleted"] + done["forgotten"]
+    rows = Loss("rows", lost_rows, staged - done["inserted"] - done["confirmed"] + lost_rows)
     # a row that came back with other values is no loss; that is looked up only where it matters
     if rows.beyond(most):
         rows = Loss("rows", unreplaced(cursor, plan, was) + done["forgotten"], rows.before)
@@ -150,21 +152,21 @@ def of_events(
     return [rows, missed(cursor, plan, was) if some else Loss("keys", 0, 0)]
 
 
-def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> list[Loss]:
+def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: StandingBefore) -> list[Loss]:
     """What this upload took of the rows in force, their keys, and the snapshots for past times."""
-    force, rows = f"{stored(plan)} e where e.until = {EVER}", in_force(cursor, plan)
-    ((gone_, days),) = cursor.execute(
+    force, rows = f"{stored(plan)} e where e.until = {FOREVER_US}", in_force(cursor, plan)
+    ((lost_days, days),) = cursor.execute(
         f'select count(*) filter (where not exists (select from {snapshots(plan)} s where s."time"'
         ' = k."time")), count(*) from knew_days k'
     ).fetchall()
-    ((lost, all_),) = cursor.execute(
+    ((lost, key_count),) = cursor.execute(
         f"select count(*) filter (where not exists (select from {force} and"
         f" {_met(plan, 'e', 'k')})), count(*) from (select distinct * from knew) k"
     ).fetchall()
     return [
         Loss("rows", max(was.rows - rows, 0), was.rows),
-        Loss("keys", lost, all_),
-        Loss("snapshots", gone_, days),
+        Loss("keys", lost, key_count),
+        Loss("snapshots", lost_days, days),
     ]
 
 
@@ -174,8 +176,8 @@ def judged(plan: GroupByPlan, losses: Sequence[Loss], most: float, end: int) -> 
     It is an error where a loss is more than may go.
     """
     some = [
-        max((o for o in losses if o.what == what), key=lambda o: o.share)
-        for what in dict.fromkeys(loss.what for loss in losses if loss.lost)
+        max((o for o in losses if o.what == kind), key=lambda o: o.share)
+        for kind in dict.fromkeys(loss.what for loss in losses if loss.lost)
     ]
     worst = max(
         some, key=lambda loss: loss.share, default=losses[0] if losses else Loss("rows", 0, 0)
@@ -204,7 +206,7 @@ def _met(plan: GroupByPlan, a: str, b: str) -> str:
     return " and ".join(f"{a}.k{i} = {b}.k{i}" for i in range(len(plan.keys)))
 
 
-def departures(plan: GroupByPlan, was: Before) -> str:
+def departures(plan: GroupByPlan, was: StandingBefore) -> str:
     """A FROM clause of the rows that this upload took away or changed, as they were.
 
     Rows before the horizon are left out, since they are forgotten anyway, unless totals keep them.
@@ -220,7 +222,7 @@ def departures(plan: GroupByPlan, was: Before) -> str:
     )
 
 
-def unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> int:
+def unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: StandingBefore) -> int:
     """How many rows went without another row of their key and time in their place."""
     lasting = f" and not exists (select from {stored(plan)} e where e.id = g.id)" if plan.id else ""
     came = (
@@ -238,26 +240,29 @@ def unreplaced(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> i
     return int(lost)
 
 
-def missed(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: Before) -> Loss:
+def missed(cursor: psycopg.Cursor[Any], plan: GroupByPlan, was: StandingBefore) -> Loss:
     """The loss of keys: those that have nothing left, of all that there were."""
-    names, there = _keys(plan), f"select from {stored(plan)} e where {_met(plan, 'e', 'k')}"
-    theirs = f"select {_keys(plan, 'g.')} from {departures(plan, was)}"
+    names, remaining_rows = (
+        _keys(plan),
+        f"select from {stored(plan)} e where {_met(plan, 'e', 'k')}",
+    )
+    departed_keys = f"select {_keys(plan, 'g.')} from {departures(plan, was)}"
     had, nothing = (
         (
-            f"{theirs} union select {names} from"
+            f"{departed_keys} union select {names} from"
             f" {stored(plan)}{'' if was.past else f' where written < {was.at}'}"
         ),
-        f"not exists ({there})",
+        f"not exists ({remaining_rows})",
     )
     if retained_totals.possible(plan):
         states = f"select from {retained_totals.table(plan)} e where {_met(plan, 'e', 'k')}"
-        theirs, had, nothing = (
-            f"{theirs} union select {names} from knew",
+        departed_keys, had, nothing = (
+            f"{departed_keys} union select {names} from knew",
             f"{had} union select {names} from knew",
             f"{nothing} and not exists ({states})",
         )
     ((lost,),) = cursor.execute(
-        f"select count(*) from (select distinct {names} from ({theirs}) t) k where {nothing}"
+        f"select count(*) from (select distinct {names} from ({departed_keys}) t) k where {nothing}"
     ).fetchall()
     ((before,),) = (
         cursor.execute(

@@ -12,7 +12,7 @@ from workbench.online.storage import deletions
 from workbench.online.storage.check_outcomes import DELETIONS, OK
 from workbench.online.storage.deletions import Loss
 from workbench.online.storage.source_facts import in_force
-from workbench.online.streaming.offsets import DAYS, NOW
+from workbench.online.streaming.offsets import DAYS, NOW_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from workbench.online.plan import GroupByPlan
-    from workbench.online.storage.deletions import Before
+    from workbench.online.storage.deletions import StandingBefore
 
 # Uploads of the last days. None is from before the table was created, which may be now; nor from
 # before an upload that was allowed to take away more than the default share: what that took is
@@ -38,7 +38,7 @@ RECENT = f"""with mine as (
         order by id desc limit 1),
     recent as (
         select *, (sum(deleted) over (order by id desc) - deleted)::int8 as since from mine
-        where ended > {NOW} - {DAYS} * 86400000000::int8
+        where ended > {NOW_US} - {DAYS} * 86400000000::int8
             and id >= coalesce((select max(id) from mine
                 where ended <= (select at from allowed) or facts ->> 'first' = 'true'), 0))"""
 OLDEST_AND_LARGEST = f"""{RECENT}
@@ -50,12 +50,12 @@ MOST_IN_FORCE = f"""{RECENT}
     where n is not null order by n desc, id limit 1"""
 
 
-def _known(plan: GroupByPlan) -> dict[str, Any]:
+def _plan_parameters(plan: GroupByPlan) -> dict[str, Any]:
     return {
         "name": plan.name,
         "hash": plan.hash,
         "rows": plan.table,
-        "most": deletions.MOST,
+        "most": deletions.MAX_DELETED_SHARE,
         "timeless": plan.timeless,
     }
 
@@ -63,7 +63,7 @@ def _known(plan: GroupByPlan) -> dict[str, Any]:
 def of_events(
     cursor: psycopg.Cursor[Any],
     plan: GroupByPlan,
-    was: Before,
+    was: StandingBefore,
     done: Mapping[str, int],
     most: float,
 ) -> list[Loss]:
@@ -73,21 +73,23 @@ def of_events(
     retention by now. Rows are a share of what the earlier upload was given; keys are a share of all
     keys that are there now or were lost.
     """
-    found = []
-    now = done["deleted"] + done["forgotten"] + done.get("changed", 0)
+    losses = []
+    lost_rows = done["deleted"] + done["forgotten"] + done.get("changed", 0)
     for ended, staged, since in (
-        cursor.execute(OLDEST_AND_LARGEST, _known(plan)).fetchall() if most < 1 else ()
+        cursor.execute(OLDEST_AND_LARGEST, _plan_parameters(plan)).fetchall() if most < 1 else ()
     ):
-        then = replace(was, at=ended, past=True)
-        if since + now:
-            found.append(replace(deletions.missed(cursor, plan, then), since=ended))
-        if since + now > most * staged:  # else what went is too little, whatever came back of it
-            found.append(Loss("rows", deletions.unreplaced(cursor, plan, then), staged, ended))
-    return found
+        standing = replace(was, at=ended, past=True)
+        if since + lost_rows:
+            losses.append(replace(deletions.missed(cursor, plan, standing), since=ended))
+        if (
+            since + lost_rows > most * staged
+        ):  # else what went is too little, whatever came back of it
+            losses.append(Loss("rows", deletions.unreplaced(cursor, plan, standing), staged, ended))
+    return losses
 
 
 def of_entity(cursor: psycopg.Cursor[Any], plan: GroupByPlan, most: float) -> list[Loss]:
     """How many fewer rows are in force than after the recent upload that left most of them."""
-    found = cursor.execute(MOST_IN_FORCE, _known(plan)).fetchall() if most < 1 else []
-    now = in_force(cursor, plan) if found else 0
-    return [Loss("rows", max(before - now, 0), before, ended) for ended, before in found]
+    rows = cursor.execute(MOST_IN_FORCE, _plan_parameters(plan)).fetchall() if most < 1 else []
+    row_count = in_force(cursor, plan) if rows else 0
+    return [Loss("rows", max(before - row_count, 0), before, ended) for ended, before in rows]

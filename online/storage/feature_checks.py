@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 KEYS = 10_000  # of which features are checked; of more, those whose hashes are least
-KEPT = "30 days"
+OUTCOMES_RETENTION = "30 days"
 
 
 def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> list[Outcome]:
@@ -34,8 +34,8 @@ def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> lis
 
     They look at up to 10,000 stored keys, those with the least hashes.
     """
-    asked = [c for c in plan.checks if c.of == "feature"]
-    if not asked:
+    checks = [c for c in plan.checks if c.of == "feature"]
+    if not checks:
         return []
     names = [f"k{i}" for i in range(len(plan.keys))]
     keys = (
@@ -46,30 +46,34 @@ def of_features(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> lis
     block = Block(plan, [f"r.{n}" for n in names], f"{end}::int8").sql()
     values = (
         f"select {', '.join('r.' + n for n in names)},"
-        f" {', '.join(f'({c.expression}) as c{i}' for i, c in enumerate(asked))} from ({keys}) r"
+        f" {', '.join(f'({c.expression}) as c{i}' for i, c in enumerate(checks))} from ({keys}) r"
         f" cross join lateral ({block}) f"
     )
-    told = ", ".join(
+    counts_sql = ", ".join(
         f"count(*) filter (where not v.c{i}), (array_agg(concat_ws(', ',"
         f" {', '.join('v.' + n for n in names)}) order by {', '.join('v.' + n for n in names)})"
         f" filter (where not v.c{i}))[1:3]"
-        for i in range(len(asked))
+        for i in range(len(checks))
     )
-    ((rows, *counts),) = cursor.execute(f"select count(*), {told} from ({values}) v").fetchall()
-    found = []
-    for i, check in enumerate(asked):
-        made = outcome(plan.name, check, rows, counts[2 * i], end)
+    ((rows, *counts),) = cursor.execute(
+        f"select count(*), {counts_sql} from ({values}) v"
+    ).fetchall()
+    outcomes = []
+    for i, check in enumerate(checks):
+        check_outcome = outcome(plan.name, check, rows, counts[2 * i], end)
         keyed = (
             f"{', '.join(k.name for k in plan.keys)} {'; '.join(map(str, counts[2 * i + 1] or ()))}"
         )
-        found.append(replace(made, detail=keyed) if made.status == ERROR else made)
-    return found
+        outcomes.append(
+            replace(check_outcome, detail=keyed) if check_outcome.status == ERROR else check_outcome
+        )
+    return outcomes
 
 
 # --- kept
 
 
-def written(store: Store, found: Iterable[Outcome]) -> None:
+def write_outcomes(store: Store, found: Iterable[Outcome]) -> None:
     """Store the outcomes of checks, and delete those older than 30 days."""
     rows = [
         {
@@ -89,7 +93,9 @@ def written(store: Store, found: Iterable[Outcome]) -> None:
     if not rows:
         return
     with store.catalog() as con:
-        con.exec_driver_sql(f"delete from workbench.checks where at < now() - interval '{KEPT}'")
+        con.exec_driver_sql(
+            f"delete from workbench.checks where at < now() - interval '{OUTCOMES_RETENTION}'"
+        )
         con.execute(insert(table), rows)
 
 
@@ -107,12 +113,12 @@ def deletions(store: Store, group_bys: Iterable[GroupByPlan]) -> list[Outcome]:
     """
     names = [g.name for g in group_bys]
     with store.catalog() as con:
-        found = con.execute(
+        group_by_names = con.execute(
             select(table.c.group_by)
             .where(table.c.group_by.in_(names), table.c.of == UPLOAD, table.c.status == ERROR)
             .distinct()
         ).scalars()
-        refused = {(name, DELETIONS) for name in found}
+        refused = {(name, DELETIONS) for name in group_by_names}
     return _newest(store, refused, table.c.of == UPLOAD)
 
 
@@ -126,7 +132,7 @@ def _newest(store: Store, declared: set[tuple[str, str]], of: ColumnElement[bool
         .group_by(columns.group_by, columns.name)
     )
     with store.catalog() as con:
-        found = con.execute(
+        rows = con.execute(
             select(table).where(columns.id.in_(newest)).order_by(columns.group_by, columns.name)
         ).all()
     return [
@@ -143,6 +149,6 @@ def _newest(store: Store, declared: set[tuple[str, str]], of: ColumnElement[bool
             r.detail,
             r.at,
         )
-        for r in found
+        for r in rows
         if (r.group_by, r.name) in declared
     ]

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from workbench.online.plan import Cell, GroupByPlan
 
 HOT = 1024  # events of a key from which it is hot
-LOOKED_AT = 128  # keys of a batch that are looked at for that
+MAX_KEYS_LOOKED_AT = 128  # keys of a batch that are looked at for that
 TILE, DAY = 300_000_000, 86_400_000_000
-BASE, WHOLE, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
+BASE, WHOLE_DAY, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
 
 
@@ -123,12 +123,13 @@ def promoted(plan: GroupByPlan, among: str | None) -> str:
         f"insert into {keys_of(plan)} ({listed}, open) select {listed}, {BEFORE_ALL} from ({many})"
         f" n on conflict do nothing returning {listed}"
     )
-    theirs = (
+    key_tiles = (
         f"select distinct {_of(plan, 'e')}, {_tile('e')} from a join {table} e on"
-        f" {_same(plan, 'e', 'a')}"
+        f" {_same_key(plan, 'e', 'a')}"
     )
     return (
-        f"with a as ({fresh}) insert into changed ({listed}, hop) {theirs} on conflict do nothing"
+        f"with a as ({fresh}) insert into changed ({listed}, hop) {key_tiles} on conflict do"
+        " nothing"
     )
 
 
@@ -136,26 +137,27 @@ def _many(plan: GroupByPlan, among: str) -> str:
     """A query for keys of these rows that are not hot yet and have many events."""
     listed = ", ".join(_keys(plan))
     counted = (
-        f"(select count(*) from (select from {stored(plan)} e where {_same(plan, 'e', 'a')} limit"
-        f" {HOT + 1}) m)"
+        f"(select count(*) from (select from {stored(plan)} e where {_same_key(plan, 'e', 'a')}"
+        f" limit {HOT + 1}) m)"
     )
     cold = (
-        f"{among} r where not exists (select from {keys_of(plan)} h where {_same(plan, 'h', 'r')})"
+        f"{among} r where not exists (select from {keys_of(plan)} h where"
+        f" {_same_key(plan, 'h', 'r')})"
     )
     likely = (
         f"select {listed} from {cold} group by {listed} order by count(*) desc, random() limit"
-        f" {LOOKED_AT}"
+        f" {MAX_KEYS_LOOKED_AT}"
     )
     return f"select {listed} from ({likely}) a where {counted} > {HOT}"
 
 
 def concerned(plan: GroupByPlan, among: str) -> str:
     """A query: whether some of these rows' keys are hot or would be; true for few batches."""
-    of_hot = f"exists (select from {among} r join {keys_of(plan)} h on {_same(plan, 'h', 'r')})"
+    of_hot = f"exists (select from {among} r join {keys_of(plan)} h on {_same_key(plan, 'h', 'r')})"
     return f"select {of_hot} or exists ({_many(plan, among)})"
 
 
-def _same(plan: GroupByPlan, a: str, b: str) -> str:
+def _same_key(plan: GroupByPlan, a: str, b: str) -> str:
     return " and ".join(f"{a}.{k} = {b}.{k}" for k in _keys(plan))
 
 
@@ -182,11 +184,11 @@ def changing(plan: GroupByPlan) -> str:
 
 def touched(plan: GroupByPlan, rows: str) -> str:
     """SQL that notes in `changed` the tiles of hot keys in which these rows lie."""
-    found = (
+    key_tiles = (
         f"select distinct {_of(plan, 'r')}, {_tile('r')} from {rows} r join {keys_of(plan)} h on"
-        f" {_same(plan, 'h', 'r')}"
+        f" {_same_key(plan, 'h', 'r')}"
     )
-    return f"insert into changed ({', '.join(_keys(plan))}, hop) {found} on conflict do nothing"
+    return f"insert into changed ({', '.join(_keys(plan))}, hop) {key_tiles} on conflict do nothing"
 
 
 def refreshed(plan: GroupByPlan) -> list[str]:
@@ -202,32 +204,33 @@ def refreshed(plan: GroupByPlan) -> list[str]:
     # statistics it would join by the key alone, and compare every tile of a hot key with each of
     # its events.
     of_tile = _within(
-        f'select e.* from {stored(plan)} e where {_same(plan, "e", "c")} and e."time" >= c.hop and'
-        f' e."time" < c.hop + {TILE}',
+        f'select e.* from {stored(plan)} e where {_same_key(plan, "e", "c")} and e."time" >= c.hop'
+        f' and e."time" < c.hop + {TILE}',
         "e",
     )
     day_of = (
-        f"from {table} t where {_same(plan, 't', 'd')} and t.hop >= d.day and t.hop < d.day + {DAY}"
+        f"from {table} t where {_same_key(plan, 't', 'd')} and t.hop >= d.day and t.hop < d.day +"
+        f" {DAY}"
     )
     of_day = _within(f"select t.* {day_of} and t.lvl = {BASE}", "t")
     ranked = _within(f"select t.lvl, t.hop {day_of} and t.lvl in ({HEAD}, {TAIL})", "r")
     newest = (
-        f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same(plan, 't', 'h')} and"
-        f" t.lvl = {WHOLE})"
+        f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same_key(plan, 't', 'h')}"
+        f" and t.lvl = {WHOLE_DAY})"
     )
     over = (
         f"select {_of(plan, 't')}, t.hop from {table} t join {keys_of(plan)} h on"
-        f" {_same(plan, 'h', 't')} join (select distinct {listed} from days) c on"
-        f" {_same(plan, 'c', 't')}"
+        f" {_same_key(plan, 'h', 't')} join (select distinct {listed} from days) c on"
+        f" {_same_key(plan, 'c', 't')}"
     )
     sealed = (
         f"(select {_of(plan, 'd')}, d.day from days d join {keys_of(plan)} h on"
-        f" {_same(plan, 'h', 'd')} where d.day < h.open) d"
+        f" {_same_key(plan, 'h', 'd')} where d.day < h.open) d"
     )
     window = f"window w as (partition by {_of(plan, 't')}, d.day order by t.hop"
     return [
         (
-            f"delete from {table} t using changed c where {_same(plan, 't', 'c')} and t.lvl ="
+            f"delete from {table} t using changed c where {_same_key(plan, 't', 'c')} and t.lvl ="
             f" {BASE} and t.hop = c.hop"
         ),
         (
@@ -239,26 +242,26 @@ def refreshed(plan: GroupByPlan) -> list[str]:
             f" {floor_to('c.hop', DAY)} as day from changed c"
         ),
         (
-            f"delete from {table} t using days d where {_same(plan, 't', 'd')} and t.lvl = {WHOLE}"
-            " and t.hop = d.day"
+            f"delete from {table} t using days d where {_same_key(plan, 't', 'd')} and t.lvl ="
+            f" {WHOLE_DAY} and t.hop = d.day"
         ),
         (
-            f"{into} select {_of(plan, 'd')}, {WHOLE}, d.day,"
+            f"{into} select {_of(plan, 'd')}, {WHOLE_DAY}, d.day,"
             f" {', '.join(p.merged('t') for p in partials(plan))} from days d {of_day} group by"
             f" {_of(plan, 'd')}, d.day"
         ),
         # days that were open and are over now are sealed with those that changed
         (
-            f"insert into days {over} where t.lvl = {WHOLE} and t.hop >= h.open and t.hop <"
+            f"insert into days {over} where t.lvl = {WHOLE_DAY} and t.hop >= h.open and t.hop <"
             f" {newest} except select {listed}, day from days"
         ),
         (
             f"update {keys_of(plan)} h set open = greatest(h.open, {newest}) from (select distinct"
-            f" {listed} from days) c where {_same(plan, 'h', 'c')} and {newest} is not null"
+            f" {listed} from days) c where {_same_key(plan, 'h', 'c')} and {newest} is not null"
         ),
         (
-            f"delete from {table} t using {sealed} {ranked} where {_same(plan, 't', 'd')} and t.lvl"
-            " = r.lvl and t.hop = r.hop"
+            f"delete from {table} t using {sealed} {ranked} where {_same_key(plan, 't', 'd')} and"
+            " t.lvl = r.lvl and t.hop = r.hop"
         ),
         f"{into} select {_of(plan, 't')}, {HEAD}, t.hop, {ran} from {sealed} {of_day} {window})",
         (
@@ -291,9 +294,9 @@ def _function(plan: GroupByPlan) -> str:
         declared += [f"_{name}{i} int8" for name in "saxbuv"]
         body += _bounds(i, length, hop)
     body.append(f"_m := {_mask(spans, '_a{i} <= _e')}; _w := {_mask(spans, '_a{i} < _d')};")
-    made = layout(plan, cells(plan))[1]
+    totals = layout(plan, cells(plan))[1]
     chosen = ", ".join(
-        value(c, made[c.name], f"r.w & {1 << spans.index((c.length, c.hop))} <> 0")
+        value(c, totals[c.name], f"r.w & {1 << spans.index((c.length, c.hop))} <> 0")
         for c in cells(plan)
     )
     body.append(
@@ -352,47 +355,51 @@ def _bounds(i: int, length: int | None, hop: int | None) -> list[str]:
 def _branches(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
     """Queries for the rows that windows consist of, each with a bit for every window it is in."""
     raw = ", ".join(f"{p.of_events} as {p.name}" for p in partials(plan))
-    kept = ", ".join(f"t.{p.name}" for p in partials(plan))
+    tile_columns = ", ".join(f"t.{p.name}" for p in partials(plan))
     events = f'from {stored(plan)} e where {_is_key(plan, "e")} and e."time" >='
     tile = f"from {tiles(plan)} t where {_is_key(plan, 't')} and t.lvl ="
     least = f"least({', '.join(f'_x{i}' for i in range(len(spans)))})"
-    found = [
+    queries = [
         f'select _m as w, {raw} {events} _e and e."time" < _t',
         (
-            f"(select _w as w, {kept} {tile} {HEAD} and _d < _o and t.hop >= _d and t.hop < _e"
-            " order by t.hop desc limit 1)"
+            f"(select _w as w, {tile_columns} {tile} {HEAD} and _d < _o and t.hop >= _d and t.hop <"
+            " _e order by t.hop desc limit 1)"
         ),
-        f"select _w as w, {kept} {tile} {BASE} and _d >= _o and t.hop >= _d and t.hop < _e",
+        f"select _w as w, {tile_columns} {tile} {BASE} and _d >= _o and t.hop >= _d and t.hop < _e",
         (
-            f"select {_mask(spans, 't.hop >= _x{i}')} as w, {kept} {tile} {WHOLE} and t.hop >="
-            f" {least} and t.hop < _d"
+            f"select {_mask(spans, 't.hop >= _x{i}')} as w, {tile_columns} {tile} {WHOLE_DAY} and"
+            f" t.hop >= {least} and t.hop < _d"
         ),
     ]
-    found += _carried(plan, spans)
+    queries += _carried(plan, spans)
     for i, (length, _) in enumerate(spans):
         if length is not None:
-            found.append(
+            queries.append(
                 f'select {1 << i}::int8 as w, {raw} {events} _s{i} and e."time" < case when _a{i} >'
                 f" _e then _t else _a{i} end"
             )
-            found.append(
-                f"(select {1 << i}::int8 as w, {kept} {tile} {TAIL} and t.hop >= _v{i} and t.hop <"
-                f" _x{i} order by t.hop limit 1)"
+            queries.append(
+                f"(select {1 << i}::int8 as w, {tile_columns} {tile} {TAIL} and t.hop >= _v{i} and"
+                f" t.hop < _x{i} order by t.hop limit 1)"
             )
-            found.append(
-                f"select {1 << i}::int8 as w, {kept} {tile} {BASE} and t.hop >= _b{i} and t.hop <"
-                f" _u{i}"
+            queries.append(
+                f"select {1 << i}::int8 as w, {tile_columns} {tile} {BASE} and t.hop >= _b{i} and"
+                f" t.hop < _u{i}"
             )
-    return found
+    return queries
 
 
 def _carried(plan: GroupByPlan, spans: list[tuple[int | None, int | None]]) -> list[str]:
     """Queries for the totals of forgotten events, for windows over all time."""
     if not retained_totals.possible(plan):
         return []
-    there = {(p.kind, p.arg, p.where): p for p in retained_totals.partials(plan)}
+    retained_partials = {(p.kind, p.arg, p.where): p for p in retained_totals.partials(plan)}
     columns = [
-        f"t.{q.name}::{p.sql}" if (q := there.get((p.kind, p.arg, p.where))) else f"null::{p.sql}"
+        (
+            f"t.{q.name}::{p.sql}"
+            if (q := retained_partials.get((p.kind, p.arg, p.where)))
+            else f"null::{p.sql}"
+        )
         for p in partials(plan)
     ]
     ever = sum(1 << i for i, (length, _) in enumerate(spans) if length is None)

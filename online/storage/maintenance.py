@@ -47,17 +47,17 @@ class Upkeep:
 
     def once(self) -> int:
         """Maintain the tables once; return how many rows were deleted."""
-        gone = 0
+        deleted_rows = 0
         for plan in self.plans:
-            gone += uploads.forget(self.store, plan)
+            deleted_rows += uploads.forget(self.store, plan)
             with self.store.connection() as con:
                 uploads.vacuumed(con, plan)
         with self.store.connection() as con:
             offsets.forgotten(con)
             topic_health.forgotten(con)
-        if gone:
-            log.info("%s rows lay before the retention and went", gone)
-        return gone
+        if deleted_rows:
+            log.info("%s rows lay before the retention and went", deleted_rows)
+        return deleted_rows
 
     def stop(self) -> None:
         """Stop the thread; wait up to 10 s for work in progress."""

@@ -93,17 +93,17 @@ def layout(
 ) -> tuple[tuple[Partial, ...], dict[str, tuple[Partial, ...]]]:
     """The totals of some cells, each once, and by cell the totals that it needs."""
     kinds = {c.name: c.sql for c in plan.stored}
-    made: dict[tuple[str, str | None, str | None], Partial] = {}
-    found: dict[str, tuple[Partial, ...]] = {}
+    partials: dict[tuple[str, str | None, str | None], Partial] = {}
+    cell_partials: dict[str, tuple[Partial, ...]] = {}
     for cell in cells:
         arg, where = cell.inputs.get("arg"), cell.inputs.get("where")
-        found[cell.name] = tuple(
-            made.setdefault(
-                (kind, arg, where), _partial(kind, arg, where, kinds, f"{letter}{len(made)}")
+        cell_partials[cell.name] = tuple(
+            partials.setdefault(
+                (kind, arg, where), _partial(kind, arg, where, kinds, f"{letter}{len(partials)}")
             )
             for kind in _parts(cell, kinds.get(arg or "", ""))
         )
-    return tuple(made.values()), found
+    return tuple(partials.values()), cell_partials
 
 
 def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ def _partial(
     value = f"e.{quoted(arg or '')}"
     decimal = f"{value}::int::numeric" if of == "bool" else f"{value}::numeric"
     total = "numeric" if _exact(of) else "float8"
-    found = {
+    expressions = {
         "s": (total, f"sum({decimal if _exact(of) else value})", "sum"),
         "d": ("numeric", f"sum({decimal})", "sum"),
         "dd": ("numeric", f"sum({decimal} * {decimal})", "sum"),
@@ -148,9 +148,9 @@ def _partial(
         "every": ("bool", f"bool_and({value})", "bool_and"),
         **{bits: (of, f"{bits}({value})", bits) for bits in BITS},
     }
-    sql, made, merge = found[kind]
+    sql, expression, merge = expressions[kind]
     exact = f"sum({decimal}){test}" if sql == "float8" and kind == "s" else ""
-    return Partial(name, sql, kind, arg, where, made + test, merge, exact)
+    return Partial(name, sql, kind, arg, where, expression + test, merge, exact)
 
 
 def value(cell: Cell, parts: Sequence[Partial], where: str = "") -> str:

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 LOCK = 7_262_501  # the advisory lock that one migration at a time holds
 SCHEMAS = (SCHEMA, "workbench_data", sql_functions.SCHEMA)
 # The column `breaking` came with the fourth version; a row is read whatever columns it has.
-READ = """select version, coalesce((to_jsonb(m) ->> 'breaking')::bool, false)
+SELECT_MIGRATIONS = """select version, coalesce((to_jsonb(m) ->> 'breaking')::bool, false)
     from workbench.migrations m order by version"""
-THERE = """select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n
+CATALOG_EXISTS = """select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n
     on n.oid = c.relnamespace where n.nspname = 'workbench' and c.relname = 'migrations')"""
 HOW = "an owner brings it up by workbench migrate --store URL"
 
@@ -82,14 +82,14 @@ def _fourth(con: Connection) -> None:
     )
     for table in (edges, tiles, frozen):
         table.create(con, checkfirst=True)
-    for told in (
+    for plan_json in (
         con.execute(select(plans.c.plan).join(published, published.c.plan == plans.c.id))
         .scalars()
         .all()
     ):
         if (
-            told["format"] == FORMAT
-            and sql_functions.lacking(plan := Plan.loads(json.dumps(told))) is None
+            plan_json["format"] == FORMAT
+            and sql_functions.lacking(plan := Plan.loads(json.dumps(plan_json))) is None
         ):
             raw: Any = con.connection.driver_connection
             raw.execute(sql_functions.created(plan)[0])
@@ -128,9 +128,9 @@ def migrate(store: Store) -> tuple[int, int]:
     """
     with store.catalog() as con:
         con.execute(text(f"select pg_advisory_xact_lock({LOCK})"))
-        there = set(inspected(con).get_schema_names())
+        schemas = set(inspected(con).get_schema_names())
         for schema in SCHEMAS:  # "if not exists" asks for the right to make one all the same
-            if schema not in there:
+            if schema not in schemas:
                 con.execute(text(f"create schema {schema}"))
         versions.create(con, checkfirst=True)
         before = con.execute(select(func.max(versions.c.version))).scalar() or 0
@@ -152,9 +152,9 @@ def ready(store: Store) -> None:
         migrate(store)
         return
     with store.connection() as con:
-        there = version(con)
-    if there < len(MIGRATIONS):
-        raise _older(there)
+        catalog_version = version(con)
+    if catalog_version < len(MIGRATIONS):
+        raise _older(catalog_version)
 
 
 def version(con: psycopg.Connection[Any]) -> int:
@@ -163,9 +163,9 @@ def version(con: psycopg.Connection[Any]) -> int:
 
 
 def _versions(con: psycopg.Connection[Any]) -> list[tuple[int, bool]]:
-    if con.execute(THERE).fetchall() != [(True,)]:
+    if con.execute(CATALOG_EXISTS).fetchall() != [(True,)]:
         return []
-    return con.execute(READ).fetchall()
+    return con.execute(SELECT_MIGRATIONS).fetchall()
 
 
 def refuse_newer(con: psycopg.Connection[Any]) -> None:
@@ -173,9 +173,9 @@ def refuse_newer(con: psycopg.Connection[Any]) -> None:
 
     Changes that only add to it do no harm.
     """
-    there = _versions(con)
-    if any(breaking and number > len(MIGRATIONS) for number, breaking in there):
-        raise _newer(max(number for number, _ in there))
+    catalog_versions = _versions(con)
+    if any(breaking and number > len(MIGRATIONS) for number, breaking in catalog_versions):
+        raise _newer(max(number for number, _ in catalog_versions))
 
 
 def lacking(store: Store, error: psycopg.Error) -> StoreError | None:
@@ -184,27 +184,31 @@ def lacking(store: Store, error: psycopg.Error) -> StoreError | None:
     None where the catalog is at this version.
     """
     with store.connection() as con:
-        there = version(con)
-    if not there:
+        catalog_version = version(con)
+    if not catalog_version:
         message = (
             f"there is no store in the database of {place(store.access.url)} yet: publish(...,"
             " store) makes one, and so does workbench migrate --store URL, by a role that owns it"
         )
         return StoreError(message, "unknown")
-    return _older(there, str(error).splitlines()[0]) if there < len(MIGRATIONS) else None
+    return (
+        _older(catalog_version, str(error).splitlines()[0])
+        if catalog_version < len(MIGRATIONS)
+        else None
+    )
 
 
-def _older(there: int, why: str = "") -> StoreError:
+def _older(catalog_version: int, why: str = "") -> StoreError:
     because = f" ({why})" if why else ""
     return StoreError(
-        f"the store's catalog is at version {there}, and this needs version"
+        f"the store's catalog is at version {catalog_version}, and this needs version"
         f" {len(MIGRATIONS)}{because}: {HOW}",
         "broken",
     )
 
 
-def _newer(there: int) -> StoreError:
+def _newer(catalog_version: int) -> StoreError:
     return StoreError(
-        f"this store was made by a newer feature-workbench, whose catalog is at version {there},"
-        f" and this one knows {len(MIGRATIONS)}: upgrade the package"
+        "this store was made by a newer feature-workbench, whose catalog is at version"
+        f" {catalog_version}, and this one knows {len(MIGRATIONS)}: upgrade the package"
     )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-ALONE = "vacuum"  # the one statement of ours that no transaction may hold
+STATEMENT_OUTSIDE_TRANSACTIONS = "vacuum"  # the one statement of ours that no transaction may hold
 NAMED = "select name from pg_catalog.pg_prepared_statements where statement = %s"
 
 
@@ -30,15 +30,20 @@ def carries_prepared(con: psycopg.Connection[Any]) -> bool:
     if not psycopg.capabilities.has_send_close_prepared():
         # this libpq forgets a statement by an SQL command, which a pooler does not translate
         return False
-    ours = f"workbench_{uuid4().hex}"
-    statement = f"select '{ours}'"
+    statement_name = f"workbench_{uuid4().hex}"
+    statement = f"select '{statement_name}'"
     with con.transaction():
-        if con.pgconn.prepare(ours.encode(), statement.encode()).status != ExecStatus.COMMAND_OK:
+        if (
+            con.pgconn.prepare(statement_name.encode(), statement.encode()).status
+            != ExecStatus.COMMAND_OK
+        ):
             return False
         names = [name for (name,) in con.execute(NAMED, (statement,), prepare=False).fetchall()]
-        if ours in names:
-            con.execute(sql.SQL("deallocate {}").format(sql.Identifier(ours)), prepare=False)
-    return bool(names) and ours not in names
+        if statement_name in names:
+            con.execute(
+                sql.SQL("deallocate {}").format(sql.Identifier(statement_name)), prepare=False
+            )
+    return bool(names) and statement_name not in names
 
 
 class RelayedConnection(psycopg.Connection[Any]):
@@ -96,5 +101,7 @@ class RelayedCursor(psycopg.Cursor[Any]):
     def _whole(self, query: Any) -> AbstractContextManager[Any]:
         con = self.connection
         idle = con.autocommit and con.info.transaction_status == TransactionStatus.IDLE
-        alone = isinstance(query, str) and query.lstrip().lower().startswith(ALONE)
-        return con.transaction() if idle and not alone else nullcontext()
+        outside_transaction = isinstance(query, str) and query.lstrip().lower().startswith(
+            STATEMENT_OUTSIDE_TRANSACTIONS
+        )
+        return con.transaction() if idle and not outside_transaction else nullcontext()

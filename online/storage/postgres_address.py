@@ -16,7 +16,7 @@ from workbench.online.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PATIENCE = 10  # seconds to connect
+CONNECT_TIMEOUT_SECONDS = 10  # seconds to connect
 ANSWERS = {"true": True, "yes": True, "on": True, "1": True}
 ANSWERS |= {"false": False, "no": False, "off": False, "0": False}
 PREPARE = re.compile(r"(?:^|(?<=\s))prepare\s*=\s*'?(\w*)'?(?:\s+|$)")  # in `key=value` form
@@ -31,21 +31,21 @@ def split(url: str) -> tuple[str, bool | None]:
     if "://" in url:
         head, mark, query = url.partition("?")
         words = query.split("&") if mark else []
-        said = [w.partition("=")[2] for w in words if w.startswith("prepare=")]
-        left = [w for w in words if not w.startswith("prepare=")]
-        url = head + (f"?{'&'.join(left)}" if left else "")
+        prepare_words = [w.partition("=")[2] for w in words if w.startswith("prepare=")]
+        other_words = [w for w in words if not w.startswith("prepare=")]
+        url = head + (f"?{'&'.join(other_words)}" if other_words else "")
     else:
-        said = PREPARE.findall(url)
+        prepare_words = PREPARE.findall(url)
         url = PREPARE.sub("", url)
-    if not said:
+    if not prepare_words:
         return url, None
-    if said[-1].lower() not in ANSWERS:
+    if prepare_words[-1].lower() not in ANSWERS:
         message = (
-            f"prepare={said[-1]} in the store's address is neither true nor false: say false behind"
-            " a pooler that knows no prepared statements"
+            f"prepare={prepare_words[-1]} in the store's address is neither true nor false: say"
+            " false behind a pooler that knows no prepared statements"
         )
         raise StoreError(message)
-    return url, ANSWERS[said[-1].lower()]
+    return url, ANSWERS[prepare_words[-1].lower()]
 
 
 def refuse_none(url: str) -> None:
@@ -53,16 +53,16 @@ def refuse_none(url: str) -> None:
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError as error:
-        shown = f"{redacted(url, url)!r:.80}"
+        shown_url = f"{redacted(url, url)!r:.80}"
         why = redacted(" ".join(str(error).split()), url)
         placed = "://" in url or "=" in url
         more = (
             f" ({why})"
             if placed
-            else f", or Store(Path({shown})) for a store of its own in that folder"
+            else f", or Store(Path({shown_url})) for a store of its own in that folder"
         )
         message = (
-            f"Store({shown}) is no address of a Postgres: give"
+            f"Store({shown_url}) is no address of a Postgres: give"
             f" 'postgresql://user@host/database'{more}"
         )
         raise StoreError(message) from None
@@ -74,13 +74,15 @@ def conninfo(url: str, name: str, link: Mapping[str, str], **more: str) -> str:
     `link` has parameters of the connection, such as seconds to connect, for where neither the
     address nor the environment sets them.
     """
-    told = conninfo_to_dict(url)
-    wanted = {"connect_timeout": str(PATIENCE), **link}
-    ours = {
-        k: v for k, v in wanted.items() if k not in told and not os.environ.get(f"PG{k.upper()}")
+    address_parts = conninfo_to_dict(url)
+    wanted = {"connect_timeout": str(CONNECT_TIMEOUT_SECONDS), **link}
+    link_options = {
+        k: v
+        for k, v in wanted.items()
+        if k not in address_parts and not os.environ.get(f"PG{k.upper()}")
     }
     return make_conninfo(
-        url, **ours, client_encoding="UTF8", fallback_application_name=name, **more
+        url, **link_options, client_encoding="UTF8", fallback_application_name=name, **more
     )
 
 
@@ -91,8 +93,10 @@ def options(url: str) -> str:
 
 def place(url: str) -> str:
     """The host and port of a server, without its password."""
-    told = conninfo_to_dict(url)
-    return redacted(f"{told.get('host', 'localhost')}:{told.get('port', 5432)}", url)
+    address_parts = conninfo_to_dict(url)
+    return redacted(
+        f"{address_parts.get('host', 'localhost')}:{address_parts.get('port', 5432)}", url
+    )
 
 
 def user(url: str) -> str:
@@ -102,11 +106,11 @@ def user(url: str) -> str:
 
 def responds(url: str) -> pq.Ping:
     """Whether a server accepts connections there, for any user and in any language."""
-    asked = {"connect_timeout": "2"}
+    ping_options = {"connect_timeout": "2"}
     # a server without TLS is still a server that answers
     if conninfo_to_dict(url).get("sslmode") == "require":
-        asked["sslmode"] = "prefer"
-    return pq.Ping(pq.PGconn.ping(make_conninfo(url, **asked).encode()))
+        ping_options["sslmode"] = "prefer"
+    return pq.Ping(pq.PGconn.ping(make_conninfo(url, **ping_options).encode()))
 
 
 def redacted(text: str, url: str) -> str:
@@ -117,9 +121,9 @@ def redacted(text: str, url: str) -> str:
 
 
 def _secrets(url: str) -> set[str]:
-    found = [s for s in AUTHORITY.findall(url) if s]
-    found += [s for pair in NAMED.findall(url) for s in pair if s]
-    found += [os.environ.get("PGPASSWORD", "")]
-    parts = [p for s in found for p in re.split(r"[@/?#:\s]", s)]
-    every = {f(s) for s in (*found, *parts) for f in (str, unquote)}
+    secret_texts = [s for s in AUTHORITY.findall(url) if s]
+    secret_texts += [s for pair in NAMED.findall(url) for s in pair if s]
+    secret_texts += [os.environ.get("PGPASSWORD", "")]
+    parts = [p for s in secret_texts for p in re.split(r"[@/?#:\s]", s)]
+    every = {f(s) for s in (*secret_texts, *parts) for f in (str, unquote)}
     return {s for s in every if len(s) >= SHORTEST}

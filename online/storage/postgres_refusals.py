@@ -23,7 +23,7 @@ FULL = (
 POOLED = (
     "a pooler stands between that keeps no session: give the store's address with prepare=false"
 )
-AGAIN = "40"  # the class of states that another change is the cause of
+RETRIABLE_CLASS = "40"  # the class of states that another change is the cause of
 RETRY = "nothing of it was written: try again"
 # By SQLSTATE, or its first letters: the kind of the error, what it is, what to do.
 SENTENCES = {
@@ -45,7 +45,7 @@ SENTENCES = {
         "try again, or raise its max_connections",
     ),
     "53": ("busy", "failed since the server lacks room", "try again"),
-    AGAIN: ("busy", "met another change of the same", RETRY),
+    RETRIABLE_CLASS: ("busy", "met another change of the same", RETRY),
     "55P03": ("busy", "waited too long for another change", RETRY),
     "57014": ("busy", "took longer than allowed", "ask for less at once, or again in a moment"),
     "25P": ("busy", "waited too long within a transaction", RETRY),
@@ -69,20 +69,20 @@ def lost(error: psycopg.Error) -> bool:
 
 def refusal(error: psycopg.Error, url: str, what: str = "a statement") -> StoreError:
     """The StoreError for an error of the server; `what` names the action that failed."""
-    state, said = error.sqlstate or "", postgres_address.redacted(first_line(error), url)
-    if state == "42501" and POLICY in said:
+    state, server_message = error.sqlstate or "", postgres_address.redacted(first_line(error), url)
+    if state == "42501" and POLICY in server_message:
         message = (
             f"{what} would miss rows that a policy hides from {postgres_address.user(url)}"
-            f" ({said}): drop the policy, or alter the role to bypassrls"
+            f" ({server_message}): drop the policy, or alter the role to bypassrls"
         )
         return StoreError(message, "broken")
     key = next((k for k in (state, state[:3], state[:2]) if k in SENTENCES), None)
     if key is None:
-        return StoreError(f"{what} failed: {said}", "broken")
+        return StoreError(f"{what} failed: {server_message}", "broken")
     user = postgres_address.user(url)
     grants = snippets.command("grants", user, role="reader")
     kind, happened, advice = (s.format(user=visible(user), grants=grants) for s in SENTENCES[key])
-    return StoreError(f"{what} {happened} ({said}): {advice}", kind)
+    return StoreError(f"{what} {happened} ({server_message}): {advice}", kind)
 
 
 def on(con: psycopg.Connection[Any], error: psycopg.Error, what: str = "it") -> StoreError:
@@ -92,10 +92,10 @@ def on(con: psycopg.Connection[Any], error: psycopg.Error, what: str = "it") -> 
 
 def away(url: str, error: BaseException) -> StoreError:
     """The StoreError for a server that gives no connection, or drops it."""
-    said = postgres_address.redacted(" ".join(str(error).split()), url)
+    server_message = postgres_address.redacted(" ".join(str(error).split()), url)
     place = postgres_address.place(url)
     return StoreError(
-        f"the store cannot be reached: {said}; is the server of {place} running?", "away"
+        f"the store cannot be reached: {server_message}; is the server of {place} running?", "away"
     )
 
 
@@ -103,13 +103,15 @@ def unreachable(url: str, error: psycopg.Error) -> StoreError:
     """The StoreError for a failed connection: the server is away, or says why it refuses."""
     if postgres_address.responds(url) != pq.Ping.OK:
         return away(url, error)
-    said = postgres_address.redacted(" ".join(str(error).split()), url).removeprefix(
+    server_message = postgres_address.redacted(" ".join(str(error).split()), url).removeprefix(
         "connection failed: "
     )
-    if any(words in said for words in FULL):
+    if any(words in server_message for words in FULL):
         message = (
-            f"the server of {postgres_address.place(url)} has too many connections: {said}; ask"
-            " again, or raise its max_connections"
+            f"the server of {postgres_address.place(url)} has too many connections:"
+            f" {server_message}; ask again, or raise its max_connections"
         )
         return StoreError(message, "busy")
-    return StoreError(f"the store cannot be reached, since its server refuses: {said}", "broken")
+    return StoreError(
+        f"the store cannot be reached, since its server refuses: {server_message}", "broken"
+    )

@@ -50,9 +50,9 @@ def conflicts(con: Connection, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]
 
     They come as (group-by's name, that other plan, its group-by).
     """
-    mine = {g.name: g for g in plan.group_bys}
-    others = (
-        _read(p)
+    group_bys = {g.name: g for g in plan.group_bys}
+    other_plans = (
+        _load_plan(p)
         for p in con.execute(
             select(plans.c.plan)
             .join(published, published.c.plan == plans.c.id)
@@ -62,9 +62,9 @@ def conflicts(con: Connection, plan: Plan) -> list[tuple[str, Plan, GroupByPlan]
     )
     return [
         (g.name, p, g)
-        for p in others
+        for p in other_plans
         for g in p.group_bys
-        if g.name in mine and mine[g.name].hash != g.hash
+        if g.name in group_bys and group_bys[g.name].hash != g.hash
     ]
 
 
@@ -78,15 +78,17 @@ def refuse_moved(con: Connection, plan: Plan, seen: Basis) -> None:
     The error says what changed since, by whom and when. Call it under the catalog's lock, in the
     transaction that writes. Nothing is refused where the plan itself is served already.
     """
-    now = _serving(con, seen.name)
-    if now not in (seen.plan, plan):
-        raise _moved(con, seen, f"{seen.name} {_as_it_is(now, plan)}", audit.c.name == seen.name)
-    for name, other, _ in conflicts(con, plan):
+    served_plan = _serving(con, seen.name)
+    if served_plan not in (seen.plan, plan):
+        raise _moved(
+            con, seen, f"{seen.name} {_as_it_is(served_plan, plan)}", audit.c.name == seen.name
+        )
+    for name, other_plan, _ in conflicts(con, plan):
         raise _moved(
             con,
             seen,
-            f"{name} is served by {other.name} with another definition",
-            audit.c.name == other.name,
+            f"{name} is served by {other_plan.name} with another definition",
+            audit.c.name == other_plan.name,
         )
 
 
@@ -96,58 +98,65 @@ def refuse_lacking(con: Connection, plan: Plan, seen: Basis) -> None:
     for group_by in plan.group_bys:
         there = ends.get(group_by.table)
         if seen.end is not None and (there or 0) < seen.end:
-            what = (
+            clause = (
                 f"the history of {group_by.name} is there"
                 f" {'no more' if there is None else f'before {moment(there):%Y-%m-%d %H:%M} alone'}"
             )
-            raise _moved(con, seen, what, audit.c.verb == "unpublish")
+            raise _moved(con, seen, clause, audit.c.verb == "unpublish")
 
 
-def _as_it_is(now: Plan | None, plan: Plan) -> str:
+def _as_it_is(served_plan: Plan | None, plan: Plan) -> str:
     """What is served now in place of a plan, as a clause of a sentence."""
-    if now is None:
+    if served_plan is None:
         return "is not served any more"
-    mine, theirs = ({name for *_, name in p.outputs} for p in (plan, now))
-    told = [
-        f"{what} {', '.join(sorted(names)[:4])}"
-        for what, names in (("with", theirs - mine), ("without", mine - theirs))
+    plan_names, served_names = ({name for *_, name in p.outputs} for p in (plan, served_plan))
+    differences = [
+        f"{preposition} {', '.join(sorted(names)[:4])}"
+        for preposition, names in (
+            ("with", served_names - plan_names),
+            ("without", plan_names - served_names),
+        )
         if names
     ]
-    if told:
-        return f"is served {' and '.join(told)}"
+    if differences:
+        return f"is served {' and '.join(differences)}"
     return (
         "is served with another definition of its features"
-        if now.hash != plan.hash
+        if served_plan.hash != plan.hash
         else "is served with other checks, retention, owner or description"
     )
 
 
-def _moved(con: Connection, seen: Basis, what: str, whose: ColumnElement[bool]) -> MovedError:
-    found = con.execute(
+def _moved(
+    con: Connection, seen_basis: Basis, clause: str, condition: ColumnElement[bool]
+) -> MovedError:
+    change = con.execute(
         select(audit)
-        .where(audit.c.id > seen.noted, audit.c.verb.in_(VERBS), whose)
+        .where(audit.c.id > seen_basis.noted, audit.c.verb.in_(VERBS), condition)
         .order_by(audit.c.id.desc())
         .limit(1)
     ).first()
     by = (
         ""
-        if found is None
+        if change is None
         else (
-            f" since this was looked at: {found.name} was {VERBS[found.verb]} by {found.who} on"
-            f" {found.at:%Y-%m-%d at %H:%M:%S} UTC"
+            f" since this was looked at: {change.name} was {VERBS[change.verb]} by {change.who} on"
+            f" {change.at:%Y-%m-%d at %H:%M:%S} UTC"
         )
     )
-    return MovedError(f"{what}{by}; nothing is changed: look again, and confirm what you see then")
+    return MovedError(
+        f"{clause}{by}; nothing is changed: look again, and confirm what you see then"
+    )
 
 
 def _serving(con: Connection, name: str) -> Plan | None:
-    found = con.execute(
+    plan_json = con.execute(
         select(plans.c.plan)
         .join(published, published.c.plan == plans.c.id)
         .where(published.c.name == name)
     ).scalar()
-    return None if found is None else _read(found)
+    return None if plan_json is None else _load_plan(plan_json)
 
 
-def _read(plan: Any) -> Plan:
+def _load_plan(plan: Any) -> Plan:
     return Plan.loads(json.dumps(plan))

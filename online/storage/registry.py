@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 # one change of what is served at a time
-ALONE = select(func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0)))
+LOCK_REGISTRY = select(func.pg_advisory_xact_lock(func.hashtextextended("workbench.registry", 0)))
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Version:
 
 def _raw(con: Connection) -> psycopg.Connection[Any]:
     """The driver's connection, in the same transaction."""
-    found: Any = con.connection.driver_connection
-    return found
+    driver_connection: Any = con.connection.driver_connection
+    return driver_connection
 
 
 def _noted(con: Connection, verb: str, plan: Plan, **detail: Any) -> None:
@@ -76,21 +76,21 @@ def history(store: Store, name: str) -> list[Version]:
         return []
     with store.catalog() as con:
         served = con.execute(select(published.c.plan).where(published.c.name == name)).scalar()
-        found = con.execute(
+        rows = con.execute(
             select(plans).where(plans.c.name == name).order_by(plans.c.version)
         ).all()
     return [
         Version(r.name, r.version, r.hash, r.made, r.id == served, Plan.loads(json.dumps(r.plan)))
-        for r in found
+        for r in rows
     ]
 
 
 def served(con: Connection) -> list[Plan]:
     """Every plan that is published now."""
-    found = con.execute(
+    plan_rows = con.execute(
         select(plans.c.plan).join(published, published.c.plan == plans.c.id)
     ).scalars()
-    return [Plan.loads(json.dumps(plan)) for plan in found]
+    return [Plan.loads(json.dumps(plan)) for plan in plan_rows]
 
 
 def batch_ends(store: Store) -> dict[str, int | None]:
@@ -157,7 +157,7 @@ def register(store: Store, plan: Plan, seen: Basis | None = None, *, verb: str =
     """
     try:
         with store.catalog() as con:
-            con.execute(ALONE)
+            con.execute(LOCK_REGISTRY)
             if seen is not None:
                 proposal_basis.refuse_moved(con, plan, seen)
                 proposal_basis.refuse_lacking(con, plan, seen)
@@ -172,12 +172,12 @@ def refuse_emptied(store: Store, before: Plan, after: Plan) -> None:
 
     Tables that were uploaded for the new plan are dropped then.
     """
-    theirs = {g.name: g for g in before.group_bys}
+    old_group_bys = {g.name: g for g in before.group_bys}
     with store.connection() as con:
         emptied = [
             g.name
             for g in after.group_bys
-            if g.name in theirs and _some(con, theirs[g.name]) and not _some(con, g)
+            if g.name in old_group_bys and _some(con, old_group_bys[g.name]) and not _some(con, g)
         ]
     if emptied:
         discard(store, after)
@@ -198,7 +198,7 @@ def _some(con: psycopg.Connection[Any], group_by: GroupByPlan) -> bool:
 def discard(store: Store, plan: Plan) -> None:
     """Drop the tables that were created for a plan and that nothing served uses."""
     with store.catalog() as con:
-        con.execute(ALONE)
+        con.execute(LOCK_REGISTRY)
         _collect(con, plan)
 
 
@@ -224,29 +224,29 @@ def _registered(con: Connection, plan: Plan, verb: str) -> int:
 
 def _version(con: Connection, plan: Plan) -> tuple[int, int]:
     """The id and number of a plan in the catalog, where it is added if missing."""
-    there = con.execute(
+    version_row = con.execute(
         select(plans).where(plans.c.name == plan.name, plans.c.hash == plan.hash)
     ).first()
-    told = {
+    columns = {
         "plan": json.loads(plan.dumps()),
         "owner": plan.owner,
         "description": plan.description,
         "tags": list(plan.tags),
     }
-    if there is not None:
-        con.execute(plans.update().where(plans.c.id == there.id).values(**told))
-        return there.id, there.version
+    if version_row is not None:
+        con.execute(plans.update().where(plans.c.id == version_row.id).values(**columns))
+        return version_row.id, version_row.version
     number = (
         con.execute(select(func.max(plans.c.version)).where(plans.c.name == plan.name)).scalar()
         or 0
     ) + 1
-    made = con.execute(
+    inserted_key = con.execute(
         plans.insert().values(
-            name=plan.name, version=number, hash=plan.hash, kind=plan.kind, **told
+            name=plan.name, version=number, hash=plan.hash, kind=plan.kind, **columns
         )
     ).inserted_primary_key
-    assert made is not None  # noqa: S101 a row that was inserted has one
-    return made[0], number
+    assert inserted_key is not None  # noqa: S101 a row that was inserted has one
+    return inserted_key[0], number
 
 
 def unpublish(store: Store, name: str) -> Plan:
@@ -257,7 +257,7 @@ def unpublish(store: Store, name: str) -> Plan:
     if not store.has_catalog():
         raise unmade(store.access.url, name)
     with store.catalog() as con:
-        con.execute(ALONE)
+        con.execute(LOCK_REGISTRY)
         plan = next((p for p in served(con) if p.name == name), None)
         if plan is None:
             raise unknown(
@@ -281,8 +281,8 @@ def _collect(con: Connection, plan: Plan) -> None:
             for statement in row_tables.dropped(group_by):
                 _raw(con).execute(statement)
             con.execute(states.delete().where(states.c.rows == group_by.table))
-            for told in (topic_troubles, topic_counts):
-                con.execute(told.delete().where(told.c.rows == group_by.table))
+            for topic_table in (topic_troubles, topic_counts):
+                con.execute(topic_table.delete().where(topic_table.c.rows == group_by.table))
             # or its messages would be taken for applied when it is stored again
             con.execute(offsets.delete().where(offsets.c.rows == group_by.table))
 
@@ -305,13 +305,13 @@ def _retain(con: Connection, plan: Plan) -> None:
 
     Raises StoreError where the plan wants all events of a table that has forgotten some.
     """
-    asked: dict[str, list[int | None]] = {g.table: [] for g in plan.group_bys}
-    for group_by in (g for p in served(con) for g in p.group_bys if g.table in asked):
-        asked[group_by.table].append(group_by.retain)
-    for table, retains in sorted(asked.items()):
+    retentions: dict[str, list[int | None]] = {g.table: [] for g in plan.group_bys}
+    for group_by in (g for p in served(con) for g in p.group_bys if g.table in retentions):
+        retentions[group_by.table].append(group_by.retain)
+    for table, retains in sorted(retentions.items()):
         spans = [r for r in retains if r is not None]
         everything = len(spans) < len(retains)
-        done = con.execute(
+        horizon = con.execute(
             states.update()
             .where(states.c.rows == table)
             .values(retain=max(spans) if spans and not everything else None)
@@ -319,7 +319,7 @@ def _retain(con: Connection, plan: Plan) -> None:
         ).scalar()
         if (
             everything
-            and done is not None
+            and horizon is not None
             and any(g.table == table and g.retain is None for g in plan.group_bys)
         ):
             message = (
@@ -332,7 +332,7 @@ def _retain(con: Connection, plan: Plan) -> None:
 
 def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:
     """By group-by, about how many rows are stored and how many bytes they take with indexes."""
-    found = {}
+    sizes_by_name = {}
     with store.connection() as con:
         for group_by in plan.group_bys:
             row = con.execute(
@@ -340,5 +340,5 @@ def sizes(store: Store, plan: Plan) -> dict[str, tuple[int, int]]:
                 " where oid = to_regclass(%s)",
                 (stored(group_by),),
             ).fetchone()
-            found[group_by.name] = (0, 0) if row is None else (row[0], row[1])
-    return found
+            sizes_by_name[group_by.name] = (0, 0) if row is None else (row[0], row[1])
+    return sizes_by_name

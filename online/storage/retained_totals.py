@@ -26,10 +26,10 @@ from workbench.online.storage.mergeable_totals import Partial, layout, mergeable
 from workbench.online.storage.table_names import DATA, stored
 
 if TYPE_CHECKING:
-    from workbench.online.plan import Cell, Feature, GroupByPlan
+    from workbench.online.plan import Cell, GroupByPlan, PlanFeature
 
 # by the rows that they show
-KEPT = (
+KEPT_REDUCTIONS = (
     "first",
     "last",
     "first_k",
@@ -48,14 +48,14 @@ def _unwindowed(plan: GroupByPlan) -> list[Cell]:
     return [c for c in plan.cells if c.length is None] if plan.kind == "events" else []
 
 
-def refused(plan: GroupByPlan) -> tuple[Feature, str] | None:
+def refused(plan: GroupByPlan) -> tuple[PlanFeature, str] | None:
     """A feature over all time that no totals could answer, and why; None where there is none."""
     for feature in plan.features:
         for cell in _unwindowed(plan):
             if (
                 cell.name in feature.cells
                 and not mergeable(plan, cell)
-                and not (plain(plan, cell) and cell.reduction in KEPT)
+                and not (plain(plan, cell) and cell.reduction in KEPT_REDUCTIONS)
             ):
                 return feature, _why(plan, cell)
     return None
@@ -95,7 +95,7 @@ def table(plan: GroupByPlan) -> str:
     return f"{DATA}.{quoted(plan.table + '__carried')}"
 
 
-def held(plan: GroupByPlan) -> str:
+def held_messages(plan: GroupByPlan) -> str:
     """The name of the table of messages that the totals count already."""
     return f"{DATA}.{quoted(plan.table + '__held')}"
 
@@ -120,15 +120,18 @@ def created(plan: GroupByPlan, definitions: str, typed: str) -> list[str]:
     columns = ", ".join([typed, "streamed bool not null", *totals, "ids uuid[]"])
     return [
         f"create table {table(plan)} ({columns}, primary key ({keys(plan)}, streamed))",
-        f"create table {held(plan)} ({definitions}, n int4 not null)",
-        f"create index on {held(plan)} ({'id' if plan.id else keys(plan) + ', ' + quoted('time')})",
+        f"create table {held_messages(plan)} ({definitions}, n int4 not null)",
+        (
+            f"create index on {held_messages(plan)}"
+            f" ({'id' if plan.id else keys(plan) + ', ' + quoted('time')})"
+        ),
     ]
 
 
 def dropped(plan: GroupByPlan) -> list[str]:
     """The statements that drop the tables."""
     return (
-        [f"drop table if exists {table(plan)}", f"drop table if exists {held(plan)}"]
+        [f"drop table if exists {table(plan)}", f"drop table if exists {held_messages(plan)}"]
         if possible(plan)
         else []
     )
@@ -140,16 +143,18 @@ def identity(plan: GroupByPlan, of: str) -> str:
     It hashes the binary format, which does not depend on the session's settings.
     """
     kinds = {c.name: c.sql for c in plan.stored}
-    told = (
+    column_types = (
         {"id": kinds["id"]}
         if plan.id
         else {**{f"k{i}": c.sql for i, c in enumerate(plan.keys)}, "time": "int8", **kinds}
     )
-    values = ", ".join(_told(met(plan, name, f"{of}."), sql) for name, sql in told.items())
+    values = ", ".join(
+        _comparable_value(met(plan, name, f"{of}."), sql) for name, sql in column_types.items()
+    )
     return f"md5(record_send(row({values})))::uuid"
 
 
-def _told(value: str, sql: str) -> str:
+def _comparable_value(value: str, sql: str) -> str:
     """SQL of a value in a form in which equal values have equal bytes."""
     if sql == "jsonb":
         return f"jsonb_hash_extended({value}, 0), jsonb_hash_extended({value}, 1)"
@@ -169,7 +174,7 @@ def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     into = f"insert into {stored(plan)} ({names}, n, in_table, in_stream)"
     before = "" if plan.id else ' where s."time" < %(horizon)s'
-    mine = _same_key(plan, "l", "a")
+    key_test = _same_key(plan, "l", "a")
     many = "select h, count(*) as many from again group by h"
     return {
         "folded": (
@@ -188,21 +193,21 @@ def revived(plan: GroupByPlan, names: str, met: str) -> dict[str, str]:
         ),
         "rows": (
             f"{into} select {row}, s.n, true, true from again a join numbered s on s.ctid = a.place"
-            f" where not exists (select from lacking l where {mine}) and not exists (select from"
-            f" {stored(plan)} e where {met})"
+            f" where not exists (select from lacking l where {key_test}) and not exists (select"
+            f" from {stored(plan)} e where {met})"
         ),
         "counted": (
-            f"delete from numbered s using again a, lacking l where s.ctid = a.place and {mine}"
+            f"delete from numbered s using again a, lacking l where s.ctid = a.place and {key_test}"
         ),
         "states": (
             f"delete from {table(plan)} a where not a.streamed or not exists (select from lacking l"
-            f" where {mine})"
+            f" where {key_test})"
         ),
         "held rows": (
-            f"{into} select {row}, s.n, false, true from {held(plan)} s where not exists (select"
-            f" from {stored(plan)} e where {met})"
+            f"{into} select {row}, s.n, false, true from {held_messages(plan)} s where not exists"
+            f" (select from {stored(plan)} e where {met})"
         ),
-        "held": f"delete from {held(plan)}",
+        "held": f"delete from {held_messages(plan)}",
         "done": "drop table folded, again, lacking",
     }
 
@@ -226,17 +231,17 @@ def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
     for cell in _unwindowed(plan):
         if not mergeable(plan, cell):
             v = _values(plan, cell)
-            there = f"coalesce({' and '.join(v.keep)}, false)"
+            keep_test = f"coalesce({' and '.join(v.keep)}, false)"
             # equal events stay or go together; others that show the same are told apart, since many
             # may
             apart = ", ".join(
                 f"e.{quoted(name)}" for name in ("time", *(c.name for c in plan.stored))
             )
             rank = (
-                f"rank() over (partition by {key}{of_stream}, {there} order by {_shown(cell, v)},"
-                f" {apart})"
+                f"rank() over (partition by {key}{of_stream}, {keep_test} order by"
+                f" {_shown_order(cell, v)}, {apart})"
             )
-            tests.append(f"{there} and {rank} <= {cell.options.get('k', 1)}")
+            tests.append(f"{keep_test} and {rank} <= {cell.options.get('k', 1)}")
     return " or ".join(f"({t})" for t in tests)
 
 
@@ -253,7 +258,7 @@ def _values(plan: GroupByPlan, cell: Cell) -> Values:
     )
 
 
-def _shown(cell: Cell, v: Values) -> str:
+def _shown_order(cell: Cell, v: Values) -> str:
     """The ORDER BY that puts the rows that a cell shows first."""
     if cell.reduction in ("argmin", "argmax"):
         return v.sorted(
@@ -294,21 +299,21 @@ def _into(plan: GroupByPlan, streamed: str) -> str:
     """SQL that adds the rows in `gone` to the totals."""
     totals = partials(plan)
     names = "".join(f", {p.name}" for p in totals)
-    made = "".join(f", {p.exact or p.of_events}" for p in totals)
+    new_values = "".join(f", {p.exact or p.of_events}" for p in totals)
     ids = f"array_agg({identity(plan, 'e')})" if plan.topic else "null::uuid[]"
-    both = ", ".join(
+    updates = ", ".join(
         [
             *(f"{p.name} = {p.both(f'c.{p.name}', f'excluded.{p.name}')}" for p in totals),
             "ids = c.ids || excluded.ids",
         ]
     )
     rows = (
-        f"select {keys(plan, 'e.')}, {streamed}{made}, {ids} from gone e group by"
+        f"select {keys(plan, 'e.')}, {streamed}{new_values}, {ids} from gone e group by"
         f" {', '.join(str(i + 1) for i in range(len(plan.keys) + 1))}"
     )
     return (
         f"insert into {table(plan)} as c ({keys(plan)}, streamed{names}, ids) {rows} on conflict"
-        f" ({keys(plan)}, streamed) do update set {both}"
+        f" ({keys(plan)}, streamed) do update set {updates}"
     )
 
 
@@ -320,11 +325,11 @@ def _past(plan: GroupByPlan) -> str:
 
     It says how many of each were folded, and how many of those came by messages.
     """
-    theirs = f'select distinct {keys(plan)} from staged where "time" < {_horizon(plan)}'
+    staged_keys = f'select distinct {keys(plan)} from staged where "time" < {_horizon(plan)}'
     return (
-        f"select u.h, count(*) filter (where c.streamed) as sent, count(*) as many from ({theirs})"
-        f" k join {table(plan)} c on {_same_key(plan, 'c', 'k')} cross join unnest(c.ids) u(h)"
-        " group by u.h"
+        "select u.h, count(*) filter (where c.streamed) as sent, count(*) as many from"
+        f" ({staged_keys}) k join {table(plan)} c on {_same_key(plan, 'c', 'k')} cross join"
+        " unnest(c.ids) u(h) group by u.h"
     )
 
 
@@ -332,7 +337,7 @@ def _horizon(plan: GroupByPlan) -> str:
     return f"(select horizon from workbench.states where rows = {text(plan.table)})"
 
 
-def told(plan: GroupByPlan, alias: str) -> str:
+def folded_identity(plan: GroupByPlan, alias: str) -> str:
     """SQL of a staged message's identity where it may be folded; else null."""
     return f'case when {alias}."time" < {_horizon(plan)} then {identity(plan, alias)} end'
 
@@ -345,31 +350,32 @@ def arriving(plan: GroupByPlan, names: str, number: str, same: str) -> str:
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     waiting = (
-        f"case when s.h is not null then (select count(*) from {held(plan)} e where {same}) else"
-        " 0 end"
+        f"case when s.h is not null then (select count(*) from {held_messages(plan)} e where"
+        f" {same}) else 0 end"
     )
-    there = (
+    stored_count = (
         f"case when p.h is not null then p.many + (select count(*) from {stored(plan)} e where"
         f" {same}) else 0 end"
     )
     placed = (
-        f"select s.*, (s.place + coalesce(p.sent, 0) + {waiting})::int4 as n, {there} as many from"
-        " told s left join past p on p.h = s.h"
+        f"select s.*, (s.place + coalesce(p.sent, 0) + {waiting})::int4 as n, {stored_count} as"
+        " many from told s left join past p on p.h = s.h"
     )
     return f"""create temporary table arriving on commit drop as
         with past as materialized ({_past(plan)}),
-            told as (select s.*, {number} as place, {told(plan, "s")} as h from staged s)
+            told as (select s.*, {number} as place, {folded_identity(plan, "s")} as h from staged s)
         select {row}, s.n, s.n <= s.many as counted from ({placed}) s"""
 
 
-def known(plan: GroupByPlan, names: str) -> str:
+def drop_folded_messages(plan: GroupByPlan, names: str) -> str:
     """SQL that removes staged messages with an id that are folded already.
 
     One that a message brought before is dropped; one that only the table had is held.
     """
     row = ", ".join(f"s.{n}" for n in names.split(", "))
     return f"""with past as materialized ({_past(plan)}),
-        taken as (delete from staged s using past p where p.h = {told(plan, "s")}
+        taken as (delete from staged s using past p where p.h = {folded_identity(plan, "s")}
             returning s.*, p.sent)
-        insert into {held(plan)} ({names}, n) select distinct on (s.id) {row}, 1 from taken s
-            where s.sent = 0 and not exists (select from {held(plan)} e where e.id = s.id)"""
+        insert into {held_messages(plan)} ({names}, n)
+            select distinct on (s.id) {row}, 1 from taken s where s.sent = 0
+            and not exists (select from {held_messages(plan)} e where e.id = s.id)"""

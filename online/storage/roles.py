@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.aggregate_sql import quoted
-from workbench.online.fetching.sql_functions import LONGEST
+from workbench.online.fetching.sql_functions import MAX_NAME_BYTES
 from workbench.online.fetching.sql_functions import SCHEMA as FEATURES
 from workbench.online.storage.store_schema import (
     SCHEMA,
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROLES = ("owner", "writer", "reader")
 # the tables that say what is served, which an owner alone changes
-OWNED = (plans, published, audit, versions)
+OWNED_TABLES = (plans, published, audit, versions)
 SCHEMAS = (SCHEMA, DATA, FEATURES)
 MAINTAINED = 170_000  # the version from which a role that owns no table may be let analyze it
 OWNERS = """select distinct pg_catalog.pg_get_userbyid(o.owner) from (
@@ -44,27 +44,31 @@ def grants(store: Store, role: str, name: str) -> list[str]:
     and monitors too; an owner publishes and migrates as the store's owner. Tables that are created
     later are included, except those of a migration, after which a writer's grants are run again.
     """
-    if not name or "\x00" in name or len(name.encode()) > LONGEST:
-        message = f"{name!r:.80} is no name of a role: give one of 1 to {LONGEST} bytes"
+    if not name or "\x00" in name or len(name.encode()) > MAX_NAME_BYTES:
+        message = f"{name!r:.80} is no name of a role: give one of 1 to {MAX_NAME_BYTES} bytes"
         raise StoreError(message)
     with store.connection() as con:
-        ((database, there, version),) = con.execute(FACTS, (name,)).fetchall()
+        ((database, role_exists, version),) = con.execute(FACTS, (name,)).fetchall()
         owners = [o for (o,) in con.execute(OWNERS, {"schemas": list(SCHEMAS)}).fetchall()]
-    made = [] if there else [f"create role {quoted(name)} login"]
+    creation = [] if role_exists else [f"create role {quoted(name)} login"]
     on = f"on database {quoted(database)} to {quoted(name)}"
     if role == "owner":
-        return [*made, f"grant connect, temporary {on}", *_owning(store, database, owners, name)]
+        return [
+            *creation,
+            f"grant connect, temporary {on}",
+            *_owning(store, database, owners, name),
+        ]
     if not store.has_catalog():
         message = (
             f"there is no store in the database {database} yet, and a {role} could do nothing: make"
             " it by workbench migrate, then ask again"
         )
         raise StoreError(message)
-    found = [*made, f"grant connect {on}", *_reading(owners, name)]
+    statements = [*creation, f"grant connect {on}", *_reading(owners, name)]
     return (
-        [*found, f"grant temporary {on}", *_writing(owners, name, version)]
+        [*statements, f"grant temporary {on}", *_writing(owners, name, version)]
         if role == "writer"
-        else found
+        else statements
     )
 
 
@@ -80,21 +84,21 @@ def _owning(store: Store, database: str, owners: list[str], name: str) -> list[s
 
 
 def _reading(owners: list[str], name: str) -> list[str]:
-    found = [
+    statements = [
         f"grant usage on schema {', '.join(SCHEMAS)} to {quoted(name)}",
         f"grant select on all tables in schema {SCHEMA}, {DATA} to {quoted(name)}",
         f"grant execute on all functions in schema {DATA}, {FEATURES} to {quoted(name)}",
     ]
     for owner in owners:
-        found += [
+        statements += [
             _later(owner, f"{SCHEMA}, {DATA}", "select on tables", name),
             _later(owner, f"{DATA}, {FEATURES}", "execute on functions", name),
         ]
-    return found
+    return statements
 
 
 def _writing(owners: list[str], name: str, version: int) -> list[str]:
-    tables = [f"{SCHEMA}.{quoted(t.name)}" for t in metadata.sorted_tables if t not in OWNED]
+    tables = [f"{SCHEMA}.{quoted(t.name)}" for t in metadata.sorted_tables if t not in OWNED_TABLES]
     rows = "insert, update, delete" + (", maintain" if version >= MAINTAINED else "")
     return [
         f"grant insert, update, delete on {', '.join(tables)} to {quoted(name)}",
@@ -104,8 +108,8 @@ def _writing(owners: list[str], name: str, version: int) -> list[str]:
     ]
 
 
-def _later(owner: str, schemas: str, what: str, name: str) -> str:
+def _later(owner: str, schemas: str, privilege: str, name: str) -> str:
     return (
-        f"alter default privileges for role {quoted(owner)} in schema {schemas} grant {what} to"
-        f" {quoted(name)}"
+        f"alter default privileges for role {quoted(owner)} in schema {schemas} grant {privilege}"
+        f" to {quoted(name)}"
     )

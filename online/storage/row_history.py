@@ -19,7 +19,7 @@ CHUNK = 5_000  # answers read at once
 LOG = """select request::text, number, hash, at, (extract(epoch from served) * 1000000)::int8,
     reason, keys, context, features, errors, parts
     from workbench.served where name = %s and at >= %s and at < %s order by at, request, number"""
-KEPT = "select rows, since, horizon from workbench.states where rows = any(%s)"
+SELECT_HORIZONS = "select rows, since, horizon from workbench.states where rows = any(%s)"
 DELETED = (
     "select coalesce(sum(deleted), 0) > 0 from workbench.uploads where group_by = %s and ended >"
     " to_timestamp(%s / 1000000.0)"
@@ -41,18 +41,20 @@ def answers(
             yield rows
 
 
-def kept(
+def kept_spans(
     con: psycopg.Connection[Any], plans: Sequence[GroupByPlan]
 ) -> list[tuple[int | None, int | None]]:
     """Since when each group-by's rows are kept, and before when they were forgotten.
 
     Both are None for a group-by that is not stored, and in microseconds otherwise.
     """
-    found = {
+    horizons = {
         table: (since, horizon)
-        for table, since, horizon in con.execute(KEPT, ([p.table for p in plans],)).fetchall()
+        for table, since, horizon in con.execute(
+            SELECT_HORIZONS, ([p.table for p in plans],)
+        ).fetchall()
     }
-    return [found.get(p.table, (None, None)) for p in plans]
+    return [horizons.get(p.table, (None, None)) for p in plans]
 
 
 def rows_of(
@@ -68,8 +70,10 @@ def rows_of(
     before its `gone`. `appended` is when Kafka had the newest message of the row's batch.
     """
     kinds = {f"k{i}": k.sql for i, k in enumerate(plan.keys)} | {c.name: c.sql for c in plan.stored}
-    given = ", ".join(f"%s::{kinds[c]}[]" for c in wanted)
-    among = f"({', '.join(f'e.{quoted(c)}' for c in wanted)}) in (select * from unnest({given}))"
+    key_arrays = ", ".join(f"%s::{kinds[c]}[]" for c in wanted)
+    among = (
+        f"({', '.join(f'e.{quoted(c)}' for c in wanted)}) in (select * from unnest({key_arrays}))"
+    )
     within = "" if span is None else ' and e."time" >= %s and e."time" < %s'
     listed = ", ".join(
         f"e.{quoted(c)}"
@@ -90,9 +94,9 @@ def rows_of(
         w as (select distinct written from e where in_stream)
         select e.*, l.appended from e left join (select w.written, b.appended
             from w cross join lateral ({batch}) b) l on l.written = e.written and e.in_stream"""
-    one = [*map(list, wanted.values()), *(span or ())]
+    parameters = [*map(list, wanted.values()), *(span or ())]
     with store.connection() as con:
-        return con.execute(sql, [*one, *one, plan.table]).fetchall()
+        return con.execute(sql, [*parameters, *parameters, plan.table]).fetchall()
 
 
 def snapshots_of(store: Store, plan: GroupByPlan) -> list[tuple[int, int]]:
@@ -104,5 +108,5 @@ def snapshots_of(store: Store, plan: GroupByPlan) -> list[tuple[int, int]]:
 def deleted_since(store: Store, group_by: str, since: int) -> bool:
     """Whether an upload that ended after `since` took rows away."""
     with store.connection() as con:
-        ((found,),) = con.execute(DELETED, (group_by, since)).fetchall()
-    return bool(found)
+        ((was_deleted,),) = con.execute(DELETED, (group_by, since)).fetchall()
+    return bool(was_deleted)

@@ -46,8 +46,8 @@ OPTION = re.compile(r"(?:-c\s*|--)([A-Za-z_][\w.-]*)\s*=\s*((?:\\.|[^\s\\])*)")
 
 def options(text: str) -> dict[str, str]:
     """The settings in an address's `options=`, written as `-c name=value` or `--name=value`."""
-    found = OPTION.findall(text)
-    return {n.replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", v) for n, v in found}
+    option_pairs = OPTION.findall(text)
+    return {n.replace("-", "_").lower(): re.sub(r"\\(.)", r"\1", v) for n, v in option_pairs}
 
 
 def settings(version: int, wishes: Mapping[str, str], use: Mapping[str, str]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from workbench.online.fetching.aggregate_sql import quoted
-from workbench.online.storage.row_tables import EVER
+from workbench.online.storage.row_tables import FOREVER_US
 from workbench.online.storage.table_names import snapshots, stored
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[s
     if plan.timeless:
         return {}
     if plan.kind == "entity":
-        asked = _statement(snapshots(plan), '"time" <= %(end)s', [])
-        ((rows, newest, gap),) = cursor.execute(asked, {"end": end}).fetchall()
+        facts_sql = _statement(snapshots(plan), '"time" <= %(end)s', [])
+        ((rows, newest, gap),) = cursor.execute(facts_sql, {"end": end}).fetchall()
         return {"rows": rows, "newest": newest, "gap": gap, "in_force": in_force(cursor, plan)}
     inputs = [c for c in plan.stored if c.name not in plan.order]
-    asked = _statement(stored(plan), AMONG, [quoted(c.name) for c in inputs])
-    ((rows, newest, gap, *nulls),) = cursor.execute(asked, {"end": end}).fetchall()
+    facts_sql = _statement(stored(plan), AMONG, [quoted(c.name) for c in inputs])
+    ((rows, newest, gap, *nulls),) = cursor.execute(facts_sql, {"end": end}).fetchall()
     lacking = {c.label or c.name: n for c, n in zip(inputs, nulls, strict=True)}
     return {"rows": rows, "newest": newest, "gap": gap, "nulls": lacking}
 
@@ -45,7 +45,7 @@ def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[s
 def in_force(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> int:
     """How many rows an entity's newest state has."""
     ((rows,),) = cursor.execute(
-        f"select count(*) from {stored(plan)} where until = {EVER}"
+        f"select count(*) from {stored(plan)} where until = {FOREVER_US}"
     ).fetchall()
     return int(rows)
 

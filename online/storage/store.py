@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from workbench.online.fetching.fetcher import Fetcher
 
 HOME = Path(".workbench") / "postgres"
-TRIES = 3  # of what only reads, while the server is away
-ROOM = 16  # connections at once, of fetches and of all else
+MAX_TRIES = 3  # of what only reads, while the server is away
+MAX_CONNECTIONS = 16  # connections at once, of fetches and of all else
 PUBLISHED = (
     "select p.id, p.plan::text from workbench.published n join workbench.plans p on p.id = n.plan"
     " where n.name = %s"
@@ -45,7 +45,7 @@ WITHIN = (
     "select n.name from workbench.published n join workbench.plans p on p.id = n.plan,"
     " jsonb_array_elements(p.plan::jsonb -> 'group_bys') g where g ->> 'name' = %s order by 1"
 )
-THERE = (
+CATALOG_EXISTS = (
     "select exists (select from pg_catalog.pg_class where relname = 'migrations' and relnamespace ="
     " (select oid from pg_catalog.pg_namespace where nspname = 'workbench'))"
 )
@@ -89,7 +89,7 @@ class Store:
         sample: float = 0.0,
         migrate: bool = False,
         prepare: bool | None = None,
-        connections: int = ROOM,
+        connections: int = MAX_CONNECTIONS,
     ) -> None:
         self.sample, self.connections = sample, connections
         if isinstance(url, str):
@@ -133,7 +133,7 @@ class Store:
     def has_catalog(self) -> bool:
         """Whether the database has a store's catalog."""
         if not self._catalogued:
-            ((self._catalogued,),) = self._read(THERE, ())
+            ((self._catalogued,),) = self._read(CATALOG_EXISTS, ())
         return self._catalogued
 
     @cached_property
@@ -144,7 +144,7 @@ class Store:
             connection_class=self.access.kind,
             kwargs={"autocommit": True},
             min_size=1,
-            max_size=ROOM,
+            max_size=MAX_CONNECTIONS,
             configure=self.access.configure,
             open=False,
             timeout=self.PATIENCE,
@@ -202,7 +202,7 @@ class Store:
         except StoreError as refused:
             return refused
         return StoreError(
-            f"all {ROOM} connections of this process to the store of"
+            f"all {MAX_CONNECTIONS} connections of this process to the store of"
             f" {postgres_address.place(self.access.url)} are in use: ask again in a moment",
             "busy",
         )
@@ -283,12 +283,12 @@ class Store:
 
     def _read(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows of a statement that only reads; it is retried where the server went away."""
-        for left in reversed(range(TRIES)):
+        for tries_left in reversed(range(MAX_TRIES)):
             try:
                 with self.connection() as con:
                     return con.execute(statement, parameters).fetchall()
             except StoreError as error:
-                if not left or error.kind != "away":
+                if not tries_left or error.kind != "away":
                     raise
         return []
 
@@ -297,8 +297,8 @@ class Store:
 
         StoreError that lists the published names where there is none.
         """
-        found = None if fresh else self._plans.get(name)
-        if found is None:
+        served_plan = None if fresh else self._plans.get(name)
+        if served_plan is None:
             if not self.has_catalog():
                 raise unmade(self.access.url, name)
             row = next(iter(self._read(PUBLISHED, (storable(name),))), None)
@@ -306,10 +306,10 @@ class Store:
                 raise unknown(
                     name, self.names(), [n for (n,) in self._read(WITHIN, (storable(name),))]
                 )
-            found = read(row, name)
+            served_plan = plan_of_row(row, name)
             with self._lock:
-                self._plans[name] = found
-        return found
+                self._plans[name] = served_plan
+        return served_plan
 
     def forget(self, name: str) -> None:
         """Forget the cached plan of a name, so that it is read anew."""
@@ -371,12 +371,12 @@ def storable(name: str) -> str:
     return "" if "\x00" in name else name.encode(errors="replace").decode()
 
 
-def read(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
+def plan_of_row(row: tuple[Any, ...], name: str) -> tuple[int, Plan]:
     """The plan's id and the plan, from a row of `PUBLISHED`."""
-    return row[0], _known(Plan.loads(row[1]), name)
+    return row[0], _readable_plan(Plan.loads(row[1]), name)
 
 
-def _known(plan: Plan, name: str) -> Plan:
+def _readable_plan(plan: Plan, name: str) -> Plan:
     if plan.format != FORMAT:
         message = (
             f"{name} was published by another version of feature-workbench (plan format"

@@ -10,7 +10,7 @@ from workbench.online.fetching.answers import EPOCH, moment
 from workbench.online.plan import FORMAT, Plan
 from workbench.online.storage.check_outcomes import DELETIONS, ERROR, UPLOAD
 from workbench.online.storage.table_names import DATA
-from workbench.online.streaming.offsets import PROGRESS, Partition
+from workbench.online.streaming.offsets import PROGRESS, PartitionProgress
 from workbench.online.streaming.topic_health import TopicHealth, standing
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
 LAGS = 6 * HOUR  # of the marks that a lag is computed from
-COUNTED = 7 * DAY  # of the served log whose answers are counted
-WHOLE = "set transaction isolation level repeatable read, read only"  # all of it as of one instant
+COUNTED_PERIOD_US = 7 * DAY  # of the served log whose answers are counted
+SET_ONE_SNAPSHOT = (
+    "set transaction isolation level repeatable read, read only"  # all of it as of one instant
+)
 PLANS = """select p.name, p.version, p.hash, p.made, n.since, (p.plan->>'format')::int, p.plan::text
     from workbench.plans p
     left join workbench.published n on n.plan = p.id order by p.made, p.id"""
@@ -54,7 +56,7 @@ FETCHES = """select name, count(*), sum(1 / share) filter (where reason = 'key' 
     from workbench.served where request >= %(first)s and served >= %(since)s and served < %(until)s
         group by name"""
 # The newest outcome of each check, where the check does not hold.
-FAILED = """select group_by, name, blocks, failing, rows, detail
+SELECT_FAILED_CHECKS = """select group_by, name, blocks, failing, rows, detail
     from (select distinct on (group_by, name) * from workbench.checks
     order by group_by, name, id desc) c
     where status = 'error' order by blocks desc, group_by, name"""
@@ -91,7 +93,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class State:
+class RowsState:
     """The state of a group-by's rows; times in microseconds.
 
     `lag` is the 99th percentile over the batches of the last six hours of the time from Kafka's
@@ -159,8 +161,8 @@ class Inventory:
 
     versions: tuple[Listed, ...]
     changes: tuple[Change, ...]
-    states: dict[str, State]
-    partitions: tuple[Partition, ...]
+    states: dict[str, RowsState]
+    partitions: tuple[PartitionProgress, ...]
     fetches: dict[str, Fetches]
     logs: bool
     unread: tuple[str, ...]
@@ -176,7 +178,7 @@ def inventory(store: Store, now: int) -> Inventory:
     """
     if not store.has_catalog():
         return Inventory((), (), {}, (), {}, logs=False, unread=())
-    since = now - COUNTED
+    since = now - COUNTED_PERIOD_US
     recent = {
         "marked": now - LAGS,
         "now": now,
@@ -185,7 +187,7 @@ def inventory(store: Store, now: int) -> Inventory:
         "until": moment(now) or EPOCH,
     }
     with store.connection() as con, con.transaction():
-        con.execute(WHOLE)
+        con.execute(SET_ONE_SNAPSHOT)
         plans, changes = con.execute(PLANS).fetchall(), con.execute(CHANGES).fetchall()
         states, partitions = (
             con.execute(STATES, recent).fetchall(),
@@ -197,21 +199,21 @@ def inventory(store: Store, now: int) -> Inventory:
         )
         topics, failed, passes = (
             standing(con),
-            con.execute(FAILED).fetchall(),
+            con.execute(SELECT_FAILED_CHECKS).fetchall(),
             con.execute(PASSES, recent).fetchall(),
         )
-    read = [row for row in plans if row[5] == FORMAT]
+    known_rows = [row for row in plans if row[5] == FORMAT]
     return Inventory(
         versions=tuple(
-            Listed(name, number, hash_, made, since, Plan.loads(told))
-            for name, number, hash_, made, since, _, told in read
+            Listed(name, number, hash_, version_time, since, Plan.loads(plan_json))
+            for name, number, hash_, version_time, since, _, plan_json in known_rows
         ),
         changes=tuple(Change(*row) for row in changes),
-        states={row[0]: State(*row) for row in states},
-        partitions=tuple(Partition(*row) for row in partitions),
+        states={row[0]: RowsState(*row) for row in states},
+        partitions=tuple(PartitionProgress(*row) for row in partitions),
         fetches={row[0]: _counted(row) for row in fetches},
         logs=logs,
-        unread=tuple(sorted({row[0] for row in plans} - {row[0] for row in read})),
+        unread=tuple(sorted({row[0] for row in plans} - {row[0] for row in known_rows})),
         topics=tuple(topics),
         failed=tuple(Failed(*row) for row in failed),
         monitored=_passes(passes),
@@ -219,11 +221,11 @@ def inventory(store: Store, now: int) -> Inventory:
 
 
 def _passes(rows: list[tuple[Any, ...]]) -> dict[str, Monitored]:
-    found: dict[str, Monitored] = {}
+    monitored: dict[str, Monitored] = {}
     for name, at, status, n, sentence in rows:
-        one = found.setdefault(name, Monitored(at, {}, {}))
-        one.counts[status], one.worst[status] = n, sentence
-    return found
+        monitor = monitored.setdefault(name, Monitored(at, {}, {}))
+        monitor.counts[status], monitor.worst[status] = n, sentence
+    return monitored
 
 
 def _counted(row: tuple[Any, ...]) -> Fetches:

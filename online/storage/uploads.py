@@ -19,6 +19,7 @@ from workbench.online.storage import (
     hot_keys,
     postgres_refusals,
     retained_totals,
+    row_changes,
 )
 from workbench.online.storage import row_tables as rows
 from workbench.online.storage.check_outcomes import refuse, refuse_deletions
@@ -51,12 +52,12 @@ HORIZON = (
     "greatest(case when %(kept)s then horizon end, case when retain is null then null else"
     " greatest(batch_end, %(end)s) - retain end)"
 )
-COMING = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
-FINISHED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s),
+SELECT_HORIZON = f"select {HORIZON} from workbench.states where rows = %(rows)s for update"
+NOTE_UPLOADED = f"""update workbench.states set batch_end = greatest(batch_end, %(end)s),
     uploaded = (extract(epoch from clock_timestamp()) * 1000000)::int8,
     horizon = {HORIZON} where rows = %(rows)s returning horizon"""
-FIRST = "select batch_end is null from workbench.states where rows = %s"
-OWNED = "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)"
+IS_FIRST_UPLOAD = "select batch_end is null from workbench.states where rows = %s"
+IS_TABLE_OWNED = "select pg_has_role(relowner, 'usage') from pg_class where oid = to_regclass(%s)"
 LOGGED = (
     "insert into workbench.uploads (group_by, hash, batch_end, began, staged, inserted, deleted,"
     " facts) values (%s, %s, %s, %s, %s, %s, %s, %s)"
@@ -148,33 +149,41 @@ def uploads(
     try:
         with con.transaction(), con.cursor() as cursor:
             cursor.execute(MEMORY)
-            staged, done = [], {}
-            for number, one in enumerate(order):
-                name = one.plan.name
-                staged.append(_staged(cursor, one, number, progress))
+            staged, uploads_by_name = [], {}
+            for number, group_by_upload in enumerate(order):
+                name = group_by_upload.plan.name
+                staged.append(_staged(cursor, group_by_upload, number, progress))
             for number, ready in enumerate(staged):
                 name = ready.plan.name
-                done[name] = _settled(cursor, ready, number, end, most)
-            refuse_deletions([o for one in done.values() for o in one.checks], most)
+                uploads_by_name[name] = _settled(cursor, ready, number, end, most)
+            refuse_deletions(
+                [o for group_by_upload in uploads_by_name.values() for o in group_by_upload.checks],
+                most,
+            )
             for plan in (
                 ready.plan for ready in staged if any(c.of == "feature" for c in ready.plan.checks)
             ):
                 name = plan.name
-                done[name] = replace(
-                    done[name],
-                    checks=(*done[name].checks, *feature_checks.of_features(cursor, plan, end)),
+                uploads_by_name[name] = replace(
+                    uploads_by_name[name],
+                    checks=(
+                        *uploads_by_name[name].checks,
+                        *feature_checks.of_features(cursor, plan, end),
+                    ),
                 )
-            refuse(o for one in done.values() for o in one.checks)
+            refuse(
+                o for group_by_upload in uploads_by_name.values() for o in group_by_upload.checks
+            )
     except psycopg.Error as error:
         refused = postgres_refusals.on(con, error)
         message = f"the upload of {name} failed, and what was there serves on: {refused}"
         raise StoreError(message, refused.kind) from error
-    return tuple(done[i.plan.name] for i in incoming)
+    return tuple(uploads_by_name[i.plan.name] for i in incoming)
 
 
 def _staged(
     cursor: psycopg.Cursor[Any],
-    one: Incoming,
+    incoming: Incoming,
     number: int,
     progress: Callable[[str, Iterable[pa.RecordBatch]], Iterable[pa.RecordBatch]] | None,
 ) -> _Staged:
@@ -182,25 +191,25 @@ def _staged(
 
     Where nobody reads or writes the table yet, they go straight into it.
     """
-    plan, began = one.plan, datetime.now(UTC)
-    if not _there(cursor, plan):
+    plan, began = incoming.plan, datetime.now(UTC)
+    if not _is_stored(cursor, plan):
         message = f"{plan.name} is not stored here: publish it first"
         raise StoreError(message)
-    told = one.batches() if progress is None else progress(plan.name, one.batches())
+    batches = incoming.batches() if progress is None else progress(plan.name, incoming.batches())
     if plan.kind == "events" and _untouched(cursor, plan):
-        count, *done = _first(cursor, plan, told)
-        return _Staged(plan, began, count, (done[0], done[1]))
+        count, *changes = _first(cursor, plan, batches)
+        return _Staged(plan, began, count, (changes[0], changes[1]))
     cursor.execute(rows.staging(plan))
-    count = copied(cursor, "staged", rows.columns(plan), told)
+    count = copied(cursor, "staged", rows.columns(plan), batches)
     check(cursor, plan)
     if plan.kind == "entity":
         cursor.execute('create temporary table ends ("time" int8 primary key) on commit drop')
-        if one.ends is not None:
-            copied(cursor, "ends", ['"time"'], [one.ends])
+        if incoming.ends is not None:
+            copied(cursor, "ends", ['"time"'], [incoming.ends])
         cursor.execute(f"alter table ends rename to ends_{number}")
         cursor.execute(rows.islands(plan, f"ends_{number}"))
     else:
-        cursor.execute(rows.numbered(plan))
+        cursor.execute(row_changes.numbered(plan))
     for statement in (
         "analyze numbered",
         "drop table staged",
@@ -216,7 +225,11 @@ def _settled(
     """Reconcile staged rows with the store's, and record until when the store has them."""
     plan = ready.plan
     lost: list[Loss] = []
-    facts = {"first": True} if cursor.execute(FIRST, (plan.table,)).fetchone() == (True,) else {}
+    facts = (
+        {"first": True}
+        if cursor.execute(IS_FIRST_UPLOAD, (plan.table,)).fetchone() == (True,)
+        else {}
+    )
     if plan.kind == "events":
         cursor.execute(rows.touching(plan))
     if ready.done is None:
@@ -232,7 +245,7 @@ def _settled(
     else:
         inserted, deleted = ready.done
     horizon = cursor.execute(
-        FINISHED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}
+        NOTE_UPLOADED, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}
     ).fetchone()
     if horizon is None:
         message = f"{plan.name} was unpublished while it was uploaded: publish it again"
@@ -241,7 +254,7 @@ def _settled(
         deleted += _forgotten(cursor, plan, horizon[0])
     if plan.kind == "events":
         kept_hot(cursor, plan, "touched" if ready.done is None else None)
-        cursor.execute(rows.outlived(plan))
+        cursor.execute(row_changes.outlived(plan))
         cursor.execute("drop table touched")
     cursor.execute(
         LOGGED,
@@ -280,13 +293,17 @@ def forget(store: Store, plan: GroupByPlan) -> int:
     """
     with store.connection() as con, con.transaction(), con.cursor() as cursor:
         locked(cursor, plan)
-        found = cursor.execute(
+        horizon_row = cursor.execute(
             "select horizon from workbench.states where rows = %s", (plan.table,)
         ).fetchone()
-        return 0 if found is None or found[0] is None else _forgotten(cursor, plan, found[0])
+        return (
+            0
+            if horizon_row is None or horizon_row[0] is None
+            else _forgotten(cursor, plan, horizon_row[0])
+        )
 
 
-def _there(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
+def _is_stored(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
     return cursor.execute("select to_regclass(%s)", (stored(plan),)).fetchone() != (None,)
 
 
@@ -295,14 +312,16 @@ def _untouched(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
 
     Then the lock is taken, and the rows are ours until the transaction ends.
     """
-    ((owned,),) = cursor.execute(OWNED, (stored(plan),)).fetchall()
+    ((owned,),) = cursor.execute(IS_TABLE_OWNED, (stored(plan),)).fetchall()
     if not owned:  # and so may not make its index anew
         return False
-    asked = "select batch_end is null and streamed is null from workbench.states where rows = %s"
-    if cursor.execute(asked, (plan.table,)).fetchone() != (True,):
+    untouched_sql = (
+        "select batch_end is null and streamed is null from workbench.states where rows = %s"
+    )
+    if cursor.execute(untouched_sql, (plan.table,)).fetchone() != (True,):
         return False
     locked(cursor, plan)
-    return cursor.execute(asked, (plan.table,)).fetchone() == (True,)
+    return cursor.execute(untouched_sql, (plan.table,)).fetchone() == (True,)
 
 
 def _first(
@@ -311,10 +330,10 @@ def _first(
     """Copy rows straight into the table, and index it when it is full."""
     for (index,) in cursor.execute(rows.unindexed(plan)).fetchall():
         cursor.execute(f"drop index {index}")
-    cursor.execute(rows.stamped(plan))
+    cursor.execute(row_changes.stamped(plan))
     staged = copied(cursor, stored(plan), rows.columns(plan), batches)
     check(cursor, plan, stored(plan))
-    for statement in [*rows.indexed(plan), f"analyze {stored(plan)}", rows.told_apart(plan)]:
+    for statement in [*rows.indexed(plan), f"analyze {stored(plan)}", row_changes.told_apart(plan)]:
         cursor.execute(statement)
     return staged, staged, 0
 
@@ -355,18 +374,18 @@ def check(cursor: psycopg.Cursor[Any], plan: GroupByPlan, where: str = "staged")
 def _events(
     cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int, most: float
 ) -> tuple[int, int, list[Loss]]:
-    was, done = deletions.before(cursor, plan, end), {}
-    fewer = deletions.given(cursor, was, end)
+    was, counts = deletions.before(cursor, plan, end), {}
+    fewer = deletions.fewer_rows(cursor, was, end)
     if retained_totals.possible(plan):
         _carried(cursor, plan, end)
-    for name, statement in rows.reconciled(plan).items():
+    for name, statement in row_changes.reconciled(plan).items():
         cursor.execute(statement, {"end": end})
-        done[name] = cursor.rowcount
+        counts[name] = cursor.rowcount
     lost = [
-        *deletions.of_events(cursor, plan, was, done, most),
-        *erosion.of_events(cursor, plan, was, done, most),
+        *deletions.of_events(cursor, plan, was, counts, most),
+        *erosion.of_events(cursor, plan, was, counts, most),
     ]
-    return done["inserted"], done["deleted"], [*lost, *([fewer] if fewer else [])]
+    return counts["inserted"], counts["deleted"], [*lost, *([fewer] if fewer else [])]
 
 
 def _carries(cursor: psycopg.Cursor[Any], plan: GroupByPlan) -> bool:
@@ -395,13 +414,13 @@ def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
                 " earlier"
             )
             raise StoreError(message)
-        for statement in rows.revived(plan).values():
+        for statement in row_changes.revived(plan).values():
             cursor.execute(statement, {"horizon": horizon})
-    told = cursor.execute(
-        COMING, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}
+    horizon_row = cursor.execute(
+        SELECT_HORIZON, {"end": end, "rows": plan.table, "kept": _carries(cursor, plan)}
     ).fetchone()
-    if told is not None and told[0] is not None:
-        cursor.execute(rows.ahead(plan), {"horizon": told[0]})
+    if horizon_row is not None and horizon_row[0] is not None:
+        cursor.execute(row_changes.ahead(plan), {"horizon": horizon_row[0]})
 
 
 def kept_hot(cursor: psycopg.Cursor[Any], plan: GroupByPlan, rows_: str | None) -> None:
@@ -435,13 +454,13 @@ def _entity(
             f" {moment(end)} would take the newest away: give an end that is not earlier"
         )
         raise StoreError(message)
-    was, done = deletions.before(cursor, plan, end), {}
+    was, counts = deletions.before(cursor, plan, end), {}
     for name, statement in rows.replaced(plan, ends).items():
         cursor.execute(statement)
-        done[name] = cursor.rowcount
+        counts[name] = cursor.rowcount
     return (
-        done["inserted"],
-        done["deleted"],
+        counts["inserted"],
+        counts["deleted"],
         [*deletions.of_entity(cursor, plan, was), *erosion.of_entity(cursor, plan, most)],
     )
 
@@ -452,8 +471,8 @@ def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> 
     Rows stay that are in force or that a feature over all time shows; totals keep the others.
     """
     if retained_totals.possible(plan):
-        ((gone,),) = cursor.execute(rows.forgotten(plan), {"horizon": horizon}).fetchall()
-        return int(gone)
+        ((deleted_rows,),) = cursor.execute(rows.forgotten(plan), {"horizon": horizon}).fetchall()
+        return int(deleted_rows)
     if hot_keys.partials(plan):  # no window that is answered reaches a tile before it
         cursor.execute(
             f"delete from {hot_keys.tiles(plan)} where hop < %s", (horizon - hot_keys.DAY,)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,116 +15,28 @@ import pyarrow.compute as pc
 
 from workbench.online.errors import StoreError
 from workbench.online.messages.message_contents import keyless_reason
-from workbench.online.storage import postgres_refusals
+from workbench.online.storage import postgres_refusals, row_changes
 from workbench.online.storage import row_tables as rows
 from workbench.online.storage.copy_writer import copied
 from workbench.online.storage.uploads import check, kept_hot, locked
 from workbench.online.streaming import dead_letters
+from workbench.online.streaming.batch_values import Applied, Messages, Poisoned, RowLevel
 from workbench.online.streaming.dead_letters import Dead
 from workbench.online.streaming.lag_buckets import late
-from workbench.online.streaming.offsets import NOW, Mark, Reached, advanced, reached
+from workbench.online.streaming.offsets import NOW_US, BatchOffsets, Reached, advanced, reached
 from workbench.online.streaming.topic_health import Counts, counted, far
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from workbench.online.plan import GroupByPlan, Need
+    from workbench.online.plan import Need
 
-PLACE = "_fw_place"  # of a message in its batch, in the plan's own words
-STREAMED = f"update workbench.states set streamed = {NOW} where rows = %s"
+NOTE_STREAMED = f"update workbench.states set streamed = {NOW_US} where rows = %s"
 # an upload may hold the lock for long, and an updater that is to stop does not wait for it
-BRIEFLY = "set local lock_timeout = '5s'"
-RARE = 0.1  # a share of messages
+SET_LOCK_TIMEOUT = "set local lock_timeout = '5s'"
+SMALL_SHARE = 0.1  # a share of messages
 # Classes of errors that a row can cause: data (22), integrity (23), exceeded limits (54).
 OWN_FAULTS = ("22", "23", "54")
-
-
-@dataclass(frozen=True)
-class Messages:
-    """Messages of one topic, as columns of the source's table, with their partitions and offsets.
-
-    `spans` has the offsets that were read, by partition, from the first to before the second: some
-    hold no message of ours. `appended` are Kafka's times in milliseconds, `payloads` the messages
-    as they came, and `dead` those that could not be read. `passed` are messages that are no events
-    though nothing is wrong with them: partition, offset and a field name of `Counts`. `keys` and
-    `headers` are there where columns come from them.
-    """
-
-    topic: str
-    table: pa.Table
-    partitions: Sequence[int]
-    offsets: Sequence[int]
-    spans: Mapping[int, tuple[int, int]] | None = None
-    appended: Sequence[int | None] | None = None
-    payloads: Sequence[bytes | None] | None = None
-    dead: Sequence[Dead] = ()
-    passed: Sequence[tuple[int, int, str]] = ()
-    keys: Sequence[bytes | None] | None = None
-    headers: Sequence[Sequence[tuple[str, bytes | None]]] | None = None
-
-
-@dataclass(frozen=True)
-class Applied:
-    """The result of a write for one group-by: how many messages were new, how many repeated.
-
-    `rows` is how many rows the new ones became, and `dead` has those that could not become rows.
-    Another updater owns the partitions in `fenced` by now; those in `gaps` lack messages from the
-    given offset on: for both nothing was written. `marks` are the batch's, with their numbers, and
-    `counts` are messages by partition.
-    """
-
-    group_by: str
-    new: int
-    repeated: int
-    rows: int
-    dead: tuple[Dead, ...] = ()
-    fenced: tuple[int, ...] = ()
-    gaps: Mapping[int, int] = field(default_factory=dict)
-    marks: tuple[tuple[int, Mark], ...] = ()
-    counts: Mapping[int, Counts] = field(default_factory=dict)
-
-
-class Poisoned(Exception):  # noqa: N818 no error yet: whoever writes decides
-    """A batch has more messages that cannot be written than are allowed."""
-
-    def __init__(self, dead: Sequence[Dead]) -> None:
-        super().__init__(f"{len(dead)} messages")
-        self.dead = dead
-
-
-class RowLevel:
-    """A group-by's row-level expression, which DuckDB runs in this process over messages."""
-
-    def __init__(self, plan: GroupByPlan) -> None:
-        if "duckdb" not in plan.rows:
-            message = (
-                f"the rows of {plan.name} cannot be made by DuckDB, which the updater runs them in:"
-                " write its source with operations that DuckDB has"
-            )
-            raise StoreError(message)
-        self.plan, self.con = plan, duckdb.connect(config={"threads": 1})
-
-    def rows(self, messages: pa.Table) -> pa.Table:
-        """Compute the rows of the messages: keys, time, and what is stored."""
-        return self._run(messages, self.plan.streamed or self.plan.rows["duckdb"])
-
-    def keyless(self, messages: pa.Table) -> dict[int, list[Need]]:
-        """What each message lacks that passes all filters but has no key or time, by its place."""
-        if not self.plan.keyless or not messages.num_rows:
-            return {}
-        places = pa.array(range(messages.num_rows), pa.int64())
-        found = self._run(messages.append_column(PLACE, places), self.plan.keyless).to_pylist()
-        return {
-            row[PLACE]: [need for i, need in enumerate(self.plan.needs) if row[f"n{i}"]]
-            for row in found
-        }
-
-    def _run(self, messages: pa.Table, question: str) -> pa.Table:
-        self.con.register(self.plan.source_name, trimmed(messages, self.plan.padded))
-        try:
-            return self.con.execute(question).to_arrow_table()
-        finally:
-            self.con.unregister(self.plan.source_name)
 
 
 def applied(
@@ -147,25 +58,25 @@ def applied(
     plan = row_level.plan
     try:
         with con.transaction(), con.cursor() as cursor:
-            cursor.execute(BRIEFLY)
+            cursor.execute(SET_LOCK_TIMEOUT)
             locked(cursor, plan)
-            there = reached(cursor, plan, messages.topic)
+            progress = reached(cursor, plan, messages.topic)
             fenced = tuple(
                 p
                 for p, epoch in (epochs or {}).items()
-                if there.get(p, Reached(None, 0)).epoch != epoch
+                if progress.get(p, Reached(None, 0)).epoch != epoch
             )
             gaps = {
                 p: after
                 for p, (start, _) in (messages.spans or {}).items()
-                if (after := _next(there, p)) is not None and start > after
+                if (after := _next(progress, p)) is not None and start > after
             }
-            done = _Batch(cursor, row_level, messages, most_dead)
-            done.newest = {p: r.newest for p, r in there.items()}
-            seen, new = done.run(
-                {p: _next(there, p) or 0 for p in done.partitions - {*fenced, *gaps}}
+            batch = _Batch(cursor, row_level, messages, most_dead)
+            batch.newest = {p: r.newest for p, r in progress.items()}
+            message_count, new = batch.run(
+                {p: _next(progress, p) or 0 for p in batch.partitions - {*fenced, *gaps}}
             )
-            cursor.execute(STREAMED, (plan.table,))
+            cursor.execute(NOTE_STREAMED, (plan.table,))
             if cursor.rowcount != 1:
                 message = f"{plan.name} is not stored here any more: publish it again"
                 raise StoreError(message, "unknown")
@@ -178,13 +89,13 @@ def applied(
     return Applied(
         plan.name,
         new,
-        seen - new,
-        done.written,
-        tuple(done.dead),
+        message_count - new,
+        batch.written,
+        tuple(batch.dead),
         fenced,
         gaps,
-        tuple(done.marks),
-        done.counts,
+        tuple(batch.marks),
+        batch.counts,
     )
 
 
@@ -194,11 +105,11 @@ def tried(cursor: psycopg.Cursor[Any], row_level: RowLevel, messages: Messages) 
     Returns the messages that could not become rows.
     """
     locked(cursor, row_level.plan)
-    done = _Batch(cursor, row_level, messages, None)
-    if len(done.offsets):
-        done.attempt(done.keyed(np.arange(len(done.offsets))))
-        cursor.execute(STREAMED, (row_level.plan.table,))
-    return [*messages.dead, *done.dead]
+    batch = _Batch(cursor, row_level, messages, None)
+    if len(batch.offsets):
+        batch.attempt(batch.keyed(np.arange(len(batch.offsets))))
+        cursor.execute(NOTE_STREAMED, (row_level.plan.table,))
+    return [*messages.dead, *batch.dead]
 
 
 class _Batch:
@@ -221,10 +132,17 @@ class _Batch:
             np.asarray(messages.partitions, np.int64),
             np.asarray(messages.offsets, np.int64),
         )
-        told = {*(d.partition for d in messages.dead), *(p for p, *_ in messages.passed)}
-        self.partitions = {*map(int, np.unique(self.of)), *(messages.spans or {}), *told}
+        named_partitions = {
+            *(d.partition for d in messages.dead),
+            *(p for p, *_ in messages.passed),
+        }
+        self.partitions = {
+            *map(int, np.unique(self.of)),
+            *(messages.spans or {}),
+            *named_partitions,
+        }
         self.counts = {p: Counts() for p in self.partitions}
-        self.written, self.dead, self.marks = 0, list[Dead](), list[tuple[int, Mark]]()
+        self.written, self.dead, self.marks = 0, list[Dead](), list[tuple[int, BatchOffsets]]()
         self.newest: Mapping[int, int | None] = {}
 
     def run(self, starts: Mapping[int, int]) -> tuple[int, int]:
@@ -232,56 +150,58 @@ class _Batch:
 
         Returns how many messages the partitions have here, and how many of them are new.
         """
-        told, plan = self.messages, self.row_level.plan
+        messages, plan = self.messages, self.row_level.plan
         self.dead += [
-            d for d in told.dead if d.partition in starts and d.offset >= starts[d.partition]
+            d for d in messages.dead if d.partition in starts and d.offset >= starts[d.partition]
         ]
         passed = [
-            (p, kind) for p, offset, kind in told.passed if p in starts and offset >= starts[p]
+            (p, kind) for p, offset, kind in messages.passed if p in starts and offset >= starts[p]
         ]
         unread = len(self.dead) + len(passed)
-        seen = sum(d.partition in starts for d in told.dead) + sum(
-            p in starts for p, *_ in told.passed
+        message_count = sum(d.partition in starts for d in messages.dead) + sum(
+            p in starts for p, *_ in messages.passed
         )
         for partition, kind in passed:
             self._count(partition, "messages", kind)
         marks = {
-            p: Mark(max(start, starts[p]), after)
-            for p, (start, after) in (told.spans or {}).items()
+            p: BatchOffsets(max(start, starts[p]), after)
+            for p, (start, after) in (messages.spans or {}).items()
             if p in starts and after > starts[p]
         }
         places = []
         for partition, start in starts.items():
-            mine = np.flatnonzero(self.of == partition)
-            seen += len(mine)
-            mine = mine[self.offsets[mine] >= start]
+            partition_places = np.flatnonzero(self.of == partition)
+            message_count += len(partition_places)
+            partition_places = partition_places[self.offsets[partition_places] >= start]
             # in their order, each once
-            offsets, first = np.unique(self.offsets[mine], return_index=True)
+            offsets, first = np.unique(self.offsets[partition_places], return_index=True)
             if len(offsets):
-                places.append(mine[first])
+                places.append(partition_places[first])
                 self._marked(
-                    marks.setdefault(partition, Mark(int(offsets[0]), int(offsets[-1]) + 1)),
+                    marks.setdefault(
+                        partition, BatchOffsets(int(offsets[0]), int(offsets[-1]) + 1)
+                    ),
                     places[-1],
                     self.newest.get(partition),
                 )
         new = np.concatenate(places) if places else np.empty(0, np.int64)
         if len(keyed := self.keyed(new)):
             self.attempt(keyed)
-        dead_letters.written(self.cursor, plan, told.topic, self.dead)
+        dead_letters.store_dead_letters(self.cursor, plan, messages.topic, self.dead)
         self._counted(keyed)
-        counted(self.cursor, plan, told.topic, self.counts)
-        self.marks += advanced(self.cursor, plan, told.topic, marks)
-        return seen, len(new) + unread
+        counted(self.cursor, plan, messages.topic, self.counts)
+        self.marks += advanced(self.cursor, plan, messages.topic, marks)
+        return message_count, len(new) + unread
 
     def keyed(self, places: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Of these messages, those with a key and a time; the others become dead letters."""
-        found = self._lacking(places)
-        for number, lacking in found.items():
+        needs = self._lacking(places)
+        for number, lacking in needs.items():
             place = int(places[number])
             payload = None if self.messages.payloads is None else self.messages.payloads[place]
             self._count(int(self.of[place]), "keyless")
             self._bury(place, keyless_reason(self.row_level.plan, payload, lacking))
-        return np.delete(places, list(found))
+        return np.delete(places, list(needs))
 
     def _lacking(self, places: np.ndarray[Any, Any]) -> dict[int, list[Need]]:
         # the error of a bad message, which is found when it is written
@@ -298,40 +218,49 @@ class _Batch:
         """Add the dead letters, and these messages, which became events, to the counts."""
         for d in self.dead:
             self._count(d.partition, "messages", "dead")
-        buried, now = {(d.partition, d.offset) for d in self.dead}, time.time_ns() // 1000
+        buried, now_us = {(d.partition, d.offset) for d in self.dead}, time.time_ns() // 1000
         for partition in np.unique(self.of[keyed]):
-            mine = keyed[self.of[keyed] == partition]
+            event_places = keyed[self.of[keyed] == partition]
             if buried:
-                mine = np.array(
-                    [i for i in mine if (int(partition), int(self.offsets[i])) not in buried],
+                event_places = np.array(
+                    [
+                        i
+                        for i in event_places
+                        if (int(partition), int(self.offsets[i])) not in buried
+                    ],
                     np.int64,
                 )
-            counts, table = self.counts[int(partition)], self.messages.table.take(pa.array(mine))
-            counts.messages += len(mine)
-            counts.events += len(mine)
+            counts, table = (
+                self.counts[int(partition)],
+                self.messages.table.take(pa.array(event_places)),
+            )
+            counts.messages += len(event_places)
+            counts.events += len(event_places)
             counts.nulls.update(
                 {c: n for c in self.row_level.plan.reads if (n := table[c].null_count)}
             )
             if (clock := self.row_level.plan.time) is not None:
                 counts.old, counts.ahead = far(
-                    pc.drop_null(_instants(table[clock])).to_numpy(), now
+                    pc.drop_null(_instants(table[clock])).to_numpy(), now_us
                 )
 
-    def _marked(self, mark: Mark, places: np.ndarray[Any, Any], newest: int | None) -> None:
+    def _marked(self, mark: BatchOffsets, places: np.ndarray[Any, Any], newest: int | None) -> None:
         """Fill a partition's mark with the times of these messages."""
-        told, clock = self.messages, self.row_level.plan.time
+        messages, clock = self.messages, self.row_level.plan.time
         mark.next, mark.messages = max(mark.next, int(self.offsets[places].max()) + 1), len(places)
-        if told.appended is not None:
-            sent = [told.appended[i] for i in places]
-            known = [t * 1000 for t in sent if t is not None]
-            mark.appended = max(known, default=None)
-            mark.sent = np.array(known, np.int64) if len(known) == len(sent) else None
+        if messages.appended is not None:
+            sent_times = [messages.appended[i] for i in places]
+            known_times = [t * 1000 for t in sent_times if t is not None]
+            mark.appended = max(known_times, default=None)
+            mark.sent = (
+                np.array(known_times, np.int64) if len(known_times) == len(sent_times) else None
+            )
         # the error of a bad message, which is found when it is written
         with suppress(duckdb.Error, pa.ArrowException):
             if clock is not None:
-                times = _instants(told.table[clock].take(pa.array(places)))
+                times = _instants(messages.table[clock].take(pa.array(places)))
             else:
-                times = self.row_level.rows(told.table.take(pa.array(places)))["time"]
+                times = self.row_level.rows(messages.table.take(pa.array(places)))["time"]
             if not len(times):  # no row comes of them
                 return
             if times.null_count or len(times) != len(places):  # which message is whose is not known
@@ -398,13 +327,13 @@ class _Batch:
 
         That is a NUL in a text, or a null where nearly all have a value.
         """
-        found = np.zeros(len(places), bool)
+        suspects = np.zeros(len(places), bool)
         for column in self.messages.table.take(pa.array(places)).columns:
-            if 0 < column.null_count <= len(places) * RARE:
-                found |= column.is_null().to_numpy()
+            if 0 < column.null_count <= len(places) * SMALL_SHARE:
+                suspects |= column.is_null().to_numpy()
             if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-                found |= pc.fill_null(pc.match_substring(column, "\x00"), False).to_numpy()
-        return found if found.mean() <= RARE else np.zeros(len(places), bool)
+                suspects |= pc.fill_null(pc.match_substring(column, "\x00"), False).to_numpy()
+        return suspects if suspects.mean() <= SMALL_SHARE else np.zeros(len(places), bool)
 
     def _fault(self, do: Callable[[], None]) -> Exception | None:
         """Run a function in a savepoint; return its error, where a row may be the cause."""
@@ -412,20 +341,26 @@ class _Batch:
             with self.cursor.connection.transaction():
                 do()
         except (duckdb.Error, pa.ArrowException, StoreError, psycopg.Error) as error:
-            if not _own(error):
+            if not _is_row_fault(error):
                 raise
             return error
         return None
 
     def _bury(self, place: int, error: Exception | str) -> None:
-        told, reason = self.messages, " ".join(str(error).split())
-        payload = None if told.payloads is None else told.payloads[place]
-        appended = None if told.appended is None else told.appended[place]
-        key = None if told.keys is None else told.keys[place]
-        headers = () if told.headers is None else told.headers[place]
+        messages, reason = self.messages, " ".join(str(error).split())
+        payload = None if messages.payloads is None else messages.payloads[place]
+        appended = None if messages.appended is None else messages.appended[place]
+        key = None if messages.keys is None else messages.keys[place]
+        headers = () if messages.headers is None else messages.headers[place]
         self.dead.append(
             Dead(
-                told.partitions[place], told.offsets[place], payload, reason, appended, key, headers
+                messages.partitions[place],
+                messages.offsets[place],
+                payload,
+                reason,
+                appended,
+                key,
+                headers,
             )
         )
         if self.most_dead is not None and len(self.dead) > self.most_dead:
@@ -435,22 +370,24 @@ class _Batch:
         """Compute and write the rows of these messages; return how many."""
         cursor, plan = self.cursor, self.row_level.plan
         cursor.execute(rows.staging(plan))
-        written = self._staged(places)
-        if written:
-            for statement in (rows.touching(plan), *rows.arriving(plan)):
+        row_count = self._staged(places)
+        if row_count:
+            for statement in (rows.touching(plan), *row_changes.arriving(plan)):
                 cursor.execute(statement)
-            some = cursor.execute(rows.some(plan)).fetchone() == (True,)
-            for statement in rows.applied(plan, some=some):
+            some = cursor.execute(row_changes.some(plan)).fetchone() == (True,)
+            for statement in row_changes.applied(plan, some=some):
                 cursor.execute(statement)
             kept_hot(cursor, plan, "touched")
             cursor.execute("drop table touched, arriving")
         cursor.execute("drop table staged")
-        return written
+        return row_count
 
     def _staged(self, places: np.ndarray[Any, Any]) -> int:
         """Compute and stage the rows of these messages; return how many."""
-        made = self.row_level.rows(self.messages.table.take(pa.array(places)))
-        count = copied(self.cursor, "staged", rows.columns(self.row_level.plan), made.to_batches())
+        staged_rows = self.row_level.rows(self.messages.table.take(pa.array(places)))
+        count = copied(
+            self.cursor, "staged", rows.columns(self.row_level.plan), staged_rows.to_batches()
+        )
         if count:
             check(self.cursor, self.row_level.plan)
         return count
@@ -461,26 +398,7 @@ def _instants(times: pa.ChunkedArray) -> pa.ChunkedArray:
     return times.cast(pa.timestamp("us", times.type.tz)).cast(pa.int64())
 
 
-def trimmed(messages: pa.Table, columns: Sequence[str]) -> pa.Table:
-    """The messages without blanks at the ends of texts, and of texts in lists, in these columns.
-
-    The table's char(n) columns are read so too.
-    """
-    for c in columns:
-        made = [_trimmed(chunk) for chunk in messages[c].chunks]
-        messages = messages.set_column(
-            messages.schema.get_field_index(c), c, pa.chunked_array(made, messages[c].type)
-        )
-    return messages
-
-
-def _trimmed(texts: pa.Array) -> pa.Array:
-    if pa.types.is_list(texts.type):
-        return pa.ListArray.from_arrays(texts.offsets, _trimmed(texts.values), mask=texts.is_null())
-    return pc.utf8_rtrim(texts, " ") if pa.types.is_string(texts.type) else texts
-
-
-def _own(error: Exception) -> bool:
+def _is_row_fault(error: Exception) -> bool:
     """Whether a row may be the cause of an error, and not the store."""
     if isinstance(error, psycopg.Error):
         return (error.sqlstate or "").startswith(OWN_FAULTS)
@@ -494,8 +412,8 @@ def _passing(error: psycopg.Error) -> bool:
     return error.sqlstate is None or error.sqlstate.startswith(("08", "40", "53", "55", "57", "58"))
 
 
-def _next(there: Mapping[int, Reached], partition: int) -> int | None:
-    return there[partition].next if partition in there else None
+def _next(progress: Mapping[int, Reached], partition: int) -> int | None:
+    return progress[partition].next if partition in progress else None
 
 
 __all__ = ["Applied", "Messages", "Poisoned", "RowLevel", "applied", "tried"]

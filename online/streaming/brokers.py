@@ -40,7 +40,7 @@ def configured(
     """
     path = os.environ.get(CONFIG)
     try:
-        told = dict(
+        options = dict(
             given if given is not None else json.loads(Path(path).read_text()) if path else {}
         )
     except (OSError, ValueError) as error:
@@ -49,20 +49,22 @@ def configured(
             ' {"security_protocol": "SASL_SSL", ...}'
         )
         raise StoreError(message) from error
-    named = servers or told.get("bootstrap_servers") or os.environ.get(SERVERS)
+    named = servers or options.get("bootstrap_servers") or os.environ.get(SERVERS)
     if not named:
         message = (
             'no Kafka server is named: give servers="host:9092" (--kafka in a shell), or set'
             f" {SERVERS}; `make kafka` starts one for trying things out"
         )
         raise StoreError(message)
-    if (protocol := told.get("security_protocol", "PLAINTEXT")) not in PROTOCOLS:
+    if (protocol := options.get("security_protocol", "PLAINTEXT")) not in PROTOCOLS:
         message = (
             f"the options for Kafka are wrong: security_protocol is {protocol!r}, which is none of"
             f" {', '.join(PROTOCOLS)}; mend it in the JSON file that {CONFIG} names"
         )
         raise StoreError(message)
-    return told | {"bootstrap_servers": named.split(",") if isinstance(named, str) else list(named)}
+    return options | {
+        "bootstrap_servers": named.split(",") if isinstance(named, str) else list(named)
+    }
 
 
 PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
@@ -130,10 +132,10 @@ def away(
             f" or the options in the JSON file that {CONFIG} names",
             "broken",
         )
-    told = f"; the last connection: {lost[-1]}" if lost else ""
+    last_connection = f"; the last connection: {lost[-1]}" if lost else ""
     return StoreError(
-        f"Kafka cannot be reached at {servers} ({type(error).__name__}: {error}{told}): is it"
-        " running there?",
+        f"Kafka cannot be reached at {servers} ({type(error).__name__}: {error}{last_connection}):"
+        " is it running there?",
         "away",
     )
 

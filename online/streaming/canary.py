@@ -81,31 +81,31 @@ class Canary:
 
         StoreError where the store does not get it in time.
         """
-        now = datetime.now(UTC)
-        micros = int(now.timestamp() * 1_000_000)
+        sent_at = datetime.now(UTC)
+        micros = int(sent_at.timestamp() * 1_000_000)
         message = self.message
         for name, value in {
             "ms": micros // 1000,
             "us": micros,
-            "iso": now.isoformat(),
+            "iso": sent_at.isoformat(),
             "n": self.number,
         }.items():
             message = message.replace(f"{{{name}}}", str(value))
-        told = offsets.sent(self.store, self.topic, micros, int(self.seconds * 1_000_000))
+        canary_number = offsets.sent(self.store, self.topic, micros, int(self.seconds * 1_000_000))
         began = time.monotonic()
-        sent = self.client.send(self.topic, message.encode()).get(LATE)
+        receipt = self.client.send(self.topic, message.encode()).get(LATE)
         while not self._stopping.is_set():
             stood = [
                 p
                 for p in offsets.progress(self.store)
-                if p.topic == self.topic and p.partition == sent.partition
+                if p.topic == self.topic and p.partition == receipt.partition
             ]
-            if stood and all((p.next or 0) > sent.offset for p in stood):
-                offsets.sighted(self.store, told)
+            if stood and all((p.next or 0) > receipt.offset for p in stood):
+                offsets.sighted(self.store, canary_number)
                 return time.monotonic() - began
             if time.monotonic() - began > LATE:
                 message = (
-                    f"offset {sent.offset} of partition {sent.partition} is not applied after"
+                    f"offset {receipt.offset} of partition {receipt.partition} is not applied after"
                     f" {LATE:g} s"
                 )
                 raise StoreError(message, "busy")

@@ -20,22 +20,22 @@ import psycopg
 from workbench.online.errors import StoreError
 from workbench.online.storage.maintenance import Upkeep
 from workbench.online.streaming import offsets, topic_health
-from workbench.online.streaming.batch_writer import Poisoned
+from workbench.online.streaming.batch_values import Poisoned
 from workbench.online.streaming.kafka_consumer import Consumer, DeadTopic
 from workbench.online.streaming.message_buffer import Buffer
-from workbench.online.streaming.topic_batch import Guard, Topic, UnreadError
+from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders, UnreadError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from workbench.online.plan import GroupByPlan
     from workbench.online.streaming.kafka_consumer import Place, Polled
-    from workbench.online.streaming.topic_batch import Written
+    from workbench.online.streaming.topic_batch import WrittenBatch
     from workbench.online.streaming.updater import Updater
 
 log = logging.getLogger("workbench.stream")
-PATIENCE = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
-AGAIN = 30  # seconds after which a topic is tried again whose trouble may pass
+RETRY_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
+TOPIC_RETRY_SECONDS = 30  # seconds after which a topic is tried again whose trouble may pass
 DOUBLINGS = 5  # of these seconds, where the trouble hardly passes by itself
 ABSENT = 15  # seconds without a sign of life after which an updater is taken for gone
 
@@ -51,15 +51,15 @@ class Session:
             by_topic.setdefault(plan.topic.name if plan.topic else "", []).append(plan)
         self.by_topic, self.topics, self.unreadable = (
             by_topic,
-            dict[str, Topic](),
+            dict[str, TopicReaders](),
             dict[str, StoreError](),
         )
         for name, plans in by_topic.items():
             try:
-                self.topics[name] = Topic(
+                self.topics[name] = TopicReaders(
                     name,
                     plans,
-                    Guard(self.settings.poison, self.settings.poison_least),
+                    BadMessageLimit(self.settings.poison, self.settings.poison_least),
                     self.settings.registry,
                 )
             except StoreError as error:
@@ -94,7 +94,7 @@ class Session:
 
         Returns for each where to read from, None for its first message, or why it cannot be read.
         """
-        found: dict[Place, int | StoreError | None] = {}
+        positions: dict[Place, int | StoreError | None] = {}
         with self.store.connection() as con:
             for topic, partition in places:
                 plans = [p for p in self.topics[topic].plans if tables is None or p.table in tables]
@@ -109,12 +109,12 @@ class Session:
                         anew=self.settings.lost == "skip",
                     )
                 except StoreError as error:  # made anew: that topic's own trouble
-                    found[topic, partition] = error
+                    positions[topic, partition] = error
                     continue
                 if trouble := self.updater.paused.get(topic):
                     topic_health.troubled(con, list(reached), topic, trouble, [partition])
                 nexts = [r.next for r in reached.values()]
-                found[topic, partition] = (
+                positions[topic, partition] = (
                     None if None in nexts else min(n for n in nexts if n is not None)
                 )
                 with self.lock:
@@ -124,20 +124,20 @@ class Session:
             "reading %s",
             ", ".join(
                 f"{t} {p} from {'its first' if n is None else n}"
-                for (t, p), n in found.items()
+                for (t, p), n in positions.items()
                 if not isinstance(n, StoreError)
             ),
         )
-        return found
+        return positions
 
     def released(self, places: Iterable[Place]) -> None:
         """Give up these partitions, and drop waiting messages of theirs, which another reads."""
-        gone = set(places)
-        self.buffer.drop(gone)
+        released_places = set(places)
+        self.buffer.drop(released_places)
         with self.lock:
-            for mine in self.epochs.values():
-                for place in gone:
-                    mine.pop(place, None)
+            for epochs in self.epochs.values():
+                for place in released_places:
+                    epochs.pop(place, None)
 
     def skipped(self, place: Place, first: int, last: int) -> None:
         """Move offsets outside of [first, last] to `first`, since messages between are gone."""
@@ -170,7 +170,7 @@ class Session:
         for topic, sentence in consumer.missing.items():
             self._paused(topic, sentence)
         for topic, error in self.unreadable.items():
-            self._paused(topic, f"{topic} is not read: {error}", again=self._later())
+            self._paused(topic, f"{topic} is not read: {error}", retry_seconds=self._later())
         if self.settings.dead_topic:
             self.dead_topic = DeadTopic(self.updater.config, self.settings.dead_topic)
         upkeep = Upkeep(self.store, self.plans.values(), self.settings.upkeep)
@@ -209,7 +209,9 @@ class Session:
                 self._paused(
                     topic,
                     consumer.troubles[topic],
-                    again=AGAIN if topic in consumer.passing else self._later(),
+                    retry_seconds=TOPIC_RETRY_SECONDS
+                    if topic in consumer.passing
+                    else self._later(),
                 )
             self._rewind(consumer)
             if time.monotonic() - looked > self.settings.refresh:
@@ -230,7 +232,7 @@ class Session:
 
         Each try makes the group share out the other topics' partitions anew.
         """
-        return AGAIN * 2.0 ** min(self.updater.setbacks, DOUBLINGS)
+        return TOPIC_RETRY_SECONDS * 2.0 ** min(self.updater.setbacks, DOUBLINGS)
 
     def _useless(self, consumer: Consumer) -> list[Place]:
         """Partitions whose messages would not be written: of paused topics, or not ours now."""
@@ -254,25 +256,27 @@ class Session:
         Then take over partitions that the group gave us and whose owner has gone.
         """
         with self.lock:
-            mine = {
+            tables_by_place = {
                 p: [table for table, places in self.epochs.items() if p in places]
                 for p in list(consumer.positions)
             }
-        ends = {place: end for place, end in self._ends(consumer).items() if mine.get(place)}
+        ends = {
+            place: end for place, end in self._ends(consumer).items() if tables_by_place.get(place)
+        }
         self.updater.measures.ends(ends, consumer.positions)
-        left: dict[Place, set[str]] = {}
+        orphans: dict[Place, set[str]] = {}
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            offsets.high(con, mine, ends)
-            self._mended(con, mine, ends)
+            offsets.high(con, tables_by_place, ends)
+            self._mended(con, tables_by_place, ends)
             # again, since a batch that was under way when it was stored may have cleared it
-            for topic, told in list(self._troubles.items()):
-                topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, *told)
-            left = {
+            for topic, trouble in list(self._troubles.items()):
+                topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, *trouble)
+            orphans = {
                 p: self._left(con, p, tables)
-                for p, tables in mine.items()
+                for p, tables in tables_by_place.items()
                 if p[0] not in self.updater.paused
             }
-        for place, tables in left.items():
+        for place, tables in orphans.items():
             at = consumer.positions.get(place)
             if not tables or isinstance(
                 position := self.claimed([place], consumer.topic_ids(), tables)[place], StoreError
@@ -284,32 +288,34 @@ class Session:
     def _mended(
         self,
         con: psycopg.Connection[Any],
-        mine: Mapping[Place, Sequence[str]],
+        tables_by_place: Mapping[Place, Sequence[str]],
         ends: Mapping[Place, int],
     ) -> None:
         """Clear the trouble of topics that are not paused and whose ends Kafka reports."""
-        for (topic, partition), tables in mine.items():
+        for (topic, partition), tables in tables_by_place.items():
             if topic not in self.updater.paused and (topic, partition) in ends:
                 topic_health.mended(con, tables, topic, [partition])
 
     def _ends(self, consumer: Consumer) -> dict[Place, int]:
         """The ends of the topics; empty while Kafka is away, which its client does not say."""
         try:
-            found, self._reachable = consumer.ends(), True
+            ends, self._reachable = consumer.ends(), True
         except StoreError as error:
-            found, self._reachable = {}, False
+            ends, self._reachable = {}, False
             log.warning("%s", error)
             self.updater.measures.retries.inc()
-        return found
+        return ends
 
-    def _left(self, con: psycopg.Connection[Any], place: Place, mine: Collection[str]) -> set[str]:
+    def _left(
+        self, con: psycopg.Connection[Any], place: Place, own_tables: Collection[str]
+    ) -> set[str]:
         """The tables for which another updater took this partition from us and then disappeared."""
         before = time.time() * 1_000_000 - max(ABSENT, 3 * self.settings.refresh) * 1_000_000
-        others = {p.table for p in self.topics[place[0]].plans} - {*mine}
+        other_tables = {p.table for p in self.topics[place[0]].plans} - {*own_tables}
         return {
             table
-            for table in others
-            if (seen := offsets.alive(con, [table], *place)) is None or seen < before
+            for table in other_tables
+            if (last_sign := offsets.alive(con, [table], *place)) is None or last_sign < before
         }
 
     def _changed(self) -> bool:
@@ -340,12 +346,12 @@ class Session:
                 by_topic: dict[str, list[Polled]] = {}
                 for p in polled:
                     by_topic.setdefault(p.topic, []).append(p)
-                for name, mine in by_topic.items():
-                    self._written(self.topics[name], mine)
+                for name, polls in by_topic.items():
+                    self._written(self.topics[name], polls)
         except Exception as error:  # noqa: BLE001 the poller raises it
             self.failed = error
 
-    def _written(self, topic: Topic, polled: list[Polled]) -> None:
+    def _written(self, topic: TopicReaders, polled: list[Polled]) -> None:
         """Write polled messages, with retries while the store is away and nobody stops us.
 
         Nothing that was polled is passed over.
@@ -353,18 +359,24 @@ class Session:
         tries = 0
         while True:
             with self.lock:
-                epochs = {table: dict(mine) for table, mine in self.epochs.items()}
-            mine = [p for p in polled if any((p.topic, p.partition) in e for e in epochs.values())]
-            if not mine or topic.name in self.updater.paused:
+                epochs = {table: dict(portion) for table, portion in self.epochs.items()}
+            portion = [
+                p for p in polled if any((p.topic, p.partition) in e for e in epochs.values())
+            ]
+            if not portion or topic.name in self.updater.paused:
                 return
             try:
                 with self.store.connection() as con:
-                    done = topic.write(con, mine, epochs)
+                    batch = topic.write(con, portion, epochs)
             except Poisoned as poisoned:
                 self._pause(topic.name, poisoned)
                 return
             except UnreadError as error:
-                self._paused(topic.name, f"{topic.name} is not read for now: {error}", again=AGAIN)
+                self._paused(
+                    topic.name,
+                    f"{topic.name} is not read for now: {error}",
+                    retry_seconds=TOPIC_RETRY_SECONDS,
+                )
                 return
             except StoreError as error:
                 if error.kind != "away":
@@ -374,15 +386,15 @@ class Session:
                     raise
                 log.warning("%s; trying again", error)
                 self.updater.measures.retries.inc()
-                time.sleep(PATIENCE[min(tries, len(PATIENCE) - 1)])
+                time.sleep(RETRY_PAUSES_SECONDS[min(tries, len(RETRY_PAUSES_SECONDS) - 1)])
                 tries += 1
                 continue
             self.worked = True
             self._mend(topic.name)
-            self.updater.measures.wrote(done)
-            if self.dead_topic is not None and done.dead:
-                self.dead_topic.send(topic.name, done.dead.values())
-            self._amiss(topic, done, epochs)
+            self.updater.measures.wrote(batch)
+            if self.dead_topic is not None and batch.dead:
+                self.dead_topic.send(topic.name, batch.dead.values())
+            self._amiss(topic, batch, epochs)
             return
 
     def _unwritten(self, topic: str, error: StoreError) -> None:
@@ -392,27 +404,31 @@ class Session:
         elif self.topics.keys() <= {topic, *self.updater.paused}:
             raise error
         else:
-            self._paused(topic, f"{topic} is not read: {error}", again=self._later())
+            self._paused(topic, f"{topic} is not read: {error}", retry_seconds=self._later())
 
-    def _amiss(self, topic: Topic, done: Written, used: Mapping[str, Mapping[Place, int]]) -> None:
+    def _amiss(
+        self, topic: TopicReaders, batch: WrittenBatch, used: Mapping[str, Mapping[Place, int]]
+    ) -> None:
         """Drop partitions that another updater owns now, unless they are ours again.
 
         Partitions with gaps are read again from where the gap begins.
         """
         with self.lock:
-            for table, partitions in done.amiss("fenced").items():
-                mine = self.epochs.get(table, {})
+            for table, partitions in batch.amiss("fenced").items():
+                table_epochs = self.epochs.get(table, {})
                 for place in ((topic.name, p) for p in partitions):
-                    if place in mine and mine[place] == used.get(table, {}).get(place):
-                        del mine[place]
+                    if place in table_epochs and table_epochs[place] == used.get(table, {}).get(
+                        place
+                    ):
+                        del table_epochs[place]
                         log.warning(
                             "another updater has partition %s of %s for %s by now",
                             place[1],
                             topic.name,
                             self.plans[table].name,
                         )
-            for table, found in done.amiss("gaps").items():
-                for partition, after in found.items():
+            for table, gaps in batch.amiss("gaps").items():
+                for partition, after in gaps.items():
                     log.warning(
                         "partition %s of %s is read again from %s for %s",
                         partition,
@@ -430,9 +446,11 @@ class Session:
             return
         self._unmended.discard(topic)
         with self.lock:
-            mine = {p for places in self.epochs.values() for name, p in places if name == topic}
+            partitions = {
+                p for places in self.epochs.values() for name, p in places if name == topic
+            }
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            topic_health.mended(con, [p.table for p in self.topics[topic].plans], topic, mine)
+            topic_health.mended(con, [p.table for p in self.topics[topic].plans], topic, partitions)
 
     def _pause(self, topic: str, poisoned: Poisoned) -> None:
         """Pause a topic with too many bad messages, and say why.
@@ -447,25 +465,25 @@ class Session:
             " higher --poison"
         )
         with self.lock:
-            mine = {
+            partitions = {
                 partition
                 for places in self.epochs.values()
                 for name, partition in places
                 if name == topic
             }
-        self._paused(topic, sentence, mine)
+        self._paused(topic, sentence, partitions)
 
     def _paused(
         self,
         topic: str,
         sentence: str,
-        partitions: Collection[int] = (topic_health.EVERY,),
+        partitions: Collection[int] = (topic_health.ALL_PARTITIONS,),
         *,
-        again: float | None = None,
+        retry_seconds: float | None = None,
     ) -> None:
         log.error("%s", sentence)
-        if again is not None:
-            self._again = min(time.monotonic() + again, self._again or math.inf)
+        if retry_seconds is not None:
+            self._again = min(time.monotonic() + retry_seconds, self._again or math.inf)
         self.updater.paused[topic] = sentence
         self.updater.measures.paused.labels(topic).set(1)
         self._troubles[topic] = (sentence, partitions)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.online.messages.decoder import Decoder
-from workbench.online.streaming.batch_writer import Messages, RowLevel, tried
+from workbench.online.streaming.batch_values import Messages, RowLevel
+from workbench.online.streaming.batch_writer import tried
 from workbench.online.streaming.dead_letters import Dead, read_headers
 
 if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
 
-AGAIN = """select id, topic, partition, "offset", payload, appended, key, headers
+SELECT_FOR_REPLAY = """select id, topic, partition, "offset", payload, appended, key, headers
     from workbench.dead_letters
     where rows = %s and replayed is null and id > %s order by id limit %s for update"""
 STILL = "update workbench.dead_letters set reason = %s where id = %s"
-DONE = "update workbench.dead_letters set replayed = clock_timestamp() where id = any(%s)"
+NOTE_REPLAYED = "update workbench.dead_letters set replayed = clock_timestamp() where id = any(%s)"
 CHUNK = 1_000
 
 
@@ -37,19 +38,19 @@ def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tu
     after, applied, bad = 0, 0, 0
     while True:
         with store.connection() as con, con.transaction(), con.cursor() as cursor:
-            found = cursor.execute(AGAIN, (plan.table, after, CHUNK)).fetchall()
-            if not found:
+            letters = cursor.execute(SELECT_FOR_REPLAY, (plan.table, after, CHUNK)).fetchall()
+            if not letters:
                 return applied, bad
-            after = found[-1][0]
+            after = letters[-1][0]
             decoded = decoder.decode(
-                [row[4] for row in found],
-                [row[6] for row in found],
-                [read_headers(row[7]) for row in found],
+                [row[4] for row in letters],
+                [row[6] for row in letters],
+                [read_headers(row[7]) for row in letters],
             )
-            good = [found[i] for i in decoded.good]
-            numbers = list(range(len(found)))  # of one call, as if of one partition
-            dead = [Dead(0, numbers[i], found[i][4], reason) for i, reason in decoded.bad]
-            left = tried(
+            good = [letters[i] for i in decoded.good]
+            numbers = list(range(len(letters)))  # of one call, as if of one partition
+            dead = [Dead(0, numbers[i], letters[i][4], reason) for i, reason in decoded.bad]
+            failures = tried(
                 cursor,
                 level,
                 Messages(
@@ -61,8 +62,8 @@ def replayed(store: Store, plan: GroupByPlan, registry: str | None = None) -> tu
                     dead=dead,
                 ),
             )
-            still = {found[d.offset][0]: d.reason for d in left}
+            still = {letters[d.offset][0]: d.reason for d in failures}
             for number, reason in still.items():
                 cursor.execute(STILL, (reason, number))
-            cursor.execute(DONE, ([row[0] for row in found if row[0] not in still],))
-            applied, bad = applied + len(found) - len(still), bad + len(still)
+            cursor.execute(NOTE_REPLAYED, ([row[0] for row in letters if row[0] not in still],))
+            applied, bad = applied + len(letters) - len(still), bad + len(still)

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
 
-KEPT = """insert into workbench.dead_letters (rows, group_by, topic, partition, "offset", payload,
-    appended, reason, key, headers) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-LISTED = """select id, group_by, topic, partition, "offset", payload, reason, at, replayed
+INSERT_DEAD_LETTERS = """insert into workbench.dead_letters
+    (rows, group_by, topic, partition, "offset", payload, appended, reason, key, headers)
+    values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
+SELECT_DEAD_LETTERS = """select
+    id, group_by, topic, partition, "offset", payload, reason, at, replayed
     from workbench.dead_letters
     where (%(name)s::text is null or group_by = %(name)s) and (replayed is null or %(replayed)s)
         order by id desc limit %(limit)s"""
@@ -29,7 +31,7 @@ COUNTED = (
     "select group_by, topic, count(*) from workbench.dead_letters where replayed is null group by"
     " 1, 2 order by 1, 2"
 )
-LONGEST = 2_000  # characters of a reason
+MAX_REASON_CHARACTERS = 2_000  # characters of a reason
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,11 @@ def read_headers(told: Any) -> list[tuple[str, bytes | None]]:
     return [(name, None if value is None else bytes.fromhex(value)) for name, value in told or ()]
 
 
-def written(
+def store_dead_letters(
     cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, dead: Iterable[Dead]
 ) -> None:
     """Store dead letters of a topic in the transaction that moves its offsets."""
-    told = [
+    letter_rows = [
         (
             plan.table,
             plan.name,
@@ -76,14 +78,14 @@ def written(
             d.offset,
             d.payload,
             None if d.appended is None else d.appended * 1000,
-            d.reason[:LONGEST].replace("\x00", "\\x00"),
+            d.reason[:MAX_REASON_CHARACTERS].replace("\x00", "\\x00"),
             d.key,
             kept_headers(d.headers),
         )
         for d in dead
     ]
-    if told:
-        cursor.executemany(KEPT, told)
+    if letter_rows:
+        cursor.executemany(INSERT_DEAD_LETTERS, letter_rows)
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,10 @@ def listed(
     Those that were replayed are included only with `replayed`.
     """
     with store.connection() as con:
-        found = con.execute(LISTED, {"name": name, "limit": limit, "replayed": replayed}).fetchall()
-    return [DeadLetter(*row) for row in found]
+        rows = con.execute(
+            SELECT_DEAD_LETTERS, {"name": name, "limit": limit, "replayed": replayed}
+        ).fetchall()
+    return [DeadLetter(*row) for row in rows]
 
 
 def counts(store: Store) -> dict[tuple[str, str], int]:

@@ -18,13 +18,13 @@ from workbench.online.streaming.brokers import LostConnections, away
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MOST = 10_000  # messages of one poll
+MAX_MESSAGES_OF_POLL = 10_000  # messages of one poll
 # What was applied is known from the store alone; what a producer aborted is not to be read.
 ALWAYS = {
     "enable_auto_commit": False,
     "auto_offset_reset": "none",
     "isolation_level": "read_committed",
-    "max_poll_records": MOST,
+    "max_poll_records": MAX_MESSAGES_OF_POLL,
     "fetch_max_wait_ms": 50,
     "max_partition_fetch_bytes": 4 << 20,
 }

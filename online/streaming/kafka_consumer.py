@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from workbench.online.streaming.dead_letters import Dead
 
 ANSWER = 5_000  # milliseconds for the ends of partitions
-SHOWN = 20  # topics in an error
+MAX_TOPICS_SHOWN = 20  # topics in an error
 
 log = logging.getLogger("workbench.stream")
 
@@ -111,11 +111,13 @@ class Consumer(ConsumerRebalanceListener):
             raise
 
     def _begin(self) -> None:
-        there = self.client.topics()
-        known = [t for t in self.topics if t in there]
-        shown = sorted(t for t in there if not t.startswith("__"))
-        listed = ", ".join(shown[:SHOWN]) + (
-            f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+        server_topics = self.client.topics()
+        topics = [t for t in self.topics if t in server_topics]
+        topic_names = sorted(t for t in server_topics if not t.startswith("__"))
+        listed = ", ".join(topic_names[:MAX_TOPICS_SHOWN]) + (
+            f" and {len(topic_names) - MAX_TOPICS_SHOWN} more"
+            if len(topic_names) > MAX_TOPICS_SHOWN
+            else ""
         )
         self.missing = {
             t: (
@@ -123,16 +125,16 @@ class Consumer(ConsumerRebalanceListener):
                 f" {listed or 'none'}; create it, or publish with the right Topic"
             )
             for t in self.topics
-            if t not in there
+            if t not in server_topics
         }
-        if not known:
+        if not topics:
             raise StoreError(next(iter(self.missing.values())), "unknown")
         if self.partitions is None:
-            self.client.subscribe(topics=known, listener=self)
+            self.client.subscribe(topics=topics, listener=self)
         else:
-            mine = [TopicPartition(t, p) for t in known for p in self.partitions.get(t, ())]
-            self.client.assign(mine)
-            self.on_partitions_assigned(mine)
+            assignment = [TopicPartition(t, p) for t in topics for p in self.partitions.get(t, ())]
+            self.client.assign(assignment)
+            self.on_partitions_assigned(assignment)
 
     def topic_ids(self) -> dict[str, str]:
         """Kafka's ids of the topics, as far as the client knows them.
@@ -141,9 +143,9 @@ class Consumer(ConsumerRebalanceListener):
         """
         cluster = self.client._client.cluster  # noqa: SLF001 it asks nothing
         return {
-            t: str(found)
+            t: str(topic_id)
             for t in self.topics
-            if (found := cluster.topic_id(t)) is not None and found.int
+            if (topic_id := cluster.topic_id(t)) is not None and topic_id.int
         }
 
     def others(self) -> bool:
@@ -158,23 +160,25 @@ class Consumer(ConsumerRebalanceListener):
 
     def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Give up partitions that go to another member of the group."""
-        gone = [(p.topic, p.partition) for p in revoked]
+        places = [(p.topic, p.partition) for p in revoked]
         self.generation += 1
-        self.released(gone)
-        for place in gone:
+        self.released(places)
+        for place in places:
             self.positions.pop(place, None)
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Take partitions, from the positions that the store gives."""
-        mine = list(assigned)
+        partitions = list(assigned)
         self.generation += 1
         try:
-            found = self.claimed([(p.topic, p.partition) for p in mine], self.topic_ids())
-            self._refused |= {p: at for p, at in found.items() if isinstance(at, StoreError)}
-            self.positions |= {p: at for p, at in found.items() if not isinstance(at, StoreError)}
+            positions = self.claimed([(p.topic, p.partition) for p in partitions], self.topic_ids())
+            self._refused |= {p: at for p, at in positions.items() if isinstance(at, StoreError)}
+            self.positions |= {
+                p: at for p, at in positions.items() if not isinstance(at, StoreError)
+            }
         except Exception as error:  # noqa: BLE001 the client would only log it
             self.failed = error
-        for p in mine:
+        for p in partitions:
             self._seek(p, self.positions.get((p.topic, p.partition)))
 
     # --- the loop's
@@ -186,7 +190,7 @@ class Consumer(ConsumerRebalanceListener):
         """
         generation = self.generation
         try:
-            found = self.client.poll(timeout_ms=int(seconds * 1000))
+            records = self.client.poll(timeout_ms=int(seconds * 1000))
         except KafkaError as error:
             raise away(error, self.config) from error
         if self.failed is not None:
@@ -201,7 +205,7 @@ class Consumer(ConsumerRebalanceListener):
         return [
             p
             for at, after in reached.items()
-            if (p := self._polled(at, found.get(TopicPartition(*at), ()), after)) is not None
+            if (p := self._polled(at, records.get(TopicPartition(*at), ()), after)) is not None
         ]
 
     def _look_at_faults(self) -> None:
@@ -300,21 +304,21 @@ class Consumer(ConsumerRebalanceListener):
             return
         at = TopicPartition(*place)
         begins, ends = (
-            self._offsets(asked, [at])
-            for asked in (self.client.beginning_offsets, self.client.end_offsets)
+            self._offsets(offsets_of, [at])
+            for offsets_of in (self.client.beginning_offsets, self.client.end_offsets)
         )
         if at not in begins or at not in ends:  # the topic was deleted, which `others` says
             return
         first, last, wanted = begins[at], ends[at], next(iter(error.args[0].values()))
-        what = (
+        explanation = (
             f"and the messages from {wanted} to {first - 1} are gone by its retention"
             if wanted < first
             else "so that the topic was made anew, or lost messages"
         )
         message = (
             f"partition {place[1]} of {place[0]} was applied up to offset {wanted}, but Kafka has"
-            f" offsets {first} to {last}, {what}: upload the group-bys from the warehouse, then go"
-            " on with what there is by --skip-lost (lost='skip')"
+            f" offsets {first} to {last}, {explanation}: upload the group-bys from the warehouse,"
+            " then go on with what there is by --skip-lost (lost='skip')"
         )
         if self.skipped is None:
             self._troubled(place[0], StoreError(message, "broken"))
@@ -345,22 +349,22 @@ class Consumer(ConsumerRebalanceListener):
             for p in assigned
             if (p.topic, p.partition) not in self.positions or p.topic in self.troubles
         }
-        there = self.client.paused()
-        self.client.pause(*(wanted & assigned - there))
-        self.client.resume(*(there & assigned - wanted))
+        paused_partitions = self.client.paused()
+        self.client.pause(*(wanted & assigned - paused_partitions))
+        self.client.resume(*(paused_partitions & assigned - wanted))
 
     def ends(self) -> dict[Place, int]:
         """The offset after the last message of each of our partitions.
 
         StoreError of kind `away` where Kafka does not answer.
         """
-        found = self._offsets(
+        ends_by_partition = self._offsets(
             self.client.end_offsets, [TopicPartition(*p) for p in list(self.positions)]
         )
-        return {(p.topic, p.partition): end for p, end in found.items()}
+        return {(p.topic, p.partition): end for p, end in ends_by_partition.items()}
 
     def _offsets(
-        self, asked: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]
+        self, offsets_of: Callable[..., dict[TopicPartition, int]], places: list[TopicPartition]
     ) -> dict[TopicPartition, int]:
         """The client's answer for these partitions, without those of deleted topics.
 
@@ -368,11 +372,11 @@ class Consumer(ConsumerRebalanceListener):
         """
         while places:
             try:
-                return asked(places, timeout_ms=ANSWER)
-            except KeyError as gone:
-                if gone.args[0] not in places:
+                return offsets_of(places, timeout_ms=ANSWER)
+            except KeyError as missing_error:
+                if missing_error.args[0] not in places:
                     raise
-                places = [p for p in places if p.topic != gone.args[0].topic]
+                places = [p for p in places if p.topic != missing_error.args[0].topic]
             except KafkaError as error:
                 raise away(error, self.config) from error
         return {}
@@ -454,11 +458,11 @@ def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: f
         client.assign(places)
         for place in places:
             client.seek(place, max(begins[place], ends[place] - most))
-        found: list[Any] = []
+        messages: list[Any] = []
         until = time.monotonic() + seconds
         while time.monotonic() < until and any(client.position(p) < ends[p] for p in places):
-            found += [r for records in client.poll(timeout_ms=200).values() for r in records]
-        return sorted(found, key=lambda r: r.timestamp)[-most:]
+            messages += [r for records in client.poll(timeout_ms=200).values() for r in records]
+        return sorted(messages, key=lambda r: r.timestamp)[-most:]
     except KafkaError as error:
         raise away(error, config) from error
     finally:

@@ -12,7 +12,7 @@ import numpy as np
 BUCKETS, SHARES = 120, 4  # buckets, and how many a doubling has
 # microseconds; the first bucket begins there and counts all below it too, the last ends at 12.4
 # days and counts all above it too
-LEAST = 1000
+MIN_LAG_US = 1000
 # microseconds that an event may lie behind the newest of its partition before it is late
 LATENESS = 300_000_000
 
@@ -22,7 +22,7 @@ Numbers = np.ndarray[Any, np.dtype[np.int64]]
 def bucket(lags: Numbers) -> Numbers:
     """The bucket of each lag, in microseconds: i has [1 ms * 2^(i/4), 1 ms * 2^((i+1)/4))."""
     return np.clip(
-        np.floor(SHARES * np.log2(np.maximum(lags, LEAST) / LEAST)), 0, BUCKETS - 1
+        np.floor(SHARES * np.log2(np.maximum(lags, MIN_LAG_US) / MIN_LAG_US)), 0, BUCKETS - 1
     ).astype(np.int64)
 
 

@@ -53,12 +53,12 @@ class Buffer:
                 self._changed.wait()
             if not self._held:
                 return None
-            taken, count = [], 0
+            batch, count = [], 0
             while self._held and count < most:
-                taken.append(self._held.pop(0))
-                count += len(taken[-1])
+                batch.append(self._held.pop(0))
+                count += len(batch[-1])
             self._changed.notify_all()
-            return taken
+            return batch
 
     def drop(self, places: Collection[Place]) -> None:
         """Drop the waiting messages of these partitions."""

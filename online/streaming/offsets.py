@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
     from workbench.online.streaming.lag_buckets import Numbers
 
-NOW = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
+NOW_US = "(extract(epoch from clock_timestamp()) * 1000000)::int8"
 CLAIMED = f"""insert into workbench.offsets (rows, topic, partition, epoch, owner, seen)
-    values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW})
+    values (%(rows)s, %(topic)s, %(partition)s, 1, %(owner)s, {NOW_US})
     on conflict (rows, topic, partition) do update
         set epoch = offsets.epoch + 1, owner = excluded.owner, seen = excluded.seen
         returning epoch, next, topic_id"""
-MADE = (
+NOTE_TOPIC_REMADE = (
     "update workbench.offsets set topic_id = %s, next = %s where rows = %s and topic = %s and"
     " partition = %s"
 )
@@ -47,18 +47,18 @@ ADVANCED = """with m as (select %s::text as rows, %s::text as topic, *
         appended, late)
         select * from m where messages > 0 returning id, partition"""
 VISIBLE = f"""with b as (update workbench.batches b
-    set visible = {NOW}, lags = m.lags, delays = m.delays
+    set visible = {NOW_US}, lags = m.lags, delays = m.delays
         from unnest(%s::int8[], %s::jsonb[], %s::jsonb[]) as m (id, lags, delays) where b.id = m.id
             returning b.rows, b.topic, b.partition)
-    update workbench.offsets o set written = {NOW} from b where o.rows = b.rows
+    update workbench.offsets o set written = {NOW_US} from b where o.rows = b.rows
         and o.topic = b.topic and o.partition = b.partition"""
 OWNED = (
     "select max(seen) from workbench.offsets where rows = any(%s) and topic = %s and partition = %s"
 )
 HIGH = (
-    f"update workbench.offsets set high = %(end)s, seen = {NOW}, behind = case when coalesce(next,"
-    f" 0) < %(end)s then coalesce(behind, {NOW}) end where rows = any(%(rows)s) and topic ="
-    " %(topic)s and partition = %(partition)s"
+    f"update workbench.offsets set high = %(end)s, seen = {NOW_US}, behind = case when"
+    f" coalesce(next, 0) < %(end)s then coalesce(behind, {NOW_US}) end where rows = any(%(rows)s)"
+    " and topic = %(topic)s and partition = %(partition)s"
 )
 MOVED = (
     "update workbench.offsets set next = %(first)s where rows = any(%(rows)s) and topic = %(topic)s"
@@ -66,12 +66,14 @@ MOVED = (
 )
 DAYS = 7  # of marks
 FORGOTTEN = (
-    f"delete from workbench.batches where visible < {NOW} - %s or (visible is null and id < (select"
-    " max(id) from workbench.batches) - 1000000)"
+    f"delete from workbench.batches where visible < {NOW_US} - %s or (visible is null and id <"
+    " (select max(id) from workbench.batches) - 1000000)"
 )
-SENT = "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
-SEEN = f"update workbench.canaries set seen = {NOW} where id = %s"
-FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW} - %s"
+NOTE_CANARY_SENT = (
+    "insert into workbench.canaries (topic, sent, every) values (%s, %s, %s) returning id"
+)
+NOTE_CANARY_SEEN = f"update workbench.canaries set seen = {NOW_US} where id = %s"
+FLOWN = f"delete from workbench.canaries where topic = %s and sent < {NOW_US} - %s"
 PROGRESS = """select s.group_by, o.topic, o.partition, o.next, o.high, o.newest, o.appended,
     o.written, o.seen, o.owner, coalesce(t.sentence, ''), o.behind
     from workbench.offsets o join workbench.states s on s.rows = o.rows
@@ -102,7 +104,7 @@ class Reached:
 
 
 @dataclass
-class Mark:
+class BatchOffsets:
     """A batch's part of one partition: offsets from `first` to before `next`, and its messages.
 
     Times are in microseconds. `late` counts events far behind those before; `times` are the events'
@@ -126,7 +128,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Partition:
+class PartitionProgress:
     """The state of a partition for a group-by.
 
     Times are in microseconds since 1970, None where nothing is known.
@@ -182,7 +184,7 @@ def claimed(
     with `anew` it is read from its first message.
     """
     with con.transaction(), con.cursor() as cursor:
-        found = {}
+        reached_by_table = {}
         # in one order, so that two transactions do not wait for each other
         for plan in sorted(plans, key=lambda p: p.table):
             row = cursor.execute(
@@ -200,43 +202,43 @@ def claimed(
                     )
                     raise StoreError(message, "broken")
                 after = after if before is None else None
-                cursor.execute(MADE, (topic_id, after, plan.table, topic, partition))
-            found[plan.table] = Reached(after, epoch)
-    return found
+                cursor.execute(NOTE_TOPIC_REMADE, (topic_id, after, plan.table, topic, partition))
+            reached_by_table[plan.table] = Reached(after, epoch)
+    return reached_by_table
 
 
 def reached(cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str) -> dict[int, Reached]:
     """How far each partition of a topic is for a group-by."""
     return {
-        partition: Reached(*told)
-        for partition, *told in cursor.execute(REACHED, (plan.table, topic)).fetchall()
+        partition: Reached(*values)
+        for partition, *values in cursor.execute(REACHED, (plan.table, topic)).fetchall()
     }
 
 
 def advanced(
-    cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, Mark]
-) -> list[tuple[int, Mark]]:
+    cursor: psycopg.Cursor[Any], plan: GroupByPlan, topic: str, marks: Mapping[int, BatchOffsets]
+) -> list[tuple[int, BatchOffsets]]:
     """Store how far partitions are, by these marks, in the transaction that writes their rows.
 
     Returns the stored marks with their numbers.
     """
-    told = sorted(marks.items())
-    if not told:
+    sorted_marks = sorted(marks.items())
+    if not sorted_marks:
         return []
-    each = [
-        [p for p, _ in told],
+    columns = [
+        [p for p, _ in sorted_marks],
         *(
-            [getattr(m, name) for _, m in told]
+            [getattr(m, name) for _, m in sorted_marks]
             for name in ("first", "next", "messages", "oldest", "newest", "appended", "late")
         ),
     ]
     return [
         (number, marks[partition])
-        for number, partition in cursor.execute(ADVANCED, (plan.table, topic, *each)).fetchall()
+        for number, partition in cursor.execute(ADVANCED, (plan.table, topic, *columns)).fetchall()
     ]
 
 
-def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, Mark]]) -> None:
+def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, BatchOffsets]]) -> None:
     """Record that the batches of these marks can be fetched now, and how late each event is.
 
     It is called after the commit.
@@ -245,8 +247,8 @@ def visible(con: psycopg.Connection[Any], told: Sequence[tuple[int, Mark]]) -> N
     from psycopg.types.json import Jsonb  # noqa: PLC0415
 
     if told:
-        now = time.time_ns() // 1000
-        lags = [None if m.times is None else Jsonb(counted(now - m.times)) for _, m in told]
+        now_us = time.time_ns() // 1000
+        lags = [None if m.times is None else Jsonb(counted(now_us - m.times)) for _, m in told]
         delays = [None if m.delays is None else Jsonb(counted(m.delays)) for _, m in told]
         with con.transaction():
             # a mark is not worth waiting for a disk
@@ -311,20 +313,20 @@ def sent(store: Store, topic: str, at: int, every: int) -> int:
     """Record a canary that is sent, and return its number; those older than a week are deleted."""
     with store.connection() as con:
         con.execute(FLOWN, (topic, DAYS * 86_400_000_000))
-        (row,) = con.execute(SENT, (topic, at, every)).fetchall()
+        (row,) = con.execute(NOTE_CANARY_SENT, (topic, at, every)).fetchall()
         return int(row[0])
 
 
 def sighted(store: Store, number: int) -> None:
     """Record that the store has this canary."""
     with store.connection() as con:
-        con.execute(SEEN, (number,))
+        con.execute(NOTE_CANARY_SEEN, (number,))
 
 
-def progress(store: Store) -> list[Partition]:
+def progress(store: Store) -> list[PartitionProgress]:
     """The state of every partition for every stored group-by."""
     with store.connection() as con:
-        return [Partition(*row) for row in con.execute(PROGRESS).fetchall()]
+        return [PartitionProgress(*row) for row in con.execute(PROGRESS).fetchall()]
 
 
 @dataclass(frozen=True)

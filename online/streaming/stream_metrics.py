@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.online.streaming.kafka_consumer import Place
-    from workbench.online.streaming.topic_batch import Written
+    from workbench.online.streaming.topic_batch import WrittenBatch
 
-PORTS, LOOPBACK, ALL = 65_536, "127.0.0.1", "0.0.0.0"  # noqa: S104 an example
+PORTS, LOOPBACK, ALL_ADDRESSES = 65_536, "127.0.0.1", "0.0.0.0"  # noqa: S104 an example
 SECONDS = tuple(0.001 * 2**i for i in range(20))  # 1 ms to some 9 minutes
 PASSED = ("tombstones", "deletes")
 
@@ -119,9 +119,9 @@ class StreamMeasures:
             registry=registry,
         )
 
-    def wrote(self, done: Written) -> None:
+    def wrote(self, done: WrittenBatch) -> None:
         """Count a batch that was written."""
-        now = time.time()
+        written_at = time.time()
         for applied in done.by_group_by.values():
             label = (done.topic, applied.group_by)
             self.messages.labels(*label).inc(applied.new)
@@ -135,9 +135,9 @@ class StreamMeasures:
             self.far.labels(*label).inc(sum(c.old + c.ahead for c in applied.counts.values()))
         for step, seconds in done.seconds.items():
             self.seconds.labels(step).observe(seconds)
-        if told := [t for t in done.appended if t is not None]:
-            self.latency.labels(done.topic).observe(max(now - min(told) / 1000, 0.0))
-        self.written.labels(done.topic).set(now)
+        if append_times := [t for t in done.appended if t is not None]:
+            self.latency.labels(done.topic).observe(max(written_at - min(append_times) / 1000, 0.0))
+        self.written.labels(done.topic).set(written_at)
         self.paused.labels(done.topic).set(0)
 
     def ends(self, ends: Mapping[Place, int], positions: Mapping[Place, int | None]) -> None:
@@ -164,7 +164,7 @@ class StreamMeasures:
             message = (
                 f"--metrics {short(place)} is no place to listen: give a port from 1 to"
                 f" {PORTS - 1}, as 9100, or with an address that other machines reach, as"
-                f" {ALL}:9100"
+                f" {ALL_ADDRESSES}:9100"
             )
             raise StoreError(message)
         try:

@@ -53,7 +53,8 @@ def run(told: dict[str, Any]) -> int:
         nothing = "nothing yet: no published group-by has a topic"
         sys.stderr.write(f"streaming {names or nothing}\n")
         canaries = [
-            Canary(store, updater.config, *_canary(one), measures) for one in told["canary"] or ()
+            Canary(store, updater.config, *_canary(canary_option), measures)
+            for canary_option in told["canary"] or ()
         ]
         try:
             updater.run()
@@ -65,32 +66,32 @@ def run(told: dict[str, Any]) -> int:
     return 0
 
 
-def _canary(told: str) -> tuple[str, str]:
+def _canary(option: str) -> tuple[str, str]:
     """Split TOPIC=MESSAGE."""
-    topic, sign, message = told.partition("=")
+    topic, sign, message = option.partition("=")
     if not (topic and sign and message):
         problem = (
-            f'--canary {told!r} is no topic with a message: write it as events.returns={{"user_id":'
-            ' "canary", "ts": {ms}, "refund_amt": 0}'
+            f"--canary {option!r} is no topic with a message: write it as"
+            ' events.returns={"user_id": "canary", "ts": {ms}, "refund_amt": 0}'
         )
         raise StoreError(problem)
     return topic, message
 
 
-def _partitions(told: list[str] | None) -> dict[str, list[int]] | None:
+def _partitions(options: list[str] | None) -> dict[str, list[int]] | None:
     """Partitions by topic from texts such as TOPIC:0,1,2; None without any."""
-    if not told:
+    if not options:
         return None
-    found = {}
-    for one in told:
-        topic, _, numbers = one.rpartition(":")
+    partitions = {}
+    for option in options:
+        topic, _, numbers = option.rpartition(":")
         if not topic or not all(n.isdigit() for n in numbers.split(",")):
             message = (
-                f"--partitions {one!r} is no topic with numbers: write it as events.returns:0,1"
+                f"--partitions {option!r} is no topic with numbers: write it as events.returns:0,1"
             )
             raise StoreError(message)
-        found[topic] = [int(n) for n in numbers.split(",")]
-    return found
+        partitions[topic] = [int(n) for n in numbers.split(",")]
+    return partitions
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ import psycopg
 
 from workbench.online.errors import StoreError
 from workbench.online.messages.decoder import Decoder
-from workbench.online.streaming.batch_writer import Messages, Poisoned, RowLevel, applied
+from workbench.online.streaming.batch_values import Messages, Poisoned, RowLevel
+from workbench.online.streaming.batch_writer import applied
 from workbench.online.streaming.dead_letters import Dead
 from workbench.online.streaming.offsets import visible
 
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
 
     from workbench.online.messages.decoder import Headers
     from workbench.online.plan import GroupByPlan
-    from workbench.online.streaming.batch_writer import Applied
+    from workbench.online.streaming.batch_values import Applied
     from workbench.online.streaming.kafka_consumer import Place, Polled
 
 WINDOW = 1_000  # messages over which bad ones are counted
 
 
-class Guard:
+class BadMessageLimit:
     """A guard that says when too many of a topic's messages are bad.
 
     Then the topic is wrong, or its declaration.
@@ -46,13 +47,13 @@ class Guard:
 
     def saw(self, messages: int, bad: int) -> bool:
         """Whether few enough messages are bad, now and shortly before; else they do not count."""
-        seen = deque([*self._seen, (messages, bad)])
-        while len(seen) > 1 and sum(n for n, _ in seen) - seen[0][0] >= WINDOW:
-            seen.popleft()
-        count, found = sum(n for n, _ in seen), sum(b for _, b in seen)
-        if found >= self.least and found > self.share * count:
+        batches = deque([*self._seen, (messages, bad)])
+        while len(batches) > 1 and sum(n for n, _ in batches) - batches[0][0] >= WINDOW:
+            batches.popleft()
+        count, bad_count = sum(n for n, _ in batches), sum(b for _, b in batches)
+        if bad_count >= self.least and bad_count > self.share * count:
             return False
-        self._seen = seen
+        self._seen = batches
         return True
 
 
@@ -61,7 +62,7 @@ class UnreadError(StoreError):
 
 
 @dataclass
-class Written:
+class WrittenBatch:
     """The result of writing polled messages, by group-by's table; `seconds` is the time by step."""
 
     topic: str
@@ -78,15 +79,21 @@ class Written:
     def amiss(self, kind: str) -> dict[str, Any]:
         """The partitions that are `fenced` or have `gaps`, by group-by's table."""
         return {
-            table: found for table, a in self.by_group_by.items() if (found := getattr(a, kind))
+            table: partitions
+            for table, a in self.by_group_by.items()
+            if (partitions := getattr(a, kind))
         }
 
 
-class Topic:
+class TopicReaders:
     """The group-bys that read a topic; those with one format and source share the decoding."""
 
     def __init__(
-        self, name: str, plans: Iterable[GroupByPlan], guard: Guard, registry: str | None = None
+        self,
+        name: str,
+        plans: Iterable[GroupByPlan],
+        guard: BadMessageLimit,
+        registry: str | None = None,
     ) -> None:
         self.name, self.guard = name, guard
         # in one order, so that an upload and a batch do not wait for each other
@@ -108,13 +115,13 @@ class Topic:
         con: psycopg.Connection[Any],
         polled: Sequence[Polled],
         epochs: Mapping[str, Mapping[Place, int]],
-    ) -> Written:
+    ) -> WrittenBatch:
         """Apply polled messages to every group-by that still owns their partitions.
 
         Raises Poisoned where too many are bad, UnreadError, and StoreError, of kind `away` where a
         retry may work; then nothing is written.
         """
-        done = Written(
+        batch = WrittenBatch(
             self.name, sum(map(len, polled)), appended=[t for p in polled for t in p.appended]
         )
         began = time.perf_counter()
@@ -124,28 +131,30 @@ class Topic:
             }
         except StoreError as error:
             raise UnreadError(str(error), error.kind) from error
-        done.seconds["decode"] = time.perf_counter() - began
+        batch.seconds["decode"] = time.perf_counter() - began
         began = time.perf_counter()
         try:
             with con.transaction():
                 for plan in self.plans:
-                    mine = {
+                    own_epochs = {
                         place[1]: epoch
                         for place, epoch in epochs.get(plan.table, {}).items()
                         if place[0] == self.name
                     }
-                    told = {p.partition: mine.get(p.partition, -1) for p in polled}  # -1: no one's
-                    done.by_group_by[plan.table] = applied(
+                    batch_epochs = {
+                        p.partition: own_epochs.get(p.partition, -1) for p in polled
+                    }  # -1: no one's
+                    batch.by_group_by[plan.table] = applied(
                         con,
                         self._levels[plan.table],
                         decoded[self._read[plan.table]],
-                        epochs=told,
-                        most_dead=self.guard.most(done.messages),
+                        epochs=batch_epochs,
+                        most_dead=self.guard.most(batch.messages),
                     )
                 # only new messages count: what another updater has now is not ours to judge
-                new = max((a.new for a in done.by_group_by.values()), default=0)
-                if not self.guard.saw(new, len(done.dead)):
-                    raise Poisoned(list(done.dead.values()))
+                new = max((a.new for a in batch.by_group_by.values()), default=0)
+                if not self.guard.saw(new, len(batch.dead)):
+                    raise Poisoned(list(batch.dead.values()))
         except duckdb.Error as error:  # no row's own fault
             message = f"the rows of {self.name} cannot be made: {type(error).__name__}: {error}"
             raise StoreError(message, "broken") from error
@@ -155,9 +164,9 @@ class Topic:
                 f" not either: {error}"
             )
             raise StoreError(message, "away") from error
-        done.seconds["write"] = time.perf_counter() - began
-        visible(con, [m for a in done.by_group_by.values() for m in a.marks])
-        return done
+        batch.seconds["write"] = time.perf_counter() - began
+        visible(con, [m for a in batch.by_group_by.values() for m in a.marks])
+        return batch
 
     def _messages(self, decoder: Decoder, polled: Sequence[Polled]) -> Messages:
         payloads = [v for p in polled for v in p.payloads]
@@ -166,8 +175,8 @@ class Topic:
         appended: list[int | None] = [t for p in polled for t in p.appended]
         keys: list[bytes | None] = [k for p in polled for k in p.keys or [None] * len(p)]
         headers: list[Headers] = [h for p in polled for h in p.headers or [()] * len(p)]
-        found = decoder.decode(payloads, keys, headers)
-        kept = decoder.beside is not None  # of use to whoever reads the message again
+        decoded = decoder.decode(payloads, keys, headers)
+        keeps_messages = decoder.beside is not None  # of use to whoever reads the message again
         dead = [
             Dead(
                 partitions[i],
@@ -175,22 +184,22 @@ class Topic:
                 payloads[i],
                 reason,
                 appended[i],
-                *((keys[i], headers[i]) if kept else ()),
+                *((keys[i], headers[i]) if keeps_messages else ()),
             )
-            for i, reason in found.bad
+            for i, reason in decoded.bad
         ]
-        passed = [(partitions[i], offsets[i], kind) for i, kind in found.passed]
+        passed = [(partitions[i], offsets[i], kind) for i, kind in decoded.passed]
         if dead or passed:
-            payloads = [payloads[i] for i in found.good]
+            payloads = [payloads[i] for i in decoded.good]
             partitions, offsets = (
-                [values[i] for i in found.good] for values in (partitions, offsets)
+                [values[i] for i in decoded.good] for values in (partitions, offsets)
             )
-            appended = [appended[i] for i in found.good]
-            keys, headers = [keys[i] for i in found.good], [headers[i] for i in found.good]
-        beside = (keys, headers) if kept else (None, None)
+            appended = [appended[i] for i in decoded.good]
+            keys, headers = [keys[i] for i in decoded.good], [headers[i] for i in decoded.good]
+        beside = (keys, headers) if keeps_messages else (None, None)
         return Messages(
             self.name,
-            found.table,
+            decoded.table,
             partitions,
             offsets,
             _spans(polled),

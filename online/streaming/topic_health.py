@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.types.json import Jsonb
 
-from workbench.online.streaming.offsets import DAYS, NOW
+from workbench.online.streaming.offsets import DAYS, NOW_US
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 HOUR = 3_600_000_000
 DAY = 24 * HOUR
-EVERY = -1  # stands for all partitions of a topic
+ALL_PARTITIONS = -1  # stands for all partitions of a topic
 OLDEST = 631_152_000_000_000  # 1990: an event on a topic that is older is hardly meant
 AHEAD = DAY  # beyond now: a clock may go before ours, but not by so much
 TROUBLED = f"""insert into workbench.topic_troubles as t (rows, topic, partition, sentence, since)
-    select r, %(topic)s, p, %(sentence)s, {NOW}
+    select r, %(topic)s, p, %(sentence)s, {NOW_US}
         from unnest(%(rows)s::text[]) r, unnest(%(partitions)s::int4[]) p
     on conflict (rows, topic, partition) do update set sentence = excluded.sentence"""
 MENDED = """delete from workbench.topic_troubles
@@ -37,11 +37,11 @@ MERGED = """(select coalesce(jsonb_object_agg(key, total), '{}')
     from (select * from jsonb_each_text(c.nulls)
         union all select * from jsonb_each_text(excluded.nulls)) u
     group by key) m)"""
-COUNTED = f"""insert into workbench.topic_counts as c (rows, topic, partition, hour,
+COUNT_MESSAGES = f"""insert into workbench.topic_counts as c (rows, topic, partition, hour,
     {", ".join(NUMBERS)}, nulls)
-    values (%s, %s, %s, {NOW} / {HOUR} * {HOUR}, {", ".join(["%s"] * len(NUMBERS))}, %s)
+    values (%s, %s, %s, {NOW_US} / {HOUR} * {HOUR}, {", ".join(["%s"] * len(NUMBERS))}, %s)
     on conflict (rows, topic, partition, hour) do update set {SUMS}, nulls = {MERGED}"""
-FORGOTTEN = f"delete from workbench.topic_counts where hour < {NOW} - {DAYS * DAY}"
+FORGOTTEN = f"delete from workbench.topic_counts where hour < {NOW_US} - {DAYS * DAY}"
 STANDING = f"""with topics as (select s.rows, s.group_by, t.topic from workbench.states s
         join (select rows, topic from workbench.offsets
             union select rows, topic from workbench.topic_troubles
@@ -55,10 +55,10 @@ STANDING = f"""with topics as (select s.rows, s.group_by, t.topic from workbench
         from workbench.dead_letters where replayed is null group by 1, 2),
     counts as (select rows, topic, {", ".join(f"sum({n})::int8 as {n}" for n in NUMBERS)}
         from workbench.topic_counts
-        where hour > {NOW} - %(span)s group by 1, 2),
+        where hour > {NOW_US} - %(span)s group by 1, 2),
     nulls as (select rows, topic, jsonb_object_agg(key, total) as nulls
         from (select rows, topic, key, sum(value::int8) as total
-        from workbench.topic_counts, jsonb_each_text(nulls) where hour > {NOW} - %(span)s
+        from workbench.topic_counts, jsonb_each_text(nulls) where hour > {NOW_US} - %(span)s
             group by 1, 2, 3) n group by 1, 2)
     select a.rows, a.group_by, a.topic, coalesce(t.sentence, ''), t.since, coalesce(d.dead, 0),
         d.since,
@@ -167,16 +167,16 @@ def troubled(
     tables: Collection[str],
     topic: str,
     sentence: str,
-    partitions: Collection[int] = (EVERY,),
+    partitions: Collection[int] = (ALL_PARTITIONS,),
 ) -> None:
     """Record why a topic, or some of its partitions, is not applied to these tables."""
-    told = {
+    parameters = {
         "rows": list(tables),
         "topic": topic,
         "sentence": sentence,
         "partitions": list(partitions),
     }
-    con.execute(TROUBLED, told)
+    con.execute(TROUBLED, parameters)
 
 
 def mended(
@@ -186,7 +186,7 @@ def mended(
     partitions: Collection[int] = (),
 ) -> None:
     """Record that these partitions are read again, which ends trouble of the whole topic too."""
-    con.execute(MENDED, (list(tables), topic, [EVERY, *partitions]))
+    con.execute(MENDED, (list(tables), topic, [ALL_PARTITIONS, *partitions]))
 
 
 def counted(
@@ -196,7 +196,9 @@ def counted(
     for partition, c in sorted(counts.items()):
         if c.messages:
             numbers = [getattr(c, name) for name in NUMBERS]
-            cursor.execute(COUNTED, (plan.table, topic, partition, *numbers, Jsonb(dict(c.nulls))))
+            cursor.execute(
+                COUNT_MESSAGES, (plan.table, topic, partition, *numbers, Jsonb(dict(c.nulls)))
+            )
 
 
 def forgotten(con: psycopg.Connection[Any]) -> None:

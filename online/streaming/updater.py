@@ -17,7 +17,7 @@ import psycopg
 from workbench.online.errors import StoreError
 from workbench.online.storage.store import unknown
 from workbench.online.streaming import offsets, topic_health
-from workbench.online.streaming.consumer_session import PATIENCE, Session
+from workbench.online.streaming.consumer_session import RETRY_PAUSES_SECONDS, Session
 from workbench.online.streaming.kafka_consumer import configured
 from workbench.online.streaming.stream_metrics import StreamMeasures
 
@@ -107,25 +107,29 @@ class Updater:
     def plans(self) -> dict[str, GroupByPlan]:
         """The group-bys to stream, by table of rows; StoreError where `names` have none."""
         served = {name: self.store.plan(name, fresh=True)[1] for name in self.store.names()}
-        there = {
+        group_bys = {
             g.table: g
             for p in served.values()
             for g in p.group_bys
             if not self.names or {p.name, g.name} & {*self.names}
         }
         if lacking := [
-            n for n in self.names if n not in served and n not in {g.name for g in there.values()}
+            n
+            for n in self.names
+            if n not in served and n not in {g.name for g in group_bys.values()}
         ]:
             raise unknown(lacking[0], served)
-        found = {table: g for table, g in there.items() if g.topic is not None and not g.daily}
-        if not found and self.names:
+        topic_group_bys = {
+            table: g for table, g in group_bys.items() if g.topic is not None and not g.daily
+        }
+        if not topic_group_bys and self.names:
             message = (
                 f"{', '.join(self.names)} has no topic to follow: declare it on the source of a"
                 ' temporal group-by, as in EventSource(table, time=..., topic="events.returns"),'
                 " and publish"
             )
             raise StoreError(message)
-        return found
+        return topic_group_bys
 
     # --- working
 
@@ -145,7 +149,7 @@ class Updater:
                     raise
                 log.warning("%s; trying again", error)
                 self.measures.retries.inc()
-                self._stopping.wait(PATIENCE[min(tries, len(PATIENCE) - 1)])
+                self._stopping.wait(RETRY_PAUSES_SECONDS[min(tries, len(RETRY_PAUSES_SECONDS) - 1)])
                 tries = 0 if session and session.worked else tries + 1
 
     def _troubled(self, session: Session | None, error: StoreError) -> None:
@@ -200,7 +204,7 @@ class Updater:
         if self._thread is not None:
             self._thread.join()
 
-    def caught_up(self, seconds: float = 60.0) -> list[offsets.Partition]:
+    def caught_up(self, seconds: float = 60.0) -> list[offsets.PartitionProgress]:
         """Wait until all messages that the topics have now are applied.
 
         Returns the states of the partitions then.
@@ -214,7 +218,7 @@ class Updater:
         ends = topic_ends(self.config, {p.topic.name for p in plans.values() if p.topic})
         until = time.monotonic() + seconds
         while True:
-            there = {(p.group_by, p.topic, p.partition): p for p in offsets.progress(self.store)}
+            progress = {(p.group_by, p.topic, p.partition): p for p in offsets.progress(self.store)}
             behind = [
                 f"{g.name} of {t} {p}"
                 for g in plans.values()
@@ -222,10 +226,10 @@ class Updater:
                 if g.topic
                 and g.topic.name == t
                 and end
-                and ((at := there.get((g.name, t, p))) is None or (at.next or 0) < end)
+                and ((at := progress.get((g.name, t, p))) is None or (at.next or 0) < end)
             ]
             if not behind:
-                return list(there.values())
+                return list(progress.values())
             if self.error or time.monotonic() > until:
                 longer = f"more than {seconds:g} s are needed"
                 message = (

@@ -127,9 +127,9 @@ def test_sessions_of_two_versions_share_a_worker_in_turns(tmp_path):
     code = """if 1:
         import sys
         from workbench.backends import spark_module_loader as loader
-        from workbench.backends.spark_workers import _sent
+        from workbench.backends.spark_workers import _packed_sources
         import json, zlib
-        mine = json.loads(zlib.decompress(_sent()))
+        mine = json.loads(zlib.decompress(_packed_sources()))
         other = mine | {
             "backends/hot_key_slices.py":
                 mine["backends/hot_key_slices.py"] + "\\nOTHER = True\\n"

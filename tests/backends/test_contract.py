@@ -312,7 +312,7 @@ def test_a_plan_that_cannot_take_what_is_asked_is_refused_with_what_it_takes(pos
 def test_a_hot_key_is_cut_by_time_and_gives_the_same(spark, monkeypatch):
     import workbench.backends.spark_kernel
 
-    monkeypatch.setattr(workbench.backends.spark_kernel, "HELD", 400)
+    monkeypatch.setattr(workbench.backends.spark_kernel, "MAX_VALUES_OF_TASK", 400)
 
     check(spark, "kernel", hard_case(HARD, ASKED[:6]), cases.SIMPLE)
 
@@ -329,7 +329,7 @@ ALL_OF_THE_PAST = [
 def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeypatch):
     import workbench.backends.spark_kernel
 
-    monkeypatch.setattr(workbench.backends.spark_kernel, "HELD", 600)
+    monkeypatch.setattr(workbench.backends.spark_kernel, "MAX_VALUES_OF_TASK", 600)
     rng = random.Random(3)  # noqa: S311 a history, not a secret
     # The sum of a part of them does not fit 64 bits, that of all of them does.
     large = [
@@ -373,6 +373,6 @@ def test_all_of_a_hot_keys_past_is_cut_by_time_and_gives_the_same(spark, monkeyp
 def test_more_events_than_memory_should_hold_are_taken_in_parts(duck_of_all, monkeypatch):
     import workbench.backends.kernel_runner
 
-    monkeypatch.setattr(workbench.backends.kernel_runner, "HELD", 400)
+    monkeypatch.setattr(workbench.backends.kernel_runner, "MAX_VALUES_HELD", 400)
 
     check(duck_of_all, "kernel", hard_case(HARD, ASKED), cases.SIMPLE)

@@ -13,11 +13,11 @@ from fractions import Fraction
 import pyarrow as pa
 import pytest
 
-from workbench.backends.asof_request import Ask, Span
+from workbench.backends.asof_request import Ask, WindowSpan
 from workbench.backends.kernel import REDUCTIONS, OutOfRangeError, as_of
-from workbench.planner.kernel_requests import ASKED
+from workbench.planner.kernel_requests import KERNEL_REDUCTIONS
 
-EVER = Span()
+EVER = WindowSpan()
 
 
 def asked(reduction, kind, span=EVER, name=None, **inputs):
@@ -37,7 +37,7 @@ def answer(rows, *asks, at=100, order=()):
 
 
 def test_the_kernel_knows_every_reduction_that_is_asked_of_it():
-    assert {name for name, _ in ASKED.values()} == set(REDUCTIONS)
+    assert {name for name, _ in KERNEL_REDUCTIONS.values()} == set(REDUCTIONS)
 
 
 # The five rows of the model system's golden test of single aggregations; its two deletions are left
@@ -149,9 +149,9 @@ def test_sums_and_means_of_doubles_are_rounded_once(seed):
     rows = {"time": pa.array(range(len(values))), "x": pa.array(values)}
     whole, tail = (
         asked("sum", pa.float64(), name="whole", arg="x"),
-        asked("sum", pa.float64(), Span(40), name="tail", arg="x"),
+        asked("sum", pa.float64(), WindowSpan(40), name="tail", arg="x"),
     )
-    mean = asked("average", pa.float64(), Span(9), arg="x")
+    mean = asked("average", pa.float64(), WindowSpan(9), arg="x")
 
     got = answer(rows, whole, tail, mean, at=len(values))
 
@@ -242,15 +242,15 @@ def test_two_threads_and_one_give_the_same(monkeypatch):
         }
     )
     asks = [
-        asked(r, kind, Span(90), arg="x")
+        asked(r, kind, WindowSpan(90), arg="x")
         for r, kind in (("sum", pa.float64()), ("unique_count", pa.int64()), ("mode", pa.float64()))
     ]
-    asks.append(asked("quantile", pa.float64(), Span(90, 30), arg="x", quantiles=(0.5,)))
+    asks.append(asked("quantile", pa.float64(), WindowSpan(90, 30), arg="x", quantiles=(0.5,)))
 
     def run():
         return as_of(events, left, asks, keys=["key"], time="time", at="at").sort_by("row")
 
     alone = run()
-    monkeypatch.setattr(workbench.backends.kernel, "ALONE", 0)
+    monkeypatch.setattr(workbench.backends.kernel, "MAX_ROWS_OF_ONE_THREAD", 0)
 
     assert run().equals(alone)

@@ -21,8 +21,9 @@ from workbench import EventSource, GroupBy
 from workbench.backends import EngineError, engine_of
 from workbench.backends.equality import equal
 from workbench.planner.source_rows import EventRows
-from workbench.portable.proven_operations import CASTS, PROVEN, TRIED, arguments, doubt, family
+from workbench.portable.proven_operations import CASTS, PROVEN, TRIED, family
 from workbench.portable.rewrites import finite
+from workbench.portable.unproven_operations import arguments, doubt
 
 ROWS = [Row(**{c: oracle.clean(v) for c, v in row.items()}) for row in rows()]
 SCHEMA = pa.schema(DTYPES)

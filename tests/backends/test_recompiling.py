@@ -12,7 +12,7 @@ import pytest
 from ibis import _
 
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
-from workbench.backends.table_results import Entry
+from workbench.backends.table_results import LedgerEntry
 from workbench.training.backfill_steps import gaps, steps
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 naive is UTC
@@ -149,7 +149,7 @@ def test_nor_do_those_of_a_table(request, engine, monkeypatch):
 
 
 def entries(*numbers):
-    return [Entry(date(2024, 1, n), "j", "", {}, {}) for n in numbers]
+    return [LedgerEntry(date(2024, 1, n), "j", "", {}, {}) for n in numbers]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ibis import _
 
 from workbench import EventSource, GroupBy, Join, backfill, days, trailing
 from workbench.backends import EngineError
-from workbench.backends.engine_refusals import MOST, reason
+from workbench.backends.engine_refusals import MAX_REASON_CHARACTERS, reason
 
 EVENTS = (
     "select 'a' as k, 'abc' as s, 1 as v, cast(9223372036854775807 as bigint) as big, timestamp"
@@ -107,4 +107,4 @@ def test_a_reason_is_one_line_of_what_a_driver_says(text, said):
 
 
 def test_a_long_reason_is_cut():
-    assert MOST == len(reason(ValueError("x" * 5000)))
+    assert MAX_REASON_CHARACTERS == len(reason(ValueError("x" * 5000)))

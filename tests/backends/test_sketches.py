@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workbench.backends.asof_request import Ask, Span
+from workbench.backends.asof_request import Ask, WindowSpan
 from workbench.backends.kernel import as_of
 from workbench.backends.sketches import Frequent, Percentiles, Uniques
 from workbench.online.fetching.sketch_values import KINDS
@@ -202,7 +202,7 @@ def test_200_000_small_sets_are_counted_exactly_in_the_kernel_and_where_they_are
     told = as_of(
         events,
         left,
-        [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 11})],
+        [Ask("n", "approx_unique_count", {"arg": "x"}, WindowSpan(), pa.int64(), {"lg_k": 11})],
         keys=["key"],
         time="time",
         at="at",
@@ -281,7 +281,7 @@ def answers(xs, spans, reduction, kind, **options):
     events = pa.table({"key": [7] * len(xs), "time": range(len(xs)), "x": xs})
     ends = sorted({min(i * 97, len(xs)) for i in range(len(xs) // 97 + 2)})
     left = pa.table({"key": [7] * len(ends), "at": ends})
-    asks = [Ask(str(s), reduction, {"arg": "x"}, Span(s), kind, options) for s in spans]
+    asks = [Ask(str(s), reduction, {"arg": "x"}, WindowSpan(s), kind, options) for s in spans]
     rows = as_of(events, left, asks, keys=["key"], time="time", at="at").to_pylist(
         maps_as_pydicts="strict"
     )
@@ -375,7 +375,7 @@ def test_times_and_decimals_count_alike_whatever_their_unit():
         found += as_of(
             events,
             left,
-            [Ask("n", "approx_unique_count", {"arg": "x"}, Span(), pa.int64(), {"lg_k": 4})],
+            [Ask("n", "approx_unique_count", {"arg": "x"}, WindowSpan(), pa.int64(), {"lg_k": 4})],
             keys=["key"],
             time="time",
             at="at",

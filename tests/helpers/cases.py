@@ -311,7 +311,7 @@ def stored(con: ibis.BaseBackend, name: str, rows: pa.Table) -> Any:
             schema={c: "jsonb" if t.is_map() else t for c, t in schema.items()},
             overwrite=True,
         )
-        postgres_copy.sent(con, name, rows)
+        postgres_copy.append_rows(con, name, rows)
         return ops.DatabaseTable(
             name, schema=schema, source=con, namespace=ops.Namespace()
         ).to_expr()

@@ -142,8 +142,12 @@ def main() -> None:
     for name, rows in tables(asked.get("events", 4_000), asked.get("left", 400)).items():
         duck.create_table(name, rows)
         _given(spark._session, name, rows, asked.get("folder"))  # noqa: SLF001
-    workbench.backends.spark_kernel.HELD = asked.get("held", workbench.backends.spark_kernel.HELD)
-    workbench.planner.plan_choice.FEW = asked.get("few", workbench.planner.plan_choice.FEW)
+    workbench.backends.spark_kernel.MAX_VALUES_OF_TASK = asked.get(
+        "held", workbench.backends.spark_kernel.MAX_VALUES_OF_TASK
+    )
+    workbench.planner.plan_choice.MAX_PAIRS = asked.get(
+        "few", workbench.planner.plan_choice.MAX_PAIRS
+    )
     done = threading.Event()
     killed = (
         kill_an_executor(spark._session.sparkContext, asked["kill"], done)  # noqa: SLF001

@@ -20,7 +20,7 @@ from workbench.online.messages.encoder import as_told
 from workbench.online.storage import hot_keys as hot
 from workbench.online.storage import registry
 from workbench.online.storage import uploads as loading
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.history_queries import of_definition
 from workbench.serving.online_plans import plan_of
 
@@ -270,7 +270,7 @@ def deliver(store, plan, join, con, events, delivery):
     Messages are written and read as the topic's are.
     """
     (group_by,) = plan.group_bys
-    row_level, cut = batch_writer.RowLevel(group_by), 0
+    row_level, cut = batch_values.RowLevel(group_by), 0
     for kind, some, number in schedule(events, delivery):
         if kind == "upload":
             con.create_table("events", table_of(some), overwrite=True)
@@ -288,7 +288,7 @@ def deliver(store, plan, join, con, events, delivery):
                 for i in range(cut, cut + len(some))
             ]
             rows = as_told(group_by.topic, group_by.source, table_of(some))
-            sent = batch_writer.Messages(
+            sent = batch_values.Messages(
                 "events", rows, [p for p, _ in places], [o for _, o in places]
             )
             for _ in range(1 + delivery.again[number % len(delivery.again)]):

@@ -14,7 +14,7 @@ from streamed import event, line, published, returns
 
 from workbench.online.streaming import offsets
 from workbench.online.streaming.kafka_consumer import Polled
-from workbench.online.streaming.topic_batch import Guard, Topic
+from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders
 
 
 def clock(store):
@@ -37,7 +37,10 @@ def streaming(store, duck, partitions=2):
                 p: offsets.claimed(con, [group_by], name, p, "me")[group_by.table].epoch
                 for p in range(partitions)
             }
-        topic, ends = Topic(name, [group_by], Guard(0.5, 100)), dict.fromkeys(range(partitions), 0)
+        topic, ends = (
+            TopicReaders(name, [group_by], BadMessageLimit(0.5, 100)),
+            dict.fromkeys(range(partitions), 0),
+        )
 
         def write(ages, partition=0, *, apply=True):
             """Write messages of events of so long ago; each takes its partition's next offset."""

@@ -27,10 +27,11 @@ from workbench import (
     trailing,
 )
 from workbench.backends import EngineError, engine_of
-from workbench.backends.lake_formats import Place
-from workbench.backends.lake_table import Lake, Notes
+from workbench.backends.lake_formats import TablePlace
+from workbench.backends.lake_ledger import Notes
+from workbench.backends.lake_table import Lake
 from workbench.backends.parquet_results import dated
-from workbench.backends.table_results import BY, Entry
+from workbench.backends.table_results import DAY_COLUMN, LedgerEntry
 
 FIRST, OTHER = "d" * 64, "e" * 64  # definitions
 # The left's own columns, of every type that Spark has and a lake can hold, with its extremes.
@@ -146,7 +147,7 @@ class Runs:
         self,
         lake: Lake,
         rows: dict[int, int],
-        target: Place | None = None,
+        target: TablePlace | None = None,
         definition: str = FIRST,
         last: int = 0,
         count: int = 1,
@@ -161,7 +162,7 @@ class Runs:
             {
                 "id": list(rows),
                 "t": pa.array([t.replace(tzinfo=None) for t in times], pa.timestamp("us")),
-                BY: [int(m) * 1_000_000 for m in midnights],
+                DAY_COLUMN: [int(m) * 1_000_000 for m in midnights],
             }
         )
         table = (
@@ -169,7 +170,7 @@ class Runs:
         )
         on = sorted(set(rows.values()))
         entries = [
-            Entry(
+            LedgerEntry(
                 day(d), "j", definition, {"left": [list(rows.values()).count(d), 0]}, {"rules": 2}
             )
             for d in on

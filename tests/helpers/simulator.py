@@ -32,7 +32,7 @@ from workbench import (
 from workbench.online import Fetcher
 from workbench.online.streaming import offsets as positions
 from workbench.online.streaming.kafka_consumer import Polled
-from workbench.online.streaming.topic_batch import Guard, Topic
+from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders
 from workbench.serving.online_plans import plan_of
 
 NAME = "watched_v1"
@@ -175,7 +175,9 @@ class Shop:
                 t: {place: r.epoch}
                 for t, r in positions.claimed(con, mine, topic, partition).items()
             }
-            writer = self.topics.setdefault(topic, Topic(topic, mine, Guard(1.0, 1000)))
+            writer = self.topics.setdefault(
+                topic, TopicReaders(topic, mine, BadMessageLimit(1.0, 1000))
+            )
             start = self.offsets.get(place, 0)
             now = appended if appended is not None else int(time.time() * 1000)
             polled = Polled(

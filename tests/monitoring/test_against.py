@@ -26,7 +26,7 @@ from workbench.monitoring.alerts.default_rules import DRIFT, RULES
 from workbench.monitoring.alerts.monitor_command import monitor
 from workbench.monitoring.alerts.monitor_pass import monitored, voids
 from workbench.monitoring.alerts.watched_figures import by_tiles
-from workbench.monitoring.dashboards import dashboard_html
+from workbench.monitoring.dashboards import details_html
 from workbench.monitoring.dashboards.board import STATUSES, UNJUDGED
 from workbench.monitoring.dashboards.dashboard_session import Watching
 from workbench.monitoring.dashboards.reference_choice import Against, against, choices
@@ -112,7 +112,7 @@ def test_each_tile_is_held_against_the_one_so_long_before(
     ] == list(of.drift.values)
     assert (name, None) == (got.board.reference, got.board.frozen)
     assert f"reference: {name};" in repr(got)
-    assert f"PSI of each tile against the {name}" in dashboard_html.details(got.board, of)
+    assert f"PSI of each tile against the {name}" in details_html.details(got.board, of)
 
 
 def test_a_week_is_read_from_before_the_span_that_is_shown(store, join, rows, edges):

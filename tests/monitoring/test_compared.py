@@ -23,7 +23,7 @@ from workbench import (
     days,
     trailing,
 )
-from workbench.monitoring.comparison.consistency_result import Difference, judged
+from workbench.monitoring.comparison.feature_verdicts import ServedDifference, judged
 from workbench.monitoring.comparison.recompute import Tolerance
 from workbench.monitoring.comparison.served_answers import ROW, column
 from workbench.monitoring.comparison.value_classes import CLASSES, by_hour, classed, rated, suspects
@@ -296,7 +296,7 @@ def test_counts_of_a_sketch_are_the_same_within_its_share_of_all():
 def test_a_verdict_is_what_the_thresholds_say_of_ten_thousand_values(status, missing, causes, late):
     n = sum(causes.values())
     rows = [
-        Difference(
+        ServedDifference(
             "f",
             {},
             None,
@@ -327,7 +327,7 @@ def test_a_verdict_is_what_the_thresholds_say_of_ten_thousand_values(status, mis
 
 def test_lateness_is_judged_by_all_that_differ_where_only_some_were_looked_into():
     rows = [
-        Difference(
+        ServedDifference(
             "f",
             {},
             None,

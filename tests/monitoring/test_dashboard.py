@@ -45,16 +45,16 @@ from workbench.monitoring.alerts.default_rules import RULES
 from workbench.monitoring.alerts.monitor_command import monitor
 from workbench.monitoring.alerts.monitor_pass import SOURCES, monitored
 from workbench.monitoring.alerts.watched_figures import by_tiles
-from workbench.monitoring.dashboards import dashboard_html, dashboard_svg
+from workbench.monitoring.dashboards import dashboard_html, dashboard_svg, details_html
 from workbench.monitoring.dashboards.board import (
     STATUSES,
     UNJUDGED,
     Bin,
     Board,
+    EventMark,
+    FindingSentence,
     Line,
-    Mark,
     Offending,
-    Told,
 )
 from workbench.monitoring.dashboards.board import Series as Values
 from workbench.monitoring.dashboards.board_builder import STANDING
@@ -274,7 +274,7 @@ def test_a_monitor_and_a_dashboard_find_the_same_of_every_feature_at_the_same_mo
 
 
 def test_a_large_training_set_is_thinned_by_keys_and_times_and_says_so(store, join, monkeypatch):
-    monkeypatch.setattr(reference, "MOST", 300)
+    monkeypatch.setattr(reference, "MAX_LEFT_ROWS", 300)
 
     got = reference.reference_of(join)
 
@@ -367,7 +367,7 @@ def test_uploads_are_marked_on_the_score_and_their_landing_is_drawn(shown):
     )
     board = evolve(shown.board, uploads={"orders_v1": landed})
 
-    html, other = (dashboard_html.details(board, line(shown, name)) for name in (SUM, "per_order"))
+    html, other = (details_html.details(board, line(shown, name)) for name in (SUM, "per_order"))
 
     assert "upload to 03-11 00:00 there 03-11 03:00" in html
     assert "Landing of uploads: 2 uploads, 1 late" in html
@@ -380,7 +380,7 @@ def test_a_row_that_differs_opens_the_previews_own_timeline(shown):
 
     why = watching.answer(Request(1, "why", "why", ask), print).parts["why"]
 
-    assert 'data-send="why"' in dashboard_html.details(shown.board, got, explains=True)
+    assert 'data-send="why"' in details_html.details(shown.board, got, explains=True)
     assert "2 of 2 orders count" in why
     assert "<svg" in why
     assert {"user": 3} == got.rows[ask["row"]].keys
@@ -537,9 +537,15 @@ HOSTILE = "<script>alert(1)</script>\"'&"
 
 
 def hostile():
-    told = Told("alert", HOSTILE, HOSTILE, (HOSTILE,))
+    told = FindingSentence("alert", HOSTILE, HOSTILE, (HOSTILE,))
     row = Offending(
-        HOSTILE, 10**15, HOSTILE, None, HOSTILE, 10**15 - 10**12, (Mark(10**15 - 10, seen=False),)
+        HOSTILE,
+        10**15,
+        HOSTILE,
+        None,
+        HOSTILE,
+        10**15 - 10**12,
+        (EventMark(10**15 - 10, seen=False),),
     )
     made = Line(
         HOSTILE,

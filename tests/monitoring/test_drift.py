@@ -22,7 +22,7 @@ except ModuleNotFoundError:
 
 from workbench.monitoring import Edges, Rules, Tile, drift_of, edges_of, series, summarise
 from workbench.monitoring.drifts import distances, significance
-from workbench.monitoring.drifts.drift_scores import marked
+from workbench.monitoring.drifts.drift_values import marked
 from workbench.monitoring.drifts.exact_distances import Gap, gap_of
 from workbench.monitoring.drifts.psi_verdicts import HISTORY, empirical, judged, persisted
 from workbench.monitoring.drifts.wilson_interval import wilson_interval

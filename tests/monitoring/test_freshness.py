@@ -13,10 +13,10 @@ from filled import clock, streaming
 from streamed import published, returns
 
 from workbench.monitoring import freshness
-from workbench.monitoring.alerts.alert_rules import Subject
+from workbench.monitoring.alerts.finding_values import FigureSubject
 from workbench.monitoring.lag.freshness_svg import LagLane, lag_lanes, lag_strip, landing, words
-from workbench.monitoring.lag.lag_figures import Expected, burn
-from workbench.monitoring.lag.store_marks import Landed, read
+from workbench.monitoring.lag.partition_standing import Expected, burn
+from workbench.monitoring.lag.store_marks import Landed, read_marks
 from workbench.online import fetch
 from workbench.online.fetching.answers import EPOCH
 from workbench.online.fetching.served_log import ServedLog
@@ -77,7 +77,7 @@ def test_a_partition_that_stands_still_is_an_alert_and_the_others_are_not(store,
         (lane,) = [
             x
             for x in lag_lanes(
-                read(store, "returns_v1", now=now, span=timedelta(hours=1)), "returns_v1", 12
+                read_marks(store, "returns_v1", now=now, span=timedelta(hours=1)), "returns_v1", 12
             )
             if x.name == "p1"
         ]
@@ -128,8 +128,8 @@ def test_silence_is_grey_without_a_canary_and_quiet_with_one(store, duck):
             (lane.state, quiet.value("time_lag", "returns_v1", lane.place)) for lane in quiet.lanes
         ]
         assert ("ok", "alert") == (
-            quiet.findings.of(Subject(made.topic))[0].status,
-            lost.findings.of(Subject(made.topic))[0].status,
+            quiet.findings.of(FigureSubject(made.topic))[0].status,
+            lost.findings.of(FigureSubject(made.topic))[0].status,
         )
         assert ["idle"] == [lane.state for lane in lost.lanes]
 

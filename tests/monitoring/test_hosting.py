@@ -121,11 +121,11 @@ def test_anonymous_requests_evict_no_page_that_is_open(address):
 
 def test_a_session_gives_up_its_own_oldest_page(address):
     with httpx.Client() as client:
-        pages = [page_of(client.get(address)) for _ in range(dashboard_host.OWN + 1)]
+        pages = [page_of(client.get(address)) for _ in range(dashboard_host.MAX_SESSION_PAGES + 1)]
 
         statuses = [asked(client, address, page).status_code for page in pages]
 
-    assert [404, *[200] * dashboard_host.OWN] == statuses
+    assert [404, *[200] * dashboard_host.MAX_SESSION_PAGES] == statuses
 
 
 def test_no_other_site_s_page_can_ask(address):

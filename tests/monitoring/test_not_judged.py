@@ -39,25 +39,25 @@ from workbench.catalogs.catalog_view import Catalog
 from workbench.html.markup import Markup
 from workbench.monitoring import dashboard, freshness
 from workbench.monitoring.alerts import alert_rules, default_rules
-from workbench.monitoring.alerts.alert_rules import (
+from workbench.monitoring.alerts.alert_rules import Rule, evaluate
+from workbench.monitoring.alerts.finding_values import (
     STATUSES,
     Figure,
+    FigureSubject,
     Finding,
     Findings,
-    Rule,
-    Subject,
-    evaluate,
 )
 from workbench.monitoring.alerts.monitor_pass import (
     SOURCES,
     Pass,
     exit_code,
+    finding_json,
     monitored,
-    said,
     tally,
 )
 from workbench.monitoring.alerts.prometheus import exported
-from workbench.monitoring.comparison.consistency_result import Consistency, Verdict
+from workbench.monitoring.comparison.consistency_result import Consistency
+from workbench.monitoring.comparison.feature_verdicts import Verdict
 from workbench.monitoring.dashboards import void_features
 from workbench.monitoring.dashboards.board import OK, UNJUDGED, Board
 from workbench.monitoring.dashboards.board_builder import _line
@@ -69,7 +69,7 @@ from workbench.monitoring.lag.store_marks import Marks
 from workbench.online import Fetcher, StoreError, fetch
 from workbench.online.plan import Cell, Column, GroupByPlan, PartPlan, Plan
 from workbench.online.storage.source_facts import DAY
-from workbench.online.storage.store_overview import Monitored, State
+from workbench.online.storage.store_overview import Monitored, RowsState
 from workbench.online.streaming import dead_letters, topic_health
 from workbench.online.streaming.dead_letters import Dead
 from workbench.online.streaming.topic_health import Counts
@@ -139,7 +139,7 @@ def surfaces_of(findings, tmp_path):
             for line in lines
             if line.startswith("workbench_finding_severity{")
         },
-        hook=[said(f) for f in findings.findings],
+        hook=[finding_json(f) for f in findings.findings],
     )
 
 
@@ -348,7 +348,7 @@ def test_a_feature_is_ok_only_where_drift_and_agreement_are_judged_and_well(
     finding = (
         None
         if agreement == GREY
-        else Finding("lateness", Subject("spend_v1", "sum"), agreement, 0.0, "", 0.0, T, T)
+        else Finding("lateness", FigureSubject("spend_v1", "sum"), agreement, 0.0, "", 0.0, T, T)
     )
     line = _line(
         plan, part, "sum", Drifted(drift, why="12 rows are too few"), Differing(finding=finding)
@@ -459,7 +459,7 @@ def entry(age, *, gap=None, longest=None, monitored_at=None, counts=None, staged
         "newest": None if age is None else now - age // timedelta(microseconds=1),
         "gap": None if gap is None else gap * DAY,
     }
-    state = State(
+    state = RowsState(
         group_by.table,
         now,
         None,
@@ -718,7 +718,7 @@ def test_dead_letters_trouble_and_a_topic_that_nobody_reads_are_told_everywhere(
     ) as made:
         (plan,) = plan_of(made).group_bys
         with store.connection() as con, con.cursor() as cursor:
-            dead_letters.written(
+            dead_letters.store_dead_letters(
                 cursor,
                 plan,
                 "dead_ends_topic",

@@ -24,7 +24,8 @@ from workbench.commands import main
 from workbench.errors import DefinitionError
 from workbench.monitoring import freshness
 from workbench.monitoring.alerts import findings_store, webhook
-from workbench.monitoring.alerts.alert_rules import Figure, Rule, Subject
+from workbench.monitoring.alerts.alert_rules import Rule
+from workbench.monitoring.alerts.finding_values import Figure, FigureSubject
 from workbench.monitoring.alerts.monitor_pass import monitored
 from workbench.online import StoreError
 from workbench.online.streaming.canary import Canary
@@ -233,7 +234,7 @@ def test_a_group_by_that_is_gone_is_not_missed(store, returned):
     once([Figure("load", "gone_v1", T, 0.9), Figure("load", "returns_v1", T, 0.1)], 0)
     later = once([], 60)
 
-    assert {Subject("returns_v1"): "alert"} == {f.subject: f.status for f in later.findings}
+    assert {FigureSubject("returns_v1"): "alert"} == {f.subject: f.status for f in later.findings}
 
 
 @pytest.fixture
@@ -333,8 +334,8 @@ def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafk
         )
         until = time.monotonic() + 60
         while (found := monitored(store, "returns_v1", now=clock(store))).findings.of(
-            Subject(name)
-        ) == () or found.findings.of(Subject(name))[0].value is None:
+            FigureSubject(name)
+        ) == () or found.findings.of(FigureSubject(name))[0].value is None:
             assert time.monotonic() < until
             time.sleep(0.1)
         time.sleep(0.5)
@@ -345,7 +346,7 @@ def test_a_streams_freshness_and_its_canary_are_told_of_a_real_topic(store, kafk
     assert 0 == values["time_lag", "returns_v1", f"{name}/0"]
     assert values["write_lag_p99", "returns_v1", ""] < 30
     assert values["canary_max", name, ""] < 10
-    assert "ok" == found.findings.of(Subject(name))[0].status
+    assert "ok" == found.findings.of(FigureSubject(name))[0].status
 
 
 def test_a_check_that_does_not_hold_is_an_alert_until_it_holds_or_is_gone(store, duck):

@@ -12,15 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.errors import DefinitionError
-from workbench.monitoring.alerts.alert_rules import (
-    NOTHING,
-    Figure,
-    Findings,
-    Rule,
-    Subject,
-    evaluate,
-)
+from workbench.monitoring.alerts.alert_rules import Rule, evaluate
 from workbench.monitoring.alerts.default_rules import RULES
+from workbench.monitoring.alerts.finding_values import NO_FINDINGS, Figure, FigureSubject, Findings
 
 T = datetime(2023, 12, 1, tzinfo=UTC)
 PSI = Rule("psi", "psi", watch=0.1, alert=0.25, for_=(2, 3), clear=0.8)
@@ -32,7 +26,7 @@ def figure(value, *, minute=0, kind="psi", object="join", **more):  # noqa: A002
     return Figure(kind, object, T + timedelta(minutes=minute), value, **more)
 
 
-def passes(rule, told, before=NOTHING):
+def passes(rule, told, before=NO_FINDINGS):
     """Return the status after each value, one a minute."""
     found = []
     for i, value in enumerate(told):
@@ -101,7 +95,7 @@ def test_the_same_pass_once_more_changes_nothing(told, for_, rises, missing):
     rule = Rule(
         "psi", "psi", watch=0.1, alert=0.25, for_=for_, clear=0.8, rises=rises, missing=missing
     )
-    before = NOTHING
+    before = NO_FINDINGS
     for i, value in enumerate(told):
         figures, now = [figure(value, minute=i)], T + timedelta(minutes=i)
         before = evaluate([rule], figures, now, before)
@@ -113,7 +107,7 @@ def test_the_same_pass_once_more_changes_nothing(told, for_, rises, missing):
 def test_tiles_given_at_once_are_what_they_are_one_by_one(told):
     now = T + timedelta(minutes=len(told))
     together = evaluate([PSI], [figure(v, minute=i) for i, v in enumerate(told)], now)
-    before = NOTHING
+    before = NO_FINDINGS
     for i, value in enumerate(told):
         before = evaluate([PSI], [figure(value, minute=i)], now, before)
 
@@ -207,7 +201,7 @@ def test_findings_come_worst_first_then_by_severity():
 
     assert ["0.6", "0.3", "0.11", "None", "0.05"] == [f.subject.object for f in found.findings]
     assert {"alert": 2, "watch": 1, "ok": 1, "not judged": 1} == found.counts
-    assert found.findings[:1] == found.of(Subject("0.6"))
+    assert found.findings[:1] == found.of(FigureSubject("0.6"))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from workbench import (
 from workbench.backends.equality import equal
 from workbench.errors import DefinitionError
 from workbench.online import StoreError, fetch
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 
 pytestmark = pytest.mark.slow
 
@@ -116,8 +116,8 @@ def sent(store, plan, *events, offset=0):
     with store.connection() as connection:
         batch_writer.applied(
             connection,
-            batch_writer.RowLevel(plan),
-            batch_writer.Messages(
+            batch_values.RowLevel(plan),
+            batch_values.Messages(
                 "events", table, [0] * len(events), list(range(offset, offset + len(events)))
             ),
         )

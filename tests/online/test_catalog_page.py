@@ -52,7 +52,7 @@ from workbench.online.fetching.served_log import _number
 from workbench.online.plan import Plan
 from workbench.online.storage import registry
 from workbench.online.storage.store_overview import inventory
-from workbench.online.streaming import batch_writer, offsets, topic_health
+from workbench.online.streaming import batch_values, batch_writer, offsets, topic_health
 from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
@@ -334,8 +334,8 @@ def test_a_stream_tells_its_lag_newest_event_partitions_and_trouble(place, wareh
             offsets.claimed(con, [plan], "events.purchases", partition, "me")
         done = batch_writer.applied(
             con,
-            batch_writer.RowLevel(plan),
-            batch_writer.Messages("events.purchases", message, [0], [0], appended=[appended]),
+            batch_values.RowLevel(plan),
+            batch_values.Messages("events.purchases", message, [0], [0], appended=[appended]),
         )
         offsets.visible(con, done.marks)
         offsets.high(con, {("events.purchases", 0): [plan.table]}, {("events.purchases", 0): 3})

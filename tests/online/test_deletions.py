@@ -33,7 +33,7 @@ from workbench.commands import main
 from workbench.monitoring.alerts.monitor_pass import monitored
 from workbench.online import StoreError, fetch
 from workbench.online.storage import registry, uploads
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
@@ -448,8 +448,8 @@ def test_an_upload_is_refused_where_a_count_by_hand_says_so(
             if streamed:
                 batch_writer.applied(
                     c,
-                    batch_writer.RowLevel(plan.group_bys[0]),
-                    batch_writer.Messages(
+                    batch_values.RowLevel(plan.group_bys[0]),
+                    batch_values.Messages(
                         "t", sent, [0] * len(streamed), list(range(len(streamed)))
                     ),
                 )

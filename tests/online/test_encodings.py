@@ -31,7 +31,7 @@ from workbench import (
 from workbench.online import fetch
 from workbench.online.messages.encoder import as_told
 from workbench.online.storage import registry, uploads
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.history_queries import of_definition
 from workbench.serving.online_plans import plan_of
 
@@ -173,11 +173,11 @@ def uploaded(store, plan, group_by, con):
 def streamed(store, plan, rows, first):
     (stored,) = plan.group_bys
     told = as_told(stored.topic, stored.source, rows)
-    sent = batch_writer.Messages(
+    sent = batch_values.Messages(
         "events.encoded", told, [0] * len(told), list(range(first, first + len(told)))
     )
     with store.connection() as connection:
-        return batch_writer.applied(connection, batch_writer.RowLevel(stored), sent)
+        return batch_writer.applied(connection, batch_values.RowLevel(stored), sent)
 
 
 AT = (T + timedelta(days=2), T + timedelta(microseconds=400), T + timedelta(days=3, microseconds=1))
@@ -448,11 +448,11 @@ def test_messages_become_rows_wherever_the_table_is(store, tmp_path, source):
             as_told(stored.topic, stored.source, rows).schema.field("user_id").type
         )
         lacking = as_told(stored.topic, stored.source, rows).set_column(0, "user_id", keys)
-        sent = batch_writer.Messages(
+        sent = batch_values.Messages(
             "events.encoded", lacking, [0] * len(rows), list(range(len(rows)))
         )
         with store.connection() as connection:
-            done = batch_writer.applied(connection, batch_writer.RowLevel(stored), sent)
+            done = batch_writer.applied(connection, batch_values.RowLevel(stored), sent)
 
     assert (rows.num_rows - 1, 1) == (done.rows, len(done.dead))
 

@@ -29,7 +29,7 @@ from workbench import EventSource, GroupBy, Join, last_k
 from workbench.online import Store, StoreError, fetch
 from workbench.online.embedded import embedded_server
 from workbench.online.storage import uploads
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.history_queries import of_definition
 
 pytestmark = pytest.mark.slow
@@ -253,7 +253,7 @@ def test_an_upload_beside_a_stream_loses_no_event_and_counts_none_twice(duck):
     made = join(duck, rows(1))
     messages = rows(5)
     with server() as (_home, store), served(store, made, duck) as plan:
-        row_level, failed = batch_writer.RowLevel(plan.group_bys[0]), []
+        row_level, failed = batch_values.RowLevel(plan.group_bys[0]), []
         batches = staged(plan, made, duck, rows(1))
 
         def stream():
@@ -265,7 +265,7 @@ def test_an_upload_beside_a_stream_loses_no_event_and_counts_none_twice(duck):
                             batch_writer.applied(
                                 con,
                                 row_level,
-                                batch_writer.Messages(
+                                batch_values.Messages(
                                     "events", part, [0] * 100, list(range(cut, cut + 100))
                                 ),
                             )

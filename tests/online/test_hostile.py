@@ -28,7 +28,7 @@ from workbench import (
 from workbench.online import StoreError, fetch
 from workbench.online.fetching import sql_functions
 from workbench.online.storage import registry
-from workbench.online.streaming import batch_writer, dead_letters
+from workbench.online.streaming import batch_values, batch_writer, dead_letters
 from workbench.serving.online_plans import plan_of
 from workbench.serving.publication import publish
 
@@ -180,7 +180,7 @@ def test_a_hostile_topic_is_only_a_text_and_a_message_without_its_id_is_a_dead_l
     topic = "'; drop table workbench.offsets; -- %s 🎉"
     made = join(duck, [{"k": "a", "t": T, "v": "x", "uid": 1}], types=types, topic=topic, id="uid")
     with served(store, made, duck, upload=False) as plan:
-        level = batch_writer.RowLevel(plan.group_bys[0])
+        level = batch_values.RowLevel(plan.group_bys[0])
         messages = [
             pa.Table.from_pylist(
                 [{"k": "a", "t": T, "v": v, "uid": uid} for v, uid in pairs], pa.schema(types)
@@ -189,12 +189,12 @@ def test_a_hostile_topic_is_only_a_text_and_a_message_without_its_id_is_a_dead_l
         ]
         with store.connection() as con:
             batch_writer.applied(
-                con, level, batch_writer.Messages(topic, messages[0], [0, 0], [0, 1])
+                con, level, batch_values.Messages(topic, messages[0], [0, 0], [0, 1])
             )
             done = batch_writer.applied(
                 con,
                 level,
-                batch_writer.Messages(topic, messages[1], [0, 0], [2, 3], payloads=[b"z", b"w"]),
+                batch_values.Messages(topic, messages[1], [0, 0], [2, 3], payloads=[b"z", b"w"]),
             )
 
         (dead,) = [d for d in dead_letters.listed(store, "g") if d.topic == topic]
@@ -215,8 +215,8 @@ def test_what_is_published_again_takes_its_messages_again(store, duck):
             message = pa.Table.from_pylist([{"k": "a", "t": T, "v": "x"}], pa.schema(TYPES))
             batch_writer.applied(
                 con,
-                batch_writer.RowLevel(plan.group_bys[0]),
-                batch_writer.Messages("events", message, [0], [0]),
+                batch_values.RowLevel(plan.group_bys[0]),
+                batch_values.Messages("events", message, [0], [0]),
             )
             counts.append(fetch(store, "j", k="a", at=AT)["g_count"])
 

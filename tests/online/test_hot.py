@@ -20,7 +20,7 @@ from workbench.online import fetch
 from workbench.online.fetching.fetcher import Fetcher
 from workbench.online.storage import hot_keys, registry, uploads
 from workbench.online.storage.table_names import stored
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.history_queries import of_definition
 from workbench.serving.online_plans import plan_of
 
@@ -127,14 +127,14 @@ def test_a_hot_key_gives_what_its_events_give_while_they_come_and_go(
                     e["uid"]: e for e in rows
                 }
             else:
-                sent = batch_writer.Messages(
+                sent = batch_values.Messages(
                     "events",
                     pa.Table.from_pylist(rows, SCHEMA),
                     [0] * len(rows),
                     list(range(offset, offset + len(rows))),
                 )
                 with store.connection() as connection:
-                    batch_writer.applied(connection, batch_writer.RowLevel(mine), sent)
+                    batch_writer.applied(connection, batch_values.RowLevel(mine), sent)
                 offset += len(rows)
                 there |= {e["uid"]: e for e in rows}
             held(store, con, group_by, list(there.values()), rng)

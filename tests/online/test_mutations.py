@@ -12,29 +12,29 @@ from attrs import evolve, fields
 from delivered_histories import CON, check, deliveries
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from workbench.online.fetching import fetch_sql, fetch_steps
+from workbench.online.fetching import fetch_sql, fetch_values
 from workbench.online.fetching.aggregate_sql import AGGREGATES, Values
 from workbench.online.messages import event_precision, json_csv
-from workbench.online.storage import hot_keys, retained_totals, row_tables, uploads
-from workbench.online.streaming import batch_writer
+from workbench.online.storage import hot_keys, retained_totals, row_changes, row_tables, uploads
+from workbench.online.streaming import batch_values, batch_writer
 
 pytestmark = pytest.mark.slow
 
 MOST = 6  # histories in which a bug must be found
 STATEMENT, START, FLOOR, SORTED, BRANCHES = (
-    fetch_steps.statement,
+    fetch_values.statement,
     fetch_sql.start,
     fetch_sql.floor_to,
     Values.sorted,
     hot_keys._branches,  # noqa: SLF001 what is broken on purpose
 )
 APPLIED, RECONCILED, REVIVED, FORGOTTEN, AHEAD, ROWS = (
-    row_tables.applied,
-    row_tables.reconciled,
-    row_tables.revived,
+    row_changes.applied,
+    row_changes.reconciled,
+    row_changes.revived,
     row_tables.forgotten,
-    row_tables.ahead,
-    batch_writer.RowLevel.rows,
+    row_changes.ahead,
+    batch_values.RowLevel.rows,
 )
 TOTALS, STAYS, ARRIVING = (
     fetch_sql.Block._merged,  # noqa: SLF001 what is broken on purpose
@@ -130,7 +130,7 @@ def patched(place, name, instead):
 def fetched(pattern, instead):
     """Plant a bug in the SQL of a fetch."""
     return patched(
-        fetch_steps,
+        fetch_values,
         "statement",
         lambda plan, *, many: re.sub(pattern, instead, STATEMENT(plan, many=many)),
     )
@@ -144,14 +144,14 @@ def summed(made):
 def written(change):
     """Plant a bug in what writes a batch of messages."""
     return patched(
-        row_tables, "applied", lambda plan, *, some: [change(s) for s in APPLIED(plan, some=some)]
+        row_changes, "applied", lambda plan, *, some: [change(s) for s in APPLIED(plan, some=some)]
     )
 
 
 def reconciled(change):
     """Plant a bug in what reconciles an upload."""
     return patched(
-        row_tables,
+        row_changes,
         "reconciled",
         lambda plan: {name: change(name, s) for name, s in RECONCILED(plan).items()},
     )
@@ -160,7 +160,7 @@ def reconciled(change):
 def revived(name, instead):
     """Plant a bug in one step of what an upload makes of states."""
     return patched(
-        row_tables,
+        row_changes,
         "revived",
         lambda plan: {n: instead(s) if n == name else s for n, s in REVIVED(plan).items()},
     )
@@ -183,13 +183,13 @@ def content(plan, left, right):
 
 def unidentified(patch):
     """Tell events apart by their content, ids aside."""
-    patch.setattr(row_tables, "_same", content)
+    patch.setattr(row_changes, "_same_event", content)
     patch.setattr(
-        row_tables,
+        row_changes,
         "_identity",
         lambda plan, of="": ", ".join(f"{of}{c}" for c in row_tables.columns(plan)),
     )
-    patch.setattr(row_tables, "_identifying", lambda plan: ", ".join(row_tables.columns(plan)))
+    patch.setattr(row_changes, "_identifying", lambda plan: ", ".join(row_tables.columns(plan)))
 
 
 PLAIN = {"accuracy": None, "resolution": "exact", "max_age": None, "hot": False, "unit": "us"}
@@ -262,7 +262,7 @@ BUGS = {
         TABLE,
     ),
     "the last message of a batch is dropped": (
-        patched(batch_writer.RowLevel, "rows", lambda level, messages: ROWS(level, messages)[:-1]),
+        patched(batch_values.RowLevel, "rows", lambda level, messages: ROWS(level, messages)[:-1]),
         STREAM,
     ),
     "the last row of an upload is dropped": (
@@ -303,7 +303,7 @@ BUGS = {
     ),
     "equal rows of the table count once": (
         patched(
-            row_tables,
+            row_changes,
             "numbered",
             lambda _: (
                 "create temporary table numbered on commit drop as select distinct *, 1::int4 as n"
@@ -317,7 +317,8 @@ BUGS = {
             hot_keys,
             "_branches",
             lambda plan, spans: [
-                b.replace(f"t.lvl = {hot_keys.WHOLE}", "t.lvl = 9") for b in BRANCHES(plan, spans)
+                b.replace(f"t.lvl = {hot_keys.WHOLE_DAY}", "t.lvl = 9")
+                for b in BRANCHES(plan, spans)
             ],
         ),
         TABLE | {"hot": True},
@@ -378,7 +379,7 @@ BUGS = {
         OLD_STREAM | {"uploads": ((True,),)},
     ),
     "an old message with an id counts beside the state that has its event": (
-        patched(retained_totals, "known", lambda *_: "select"),
+        patched(retained_totals, "drop_folded_messages", lambda *_: "select"),
         OLD_STREAM | {"uploads": ((True,),), "identified": True},
     ),
     "a message that is held is lost": (revived("held rows", lambda _: "select"), OLD_STREAM),
@@ -400,7 +401,7 @@ BUGS = {
     ),
     "what an upload has of what is a row already is carried too": (
         patched(
-            row_tables,
+            row_changes,
             "ahead",
             lambda plan: (
                 AHEAD(plan)
@@ -423,7 +424,7 @@ BUGS = {
         STREAM | {"unit": "ms"},
     ),
     "table and topic meet at the table's precision": (
-        patched(row_tables, "met", lambda plan, name, of="": of + row_tables.quoted(name)),
+        patched(row_changes, "met", lambda plan, name, of="": of + row_tables.quoted(name)),
         COARSE,
     ),
     "table and topic meet at another unit than the topic's": (
@@ -431,7 +432,7 @@ BUGS = {
         COARSE,
     ),
     "a message that comes after the table's event is another": (
-        patched(row_tables, "near", lambda *_: "false"),
+        patched(row_changes, "near", lambda *_: "false"),
         COARSE | {"order": (True,)},
     ),
     "an event stays as its message tells it": (

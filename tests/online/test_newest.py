@@ -18,7 +18,7 @@ from workbench import EventSource, GroupBy, Topic, days, publish, trailing
 from workbench.backends import engine_of
 from workbench.online.streaming.kafka_consumer import newest_messages
 from workbench.serving.online_plans import plan_of
-from workbench.serving.proposal.newest_messages import _table_rows, told
+from workbench.serving.proposal.newest_messages import _table_rows, judge_messages
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
 US = int(NOW.timestamp()) * 1_000_000
@@ -73,7 +73,7 @@ def test_what_newest_messages_come_to_is_said_and_never_taken_for_good(duck, cas
     payloads, status, words = CASES[case]
     newest = [SimpleNamespace(value=p, key=None, headers=()) for p in payloads]
 
-    found = told(plan_of(definition(duck)).group_bys[0], newest, US)
+    found = judge_messages(plan_of(definition(duck)).group_bys[0], newest, US)
 
     assert status == found.status
     assert words in found.sentence
@@ -199,7 +199,7 @@ def test_what_topic_and_table_really_tell_is_held_side_by_side(duck, case):
     ]
     newest = [SimpleNamespace(value=told_as(f, **how), key=None, headers=()) for f in came]
 
-    found = told(
+    found = judge_messages(
         plan_of(group_by).group_bys[0], newest, US, partial(_table_rows, group_by, engine_of(duck))
     )
 
@@ -234,7 +234,7 @@ def test_events_that_share_a_key_and_a_day_by_nature_are_no_doubt(duck):
 
     assert (
         "pass"
-        == told(
+        == judge_messages(
             plan_of(group_by).group_bys[0],
             newest,
             US,
@@ -267,7 +267,7 @@ def test_a_table_that_tells_less_than_its_topic_is_doubted_too(duck):
         for r in rows
     ]
 
-    found = told(
+    found = judge_messages(
         plan_of(group_by).group_bys[0], newest, US, partial(_table_rows, group_by, engine_of(duck))
     )
 

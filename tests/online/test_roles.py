@@ -21,7 +21,7 @@ from workbench.commands import main
 from workbench.monitoring import dashboard, freshness
 from workbench.online import Store, StoreError, fetch
 from workbench.online.storage import migrations, registry, roles
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.online_plans import plan_of
 
 pytestmark = pytest.mark.slow
@@ -169,8 +169,8 @@ def _written(store, duck):
     with store.connection() as con:
         return batch_writer.applied(
             con,
-            batch_writer.RowLevel(group_by),
-            batch_writer.Messages("events", pay(duck, 1).to_pyarrow(), [0], [0]),
+            batch_values.RowLevel(group_by),
+            batch_values.Messages("events", pay(duck, 1).to_pyarrow(), [0], [0]),
         )
 
 
@@ -185,7 +185,7 @@ def test_a_writer_uploads_and_streams_and_changes_nothing_of_what_is_served(data
             pay(duck, 4)
             upload("pay_v1", writer, end="2026-11-30", on=duck)
             level, message = (
-                batch_writer.RowLevel(plan.group_bys[0]),
+                batch_values.RowLevel(plan.group_bys[0]),
                 pa.Table.from_pylist(
                     [{"user_id": "1", "ts": T + timedelta(days=1), "amt": 7}], PAY
                 ),
@@ -194,7 +194,7 @@ def test_a_writer_uploads_and_streams_and_changes_nothing_of_what_is_served(data
                 assert (
                     1
                     == batch_writer.applied(
-                        con, level, batch_writer.Messages("events", message, [0], [0])
+                        con, level, batch_values.Messages("events", message, [0], [0])
                     ).rows
                 )
             assert {"amt_sum_30d": 27, "amt_count_30d": 5} == asked(writer) == asked(store)

@@ -22,7 +22,7 @@ from workbench.backends.equality import equal
 from workbench.online import fetch
 from workbench.online.messages.encoder import as_told
 from workbench.online.storage import hot_keys, registry, uploads
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.history_queries import of_definition
 from workbench.serving.online_plans import plan_of
 
@@ -83,8 +83,8 @@ def streamed(store, stored, rows):
     with store.connection() as connection:
         done = batch_writer.applied(
             connection,
-            batch_writer.RowLevel(stored),
-            batch_writer.Messages("matrix", told, [0] * len(told), list(range(len(told)))),
+            batch_values.RowLevel(stored),
+            batch_values.Messages("matrix", told, [0] * len(told), list(range(len(told)))),
         )
     assert rows.num_rows == done.rows
 

@@ -35,7 +35,7 @@ from workbench import (
     unpublish,
 )
 from workbench.online import StoreError, snippets
-from workbench.serving.proposal_view import Answered, calls, live
+from workbench.serving.proposal_view import ExampleAnswer, calls, live
 
 ECHO = "import os, sys; os.write(1, os.fsencode(sys.argv[1]))"
 BASH = shutil.which("bash")
@@ -213,7 +213,7 @@ def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
         features=["v"],
     )
     made = publish(group_by, store, on=ibis.duckdb.connect(), end="2026-11-30", confirm=True)
-    page = live(made, Answered(None))
+    page = live(made, ExampleAnswer(None))
     copied = [
         unescape(a or b) for a, b in re.findall(r""" data-copy=(?:"([^"]*)"|'([^']*)')""", page)
     ]

@@ -16,7 +16,7 @@ from workbench import EventSource, GroupBy, days, trailing
 from workbench.online.streaming import dead_letters
 from workbench.online.streaming import offsets as positions
 from workbench.online.streaming.kafka_consumer import Polled
-from workbench.online.streaming.topic_batch import Guard, Topic
+from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders
 from workbench.online.streaming.topic_health import mended, topic_health, troubled
 
 pytestmark = pytest.mark.slow
@@ -52,7 +52,7 @@ def message(user="1", at=NOW, **more):
 
 
 def applied(store, plan, payloads, start=0, name=TOPIC):
-    reads = Topic(name, plan.group_bys, Guard(1.0, 100))
+    reads = TopicReaders(name, plan.group_bys, BadMessageLimit(1.0, 100))
     with store.connection() as con:
         claims = positions.claimed(con, plan.group_bys, name, 0)
         epochs = {t: {(name, 0): r.epoch} for t, r in claims.items()}
@@ -118,10 +118,10 @@ def test_a_key_that_is_computed_is_looked_at_as_it_is_computed(store, duck):
 
 def test_a_share_of_messages_without_a_key_pauses_the_topic(store, duck):
     """N3: other bad messages pause it too."""
-    from workbench.online.streaming.batch_writer import Poisoned
+    from workbench.online.streaming.batch_values import Poisoned
 
     with published(store, definition(duck, name="shared_v1")) as plan:
-        reads = Topic(TOPIC, plan.group_bys, Guard(0.5, 100))
+        reads = TopicReaders(TOPIC, plan.group_bys, BadMessageLimit(0.5, 100))
         with store.connection() as con:
             epochs = {
                 t: {(TOPIC, 0): r.epoch}

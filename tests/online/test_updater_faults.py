@@ -21,7 +21,7 @@ from workbench.online import StoreError
 from workbench.online.storage.uploads import locked
 from workbench.online.streaming import consumer_session, dead_letters, kafka_consumer, offsets
 from workbench.online.streaming.kafka_consumer import Polled
-from workbench.online.streaming.topic_batch import Guard, Topic
+from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders
 from workbench.online.streaming.updater import Streaming, Updater
 
 pytestmark = pytest.mark.slow
@@ -161,7 +161,7 @@ def test_a_topic_that_is_mended_is_paused_nowhere(store, kafka, duck):
 def test_finding_bad_messages_takes_few_locks_of_the_server(store, duck):
     definition = returns(duck, "none", identified=False)
     with published(store, definition) as plan, store.connection() as con:
-        reads = Topic("none", plan.group_bys, Guard(1.0, 100))
+        reads = TopicReaders("none", plan.group_bys, BadMessageLimit(1.0, 100))
         epochs = {
             t: {("none", 0): r.epoch}
             for t, r in offsets.claimed(con, plan.group_bys, "none", 0).items()

@@ -29,7 +29,7 @@ from workbench import (
 from workbench.backends import EngineError, engine_of
 from workbench.backends.table_results import LEDGER
 from workbench.portable.rewrites import micros
-from workbench.training.incremental import _by_day
+from workbench.training.visible_rows import sums_by_day
 
 LOAD = """
     create table events as
@@ -246,7 +246,7 @@ def test_rows_of_a_day_that_swap_what_a_column_has_are_seen(duck):
     )
 
     before, after = (
-        _by_day(engine_of(duck), t, micros(t.t), ("t", "k"))
+        sums_by_day(engine_of(duck), t, micros(t.t), ("t", "k"))
         for t in map(duck.table, ("kept", "swapped"))
     )
 

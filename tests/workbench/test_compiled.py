@@ -38,11 +38,11 @@ def shop(tmp_path):
 @pytest.fixture
 def wrote(monkeypatch):
     """Return the keys of the compiled statements, in order."""
-    keys, written = [], sql_cache.written
+    keys, written = [], sql_cache.cached_statement
     monkeypatch.setattr(sql_cache, "STATEMENTS", type(sql_cache.STATEMENTS)())
     monkeypatch.setattr(
         local_copy,
-        "written",
+        "cached_statement",
         lambda key, write: written(key, lambda: (keys.append(key[1]), write())[1]),
     )
     return keys
@@ -171,9 +171,9 @@ def test_rows_in_memory_belong_to_their_connection(wrote):
 
 def test_no_more_statements_are_kept_than_there_is_room_for(monkeypatch):
     monkeypatch.setattr(sql_cache, "STATEMENTS", type(sql_cache.STATEMENTS)())
-    monkeypatch.setattr(sql_cache, "KEPT", 3)
+    monkeypatch.setattr(sql_cache, "MAX_STATEMENTS_KEPT", 3)
     for key in (1, 2, 3, 1, 4):
-        sql_cache.written(key, lambda key=key: (str(key), None))
+        sql_cache.cached_statement(key, lambda key=key: (str(key), None))
     assert list(sql_cache.STATEMENTS) == [3, 1, 4]
 
 

@@ -36,7 +36,7 @@ from workbench.previews.explained_value import moment
 from workbench.previews.grid_page import page
 from workbench.previews.local_copy import Nearby
 from workbench.previews.preview_session import Explorer
-from workbench.training.backfilling import engine_for
+from workbench.training.source_connections import engine_for
 
 SUM = "quickstart_purchases_v1_purchase_price_sum_14d"
 
@@ -196,7 +196,7 @@ def test_a_hidden_engine_gives_what_the_brought_rows_give(shop, monkeypatch):
     from workbench.previews import local_copy
 
     near = page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop)), 2, 10)
-    monkeypatch.setattr(local_copy, "MOST", 3)
+    monkeypatch.setattr(local_copy, "MAX_ROWS_COPIED", 3)
     far = page(Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop)), 2, 10)
 
     assert near.engine is near.near.engine
@@ -261,7 +261,7 @@ def test_where_pages_ahead_are_too_many_rows_the_page_alone_is_brought(shop, mon
     near = Nearby(quickstart.training_set, engine_for(quickstart.training_set, shop))
     first = page(near, 1, 10)
     most = max(len(near.con.table(t).to_pyarrow()) for t in ("purchases", "returns"))
-    monkeypatch.setattr(local_copy, "MOST", 2 * most)
+    monkeypatch.setattr(local_copy, "MAX_ROWS_COPIED", 2 * most)
 
     second = page(near, 2, 10)
 
@@ -374,7 +374,7 @@ def looked_at_by_ids(con, monkeypatch):
         ask(explorer, "rows", column="k", op="=", value="12")
     alone = preview(join.parts[0].group_by, on=con)
     assert set(IDS[:5]) == {str(r["k"]) for r in alone.rows}
-    monkeypatch.setattr(local_copy, "MOST", 3)
+    monkeypatch.setattr(local_copy, "MAX_ROWS_COPIED", 3)
     far = page(Nearby(join, engine_for(join, con)), 1, 10)
     b = moment(far, far.rows[1], "e_v_sum_5d", at)
     assert (

@@ -32,11 +32,11 @@ from workbench import (
     trailing,
 )
 from workbench.backends import engine_of
-from workbench.guards import Finding, guards, guards_html, guards_text
-from workbench.guards.guard_runner import Guard, found
+from workbench.guards import GuardFinding, guards, guards_html, guards_text
+from workbench.guards.guard_runner import Guard, guard_findings
+from workbench.guards.guarded_events import GuardedEvents
 from workbench.guards.left_guards import LABEL
 from workbench.guards.source_guards import GUARDS as EVENTS_ASKED
-from workbench.guards.source_guards import Events
 from workbench.previews.grid_page import page
 from workbench.previews.local_copy import Nearby
 
@@ -783,9 +783,9 @@ def test_what_is_known_of_a_source_is_kept_for_the_next_call(duck):
 def test_a_guard_that_fails_is_a_note_and_the_others_are_asked(duck):
     # A user is no number: its cast fails, and with it the one scan for all guards.
     odd = Guard("odd", lambda s: {"n": s.table["user"].cast("int64").sum()}, lambda s, a: None)
-    subject = Events(joined(duck).parts[0].group_by, engine_of(duck))
+    subject = GuardedEvents(joined(duck).parts[0].group_by, engine_of(duck))
 
-    told = list(found(subject, (*EVENTS_ASKED, odd)))
+    told = list(guard_findings(subject, (*EVENTS_ASKED, odd)))
 
     assert ("odd", "note") == (told[-1].kind, told[-1].level)
     assert told[-1].sentence.startswith("this guard could not look at `g`: ")
@@ -793,11 +793,16 @@ def test_a_guard_that_fails_is_a_note_and_the_others_are_asked(duck):
 
 
 def test_a_judge_that_fails_is_a_note(duck):
-    subject = Events(joined(duck).parts[0].group_by, engine_of(duck))
+    subject = GuardedEvents(joined(duck).parts[0].group_by, engine_of(duck))
 
-    (told,) = found(subject, [Guard("odd", lambda s: {"n": s.table.count()}, lambda s, a: 1 / 0)])
+    (told,) = guard_findings(
+        subject, [Guard("odd", lambda s: {"n": s.table.count()}, lambda s, a: 1 / 0)]
+    )
 
-    assert Finding("odd", "g", "note", "this guard could not look at `g`: division by zero") == told
+    assert (
+        GuardFinding("odd", "g", "note", "this guard could not look at `g`: division by zero")
+        == told
+    )
 
 
 def test_a_table_that_is_gone_is_said_and_ends_nothing(duck):
@@ -823,9 +828,9 @@ def test_what_a_backfill_gives_does_not_change_by_looking(duck):
 
 
 STRIP = [
-    Finding("known_after", "g", "note", "`a` < `b`"),
-    Finding("rows", "j", "warning", "2 rows", (3, 4), 2),
-    Finding("unit", "g", "pass"),
+    GuardFinding("known_after", "g", "note", "`a` < `b`"),
+    GuardFinding("rows", "j", "warning", "2 rows", (3, 4), 2),
+    GuardFinding("unit", "g", "pass"),
 ]
 
 

@@ -17,7 +17,7 @@ from workbench import EventSource, GroupBy, Join, days, explain, last_k, preview
 from workbench.commands import main
 from workbench.html.definition_view import table
 from workbench.html.markup import tag
-from workbench.monitoring.dashboards.board import Board, Line, Told
+from workbench.monitoring.dashboards.board import Board, FindingSentence, Line
 from workbench.monitoring.dashboards.dashboard_view import Dashboard
 from workbench.online.fetching.answers import Answer, PartStatus
 from workbench.online.legible_text import hidden, short, visible
@@ -125,7 +125,7 @@ def test_a_definition_and_its_preview_as_pages_hide_nothing(join):
 
 @pytest.mark.parametrize("text", HOSTILE, ids=ascii)
 def test_a_dashboard_hides_nothing(text):
-    told = Told("alert", text, text, (text,))
+    told = FindingSentence("alert", text, text, (text,))
     made = Dashboard(
         Board(
             text,

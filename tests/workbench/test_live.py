@@ -228,7 +228,7 @@ def test_the_oldest_views_at_rest_give_way_and_let_go_of_what_they_hold(monkeypa
     from workbench.live.widget import LiveWidget
 
     monkeypatch.setattr(LiveWidget, "send", lambda self, content, buffers=None: None)
-    made = [LiveWidget(Slow(), "") for _n in range(showing.MOST)]
+    made = [LiveWidget(Slow(), "") for _n in range(showing.MAX_LIVE_VIEWS)]
     monkeypatch.setattr(showing, "LIVE", type(showing.LIVE)(made))
     made[0].conversation.receive(ask(1, at=1))
     made[0].conversation.subject.gates.get(timeout=60)

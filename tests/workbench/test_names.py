@@ -9,9 +9,9 @@ from ibis import _
 
 from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, Topic, backfill
 from workbench.backends import engine_of
-from workbench.definitions.feature_names import check_join
 from workbench.errors import DefinitionError
 from workbench.planner.capabilities import check_engine
+from workbench.planner.name_checks import check_join
 
 ROWS = "select 'a' as k, 1 as v, timestamp '2024-01-01' as ts"
 UNSEEN = {

@@ -69,7 +69,7 @@ def test_few_pairs_are_joined(duck):
     ],
 )
 def test_many_pairs_go_by_the_kernel(duck, monkeypatch, few, why):
-    monkeypatch.setattr(workbench.planner.plan_choice, "FEW", few)
+    monkeypatch.setattr(workbench.planner.plan_choice, "MAX_PAIRS", few)
 
     (line,) = [s for s in explain(join(duck)).plan if s.startswith("g:")]
 

@@ -355,7 +355,7 @@ def test_a_null_of_an_entity_says_whether_its_key_comes_later_has_gone_or_never_
     join = of_snapshots(duck)
 
     near = preview(join)
-    monkeypatch.setattr(local_copy, "MOST", 1)
+    monkeypatch.setattr(local_copy, "MAX_ROWS_COPIED", 1)
     far = preview(join)
 
     assert [

@@ -45,7 +45,7 @@ from workbench.serving.proposal import (
     static_checks,
     upload_costs,
 )
-from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, Finding
+from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, CheckResult
 from workbench.serving.proposal.proposal_page import PARTS, Publishing
 
 pytestmark = pytest.mark.slow
@@ -189,10 +189,10 @@ def test_an_event_at_the_time_itself_that_counts_is_a_leak(store, con, monkeypat
         lambda self, *asked: placed(self, *asked).mutate(**{EVENT: lambda t: t[EVENT] - day}),
     )
     monkeypatch.setattr(
-        sample_run.Before,
+        sample_run.PriorRows,
         "met",
         lambda self, events, asked: [
-            *sample_run.Asked.met(self, events, asked),
+            *sample_run.SampleEvents.met(self, events, asked),
             events[EVENT] + day < asked[f"_fw_asked_{AT}"],
         ],
     )
@@ -313,7 +313,7 @@ def test_a_check_that_breaks_is_a_failed_check_with_its_sentence_and_the_others_
     checks = found(proposed(store, con))
 
     assert (
-        Finding(
+        CheckResult(
             "Two plans give the same numbers",
             FAIL,
             "Two plans give the same numbers: no such thing",
@@ -389,7 +389,7 @@ def test_a_failed_check_stands_open_and_disables_the_button_whose_label_says_why
     monkeypatch.setattr(
         computed_checks,
         "plans",
-        lambda _: Finding("plans", FAIL, "Two plans differ", "in everything"),
+        lambda _: CheckResult("plans", FAIL, "Two plans differ", "in everything"),
     )
     page = Page(proposed(store, con))
 
@@ -416,7 +416,7 @@ def test_checks_that_are_cancelled_can_be_run_again(store, con, monkeypatch):
     def slow(_):
         reached.set()
         go.wait(60)
-        return Finding("plans", PASS, "equal")
+        return CheckResult("plans", PASS, "equal")
 
     monkeypatch.setattr(computed_checks, "plans", slow)
     running = threading.Thread(target=page.ask, args=(CHECK,))
@@ -614,7 +614,7 @@ def test_the_estimate_stands_beside_the_actual(store, con):
     before, after = page.subject.estimate, page.subject.actual
     assert before.rows == after.rows
     assert 0.5 < before.bytes / after.bytes < 2
-    assert upload_costs.taken(store, page.subject.proposal.plan.group_bys) == after.bytes
+    assert upload_costs.stored_bytes(store, page.subject.proposal.plan.group_bys) == after.bytes
 
 
 def test_the_static_output_is_the_same_each_time_and_names_no_seconds(store, con):

@@ -19,7 +19,7 @@ from workbench import (
 )
 from workbench.live import Request
 from workbench.previews.distribution import distribution
-from workbench.previews.grid_page import whole
+from workbench.previews.grid_page import wanted_features
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_reduction_without_keys_or_table_says_what_to_give(shop):
 def test_a_distribution_is_of_every_row_of_the_sample(shop):
     seen = preview(quickstart.purchases_v1, on=shop)
     name = "quickstart_purchases_v1_purchase_price_sum_3d"
-    values = [r[name] for r in whole(seen.page.near)]
+    values = [r[name] for r in wanted_features(seen.page.near)]
 
     told = distribution(name, values)
 

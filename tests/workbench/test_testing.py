@@ -37,8 +37,8 @@ from workbench import (
 )
 from workbench.feature_tests import feature_check, temporary_store, value_paths
 from workbench.online.embedded import embedded_server
-from workbench.online.fetching import fetch_steps
-from workbench.online.streaming import batch_writer
+from workbench.online.fetching import fetch_values
+from workbench.online.streaming import batch_values
 
 TABLE = ibis.table(
     {
@@ -94,12 +94,12 @@ def checks(tmp_path_factory):
     home = tmp_path_factory.mktemp("checks")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(temporary_store, "HOME", home)
-        patch.setattr(temporary_store, "OPEN", {})
+        patch.setattr(temporary_store, "OPEN_STORES", {})
         # The Spark session of other tests would cost each check some seconds.
         patch.setattr("workbench.feature_tests.value_paths._spark_runs", lambda: False)
         patch.delenv("WORKBENCH_ENGINES", raising=False)
         yield home
-        for store in temporary_store.OPEN.values():
+        for store in temporary_store.OPEN_STORES.values():
             store.close()
     embedded_server.stop(home)
 
@@ -450,7 +450,7 @@ def test_a_failure_in_a_notebook_is_drawn_and_its_traceback_is_the_message(monke
 
 BUGS = {
     "an event at the query time counts": (
-        fetch_steps,
+        fetch_values,
         "statement",
         lambda right: (
             lambda plan, *, many: right(plan, many=many).replace('"time" < ', '"time" <= ')
@@ -458,7 +458,7 @@ BUGS = {
         "700",
     ),
     "an event at t - w is left out": (
-        fetch_steps,
+        fetch_values,
         "statement",
         lambda right: (
             lambda plan, *, many: right(plan, many=many).replace('"time" >= ', '"time" > ')
@@ -466,7 +466,7 @@ BUGS = {
         "200",
     ),
     "the last message of a batch is dropped": (
-        batch_writer.RowLevel,
+        batch_values.RowLevel,
         "rows",
         lambda right: lambda level, messages: right(level, messages)[:-1],
         "100",
@@ -492,9 +492,9 @@ def test_a_planted_bug_of_the_store_is_caught_and_named(checks, monkeypatch, bug
 
 @pytest.mark.slow
 def test_an_error_of_the_store_is_what_it_gave(checks, monkeypatch):
-    right = fetch_steps.statement
+    right = fetch_values.statement
     monkeypatch.setattr(
-        fetch_steps,
+        fetch_values,
         "statement",
         lambda plan, **how: right(plan, **how).replace('"time" < ', '"time" / 0 < '),
     )
@@ -510,7 +510,7 @@ def test_nothing_of_a_check_stays_in_its_store_and_nothing_goes_into_another(
     monkeypatch.chdir(tmp_path)
     check(orders(), ORDERS, at=T, expect={"price_sum_3d": 300}, engines=["online"])
 
-    (mine,) = temporary_store.OPEN.values()
+    (mine,) = temporary_store.OPEN_STORES.values()
     with mine.connection() as con:
         left = con.execute(
             "select count(*) from pg_tables where schemaname = 'workbench_data'"
@@ -524,7 +524,7 @@ def test_nothing_of_a_check_stays_in_its_store_and_nothing_goes_into_another(
 @pytest.mark.slow
 def test_a_checks_store_is_made_while_the_paths_before_it_are_computed(checks):
     """Section 4: a check's first seconds start a server, and nobody has to wait for it."""
-    for store in map(temporary_store.OPEN.pop, list(temporary_store.OPEN)):
+    for store in map(temporary_store.OPEN_STORES.pop, list(temporary_store.OPEN_STORES)):
         store.close()
     given = feature_check.example(orders(), ORDERS, None, T, {"price_sum_3d": 300})
 
@@ -532,7 +532,7 @@ def test_a_checks_store_is_made_while_the_paths_before_it_are_computed(checks):
         first = next(value_paths.paths(given, ["duckdb", "online"], opened, []))
 
     assert "DuckDB by pairs" == first.name
-    assert [os.getpid()] == list(temporary_store.OPEN)
+    assert [os.getpid()] == list(temporary_store.OPEN_STORES)
 
 
 @pytest.mark.slow
@@ -542,8 +542,8 @@ def test_a_database_of_a_process_that_is_gone_is_dropped(checks):
         con.execute("create database check_999999999")
 
     code = (
-        "from pathlib import Path; from workbench import scratch; scratch.HOME ="
-        f" Path({str(checks)!r}); print(scratch.store().url)"
+        "from pathlib import Path; from workbench.feature_tests import temporary_store;"
+        f" temporary_store.HOME = Path({str(checks)!r}); print(temporary_store.store().url)"
     )
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT

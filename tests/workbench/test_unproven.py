@@ -14,7 +14,7 @@ import pytest
 from ibis import _
 
 from workbench import EventSource, GroupBy, Join, backfill, days, each, preview, trailing
-from workbench.portable.proven_operations import Doubt, doubt, unproven
+from workbench.portable.unproven_operations import UnprovenOperation, doubt, unproven
 
 EVENTS = ibis.table(
     {
@@ -134,7 +134,7 @@ def test_proven_operations_are_not_named():
 def test_what_is_wrong_and_what_to_do_is_said(value, what, instead):
     (found,) = [d for n in value.op().find(ibis.expr.operations.Value) if (d := doubt(n))]
 
-    assert isinstance(found, Doubt)
+    assert isinstance(found, UnprovenOperation)
     assert what == found.what
     assert instead in found.instead
 

@@ -5,76 +5,30 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
+from workbench.catalogs.entry_facts import SIGNS, Edition, Fact, Status, age, span
 from workbench.online.fetching.answers import microseconds, moment
-from workbench.online.storage.source_facts import DAY, LATE
+from workbench.online.storage.source_facts import DAY
 from workbench.serving.plan_diff import difference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workbench.online.plan import Cell, Column, Feature, GroupByPlan, Plan
-    from workbench.online.storage.store_overview import Failed, Fetches, Monitored, State
-    from workbench.online.streaming.offsets import Partition
+    from workbench.online.plan import Cell, Column, GroupByPlan, Plan, PlanFeature
+    from workbench.online.storage.store_overview import Failed, Fetches, Monitored, RowsState
+    from workbench.online.streaming.offsets import PartitionProgress
     from workbench.online.streaming.topic_health import TopicHealth
-    from workbench.serving.plan_diff import Difference
+    from workbench.serving.plan_diff import PlanDifference
 
-STALE = timedelta(days=2)  # as a fetch says it: behind now, without an upload or a message
+STALE_AFTER = timedelta(days=2)  # as a fetch says it: behind now, without an upload or a message
 STOPPED = timedelta(minutes=5)  # without a sign of life of its updater
-UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
-# The glyph before a status's word, the worst status first.
-SIGNS = {
-    "alert": "▲",
-    "stale": "◆",
-    "watch": "◆",
-    "not judged": "◌",
-    "new": "◌",
-    "fresh": "✓",
-    "ok": "✓",
-    "retired": "◌",
-}
-SHARE = 0.01  # of a topic's messages that are dead letters, from which on it is an alert
-RECENT = timedelta(days=2)  # ago that a monitor's pass still says how a name stands
-
-
-@frozen
-class Status:
-    """An entry's status, in a word and a sentence.
-
-    The word is `alert`, `stale`, `watch`, `not judged`, `new`, `fresh`, `ok` or `retired`. `fresh`
-    says that its uploads, facts, topics and checks are well, which a store knows by itself; `ok`
-    that a monitor's last pass, of the last two days, judged all that it looked at, and found
-    nothing.
-    """
-
-    word: str
-    why: str
-
-    @property
-    def sign(self) -> str:
-        """The status as a glyph that differs by word, for those who see no colour."""
-        return SIGNS[self.word]
-
-
-@frozen
-class Edition:
-    """One published definition: its number, its hash, and when it was made and served.
-
-    `since` and `until` are when serving began and ended. `changes` says what differs from the
-    edition before; `plan` is what was stored.
-    """
-
-    number: int
-    hash: str
-    made: datetime
-    served: bool
-    since: datetime | None
-    until: datetime | None
-    changes: str
-    plan: Plan = field(repr=False)
+DEAD_LETTER_SHARE = (
+    0.01  # of a topic's messages that are dead letters, from which on it is an alert
+)
+RECENT_PASS = timedelta(days=2)  # ago that a monitor's pass still says how a name stands
 
 
 @frozen
@@ -93,57 +47,6 @@ class Described:
     feature: str = ""  # its name in that group-by
 
 
-@frozen
-class Fact:
-    """The age of a group-by's newest fact, beside the usual age and the longest window.
-
-    `empty` says that it has no fact.
-    """
-
-    group_by: str
-    newest: datetime | None
-    age: timedelta | None
-    usual: timedelta
-    longest: timedelta | None
-    empty: bool = False
-
-    @property
-    def statuses(self) -> tuple[Status, ...]:
-        """The statuses that are wrong with this fact."""
-        if self.empty:
-            return (
-                Status(
-                    "alert",
-                    f"the last upload of {self.group_by} had no rows, and no message brought one:"
-                    " every feature is empty",
-                ),
-            )
-        if self.newest is None or self.age is None:
-            return ()
-        said = (
-            f"the newest fact of {self.group_by} is of {self.newest:%Y-%m-%d %H:%M},"
-            f" {age(self.age)} ago"
-        )
-        if self.longest is not None and self.age >= self.longest:
-            return (
-                Status(
-                    "alert",
-                    f"{said}, and its longest window is {age(self.longest)}: no window holds"
-                    " anything",
-                ),
-            )
-        return (
-            (
-                Status(
-                    "watch",
-                    f"{said}, {self.age / self.usual:,.1f} times the usual time between facts",
-                ),
-            )
-            if self.age >= LATE * self.usual
-            else ()
-        )
-
-
 @define(repr=False, eq=False, frozen=True, slots=False)
 class Entry:
     """A published join or group-by, or a group-by that is stored for joins.
@@ -159,8 +62,8 @@ class Entry:
     stored: bool
     editions: tuple[Edition, ...]
     used_by: tuple[str, ...]
-    states: tuple[State, ...]
-    partitions: tuple[Partition, ...]
+    states: tuple[RowsState, ...]
+    partitions: tuple[PartitionProgress, ...]
     fetches: Fetches | None
     logs: bool
     now: datetime
@@ -233,9 +136,12 @@ class Entry:
         """Every feature, in the order of answers."""
         return tuple(
             _described(
-                self.plan, None if part is None else self.plan.group_by(part.group_by), made, name
+                self.plan,
+                None if part is None else self.plan.group_by(part.group_by),
+                feature,
+                name,
             )
-            for part, made, name in self.plan.outputs
+            for part, feature, name in self.plan.outputs
         )
 
     @property
@@ -249,7 +155,7 @@ class Entry:
         return next((e.made for e in self.editions if e.hash == self.hash), None)
 
     @cached_property
-    def difference(self) -> Difference | None:
+    def difference(self) -> PlanDifference | None:
         """The difference to the version that the name follows; `None` where there is none."""
         return None if self.before is None else difference(self.before, self.plan)
 
@@ -280,8 +186,8 @@ class Entry:
         It is the p99 of the batches of the last six hours, of the slowest group-by; `None` where
         nothing streamed.
         """
-        found = [s.lag for s in self.states if s.lag is not None]
-        return timedelta(microseconds=max(found)) if found else None
+        lags = [s.lag for s in self.states if s.lag is not None]
+        return timedelta(microseconds=max(lags)) if lags else None
 
     @property
     def newest(self) -> datetime | None:
@@ -300,18 +206,18 @@ class Entry:
             if not g.timeless and g.table in states
         )
 
-    def _fact(self, plan: GroupByPlan, state: State) -> Fact:
-        told, now = state.facts or {}, microseconds(self.now)
+    def _fact(self, plan: GroupByPlan, state: RowsState) -> Fact:
+        facts, now_us = state.facts or {}, microseconds(self.now)
         times = [
-            told.get("newest"),
+            facts.get("newest"),
             *(p.newest for p in self.partitions if p.group_by == plan.name),
         ]
-        newest = max((t for t in times if t is not None and t <= now), default=None)
-        usual = max(told.get("gap") or 0, DAY)
+        newest = max((t for t in times if t is not None and t <= now_us), default=None)
+        usual = max(facts.get("gap") or 0, DAY)
         return Fact(
             plan.name,
             moment(newest),
-            None if newest is None else timedelta(microseconds=now - newest),
+            None if newest is None else timedelta(microseconds=now_us - newest),
             timedelta(microseconds=usual),
             None if plan.longest is None else timedelta(microseconds=plan.reach),
             state.staged == 0 and newest is None,
@@ -324,19 +230,19 @@ class Entry:
         return None if not ages or None in ages else max(a for a in ages if a is not None)
 
     @property
-    def troubled(self) -> tuple[Partition, ...]:
+    def troubled(self) -> tuple[PartitionProgress, ...]:
         """Partitions of which nothing is applied, for a reason that is known."""
         return tuple(p for p in self.partitions if p.trouble)
 
     @property
-    def stopped(self) -> tuple[Partition, ...]:
+    def stopped(self) -> tuple[PartitionProgress, ...]:
         """Partitions whose updater has given no sign of life for five minutes."""
         return tuple(
             p
             for p in self.partitions
             if p.seen is not None
-            and (seen := moment(p.seen)) is not None
-            and self.now - seen > STOPPED
+            and (seen_at := moment(p.seen)) is not None
+            and self.now - seen_at > STOPPED
         )
 
     @cached_property
@@ -344,8 +250,8 @@ class Entry:
         """The status of the entry, which is the worst of all that is known."""
         if not (self.published or self.stored):
             return Status("retired", "served no more; its versions can be brought back by rollback")
-        found = tuple(self._wrong())
-        return min(found, key=lambda s: list(SIGNS).index(s.word)) if found else self._well()
+        statuses = tuple(self._wrong())
+        return min(statuses, key=lambda s: list(SIGNS).index(s.word)) if statuses else self._well()
 
     def _wrong(self) -> Iterator[Status]:
         """Yield what is known against the entry; of two statuses of one word, the first counts."""
@@ -368,7 +274,7 @@ class Entry:
             )
         yield from (s for f in self.facts for s in f.statuses)
         yield from self._found()
-        if oldest is not None and self.now - oldest > STALE:
+        if oldest is not None and self.now - oldest > STALE_AFTER:
             yield Status("stale", f"nothing was uploaded or streamed for {age(self.now - oldest)}")
 
     def _of_topics(self) -> Iterator[Status]:
@@ -386,14 +292,14 @@ class Entry:
             if t.dead:
                 share = t.counts.dead / t.counts.messages if t.counts.messages else 1.0
                 yield Status(
-                    "alert" if share >= SHARE else "watch",
+                    "alert" if share >= DEAD_LETTER_SHARE else "watch",
                     f"{t.dead:,} message{'s' if t.dead > 1 else ''} of {t.topic} could not be"
                     f" applied to {t.group_by} and wait as dead letters: workbench dead-letters",
                 )
 
     def _found(self) -> Iterator[Status]:
         """Yield what a monitor's last pass found, if it is recent."""
-        if self.monitored is not None and self.now - self.monitored.at <= RECENT:
+        if self.monitored is not None and self.now - self.monitored.at <= RECENT_PASS:
             for word in ("alert", "watch"):
                 if self.monitored.counts.get(word):
                     yield Status(
@@ -435,7 +341,7 @@ class Entry:
                 "its uploads, facts, topics and checks are well; drift and agreement are not"
                 " judged: no monitor has looked",
             )
-        if self.now - self.monitored.at > RECENT:
+        if self.now - self.monitored.at > RECENT_PASS:
             return Status(
                 "fresh",
                 "its uploads, facts, topics and checks are well; drift and agreement are not"
@@ -474,30 +380,32 @@ class Entry:
         )
 
 
-def _news(state: State) -> int | None:
+def _news(state: RowsState) -> int | None:
     return max((t for t in (state.batch_end, state.streamed) if t is not None), default=None)
 
 
-def _stopped(found: tuple[Partition, ...]) -> str:
-    waiting = sum(p.lag or 0 for p in found)
-    topics = ", ".join(dict.fromkeys(p.topic for p in found))
+def _stopped(partitions: tuple[PartitionProgress, ...]) -> str:
+    waiting = sum(p.lag or 0 for p in partitions)
+    topics = ", ".join(dict.fromkeys(p.topic for p in partitions))
     return (
-        f"no updater of {topics} gave a sign of life for five minutes ({len(found)}"
-        f" partition{'s' if len(found) > 1 else ''}, {waiting:,} messages waited then): workbench"
-        " stream"
+        f"no updater of {topics} gave a sign of life for five minutes ({len(partitions)}"
+        f" partition{'s' if len(partitions) > 1 else ''}, {waiting:,} messages waited then):"
+        " workbench stream"
     )
 
 
-def _described(plan: Plan, group_by: GroupByPlan | None, made: Feature, name: str) -> Described:
-    cells = [] if group_by is None else [c for c in group_by.cells if c.name in made.cells]
-    told = made.text or made.expression
+def _described(
+    plan: Plan, group_by: GroupByPlan | None, feature: PlanFeature, name: str
+) -> Described:
+    cells = [] if group_by is None else [c for c in group_by.cells if c.name in feature.cells]
+    formula = feature.text or feature.expression
     return Described(
         name,
-        made.type,
+        feature.type,
         _window(cells),
-        told,
+        formula,
         group_by.name if group_by is not None and plan.kind == "join" else None,
-        made.name,
+        feature.name,
     )
 
 
@@ -509,31 +417,3 @@ def _window(cells: list[Cell]) -> str:
         for c in cells
     )
     return ", ".join(spans)
-
-
-def span(us: int) -> str:
-    """Format a window's length in the largest unit that divides it, as `14 d`."""
-    unit, name = next(((u, n) for u, n in UNITS if us % u == 0), (1, "us"))
-    return f"{us // unit} {name}"
-
-
-def age(how: timedelta | None) -> str:
-    """Format an age with one decimal: hours up to four days, `6.5 d` beyond.
-
-    A dash stands for an unknown age.
-    """
-    if how is None:
-        return "—"
-    hours = how / timedelta(hours=1)
-    # 100 hours are about four days
-    return f"{hours:,.1f} h" if abs(hours) < 100 else f"{hours / 24:,.1f} d"  # noqa: PLR2004
-
-
-def seconds(how: timedelta | None) -> str:
-    """Format a lag, as `2.6 s`; a dash where it is not known."""
-    return "—" if how is None else f"{how.total_seconds():,.1f} s"
-
-
-def told(value: Any) -> str:
-    """Format a time as the catalog writes it."""
-    return f"{value:%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else "—"

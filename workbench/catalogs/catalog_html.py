@@ -10,18 +10,19 @@ import re
 from typing import TYPE_CHECKING
 
 from workbench.catalogs import catalog_text
-from workbench.catalogs.catalog_entries import age, seconds, told
 from workbench.catalogs.catalog_view import matches
+from workbench.catalogs.entry_facts import age, seconds, time_text
 from workbench.catalogs.entry_html import detail_html
 from workbench.html.markup import Markup, join, row, section, tag, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.catalogs.catalog_entries import Entry, Status
+    from workbench.catalogs.catalog_entries import Entry
     from workbench.catalogs.catalog_view import Catalog, Match
+    from workbench.catalogs.entry_facts import Status
 
-LISTED = 100  # rows of the list; others are found by a search
+MAX_ROWS_LISTED = 100  # rows of the list; others are found by a search
 FOLDED = 12  # entries whose details are in the page
 COLOURS = {
     "alert": "alert",
@@ -51,14 +52,14 @@ def html(
     The default choice is the first. Static, every other entry's detail is folded below; `live`,
     there are controls and key hints, which a widget answers.
     """
-    found = matches(catalog, query, kind, owner)
+    entry_matches = matches(catalog, query, kind, owner)
     head = tag(
         "header",
         tag("h3", "Catalog"),
         tag(
             "span",
             _counts(catalog),
-            f" · store {catalog.place} · as of {told(catalog.now)} UTC",
+            f" · store {catalog.place} · as of {time_text(catalog.now)} UTC",
             class_="muted",
         ),
         *([_refresh()] if live else []),
@@ -67,7 +68,7 @@ def html(
     if live or query or kind or owner:
         counted = tag(
             "span",
-            matched(catalog, found, query, live=live),
+            matched(catalog, entry_matches, query, live=live),
             class_="muted",
             aria_live="polite",
             data_part="counted" if live else None,
@@ -80,11 +81,11 @@ def html(
                 class_="find",
             )
         )
-    shown = shelves(catalog, found, query, selected, live=live)
+    shelves_html = shelves(catalog, entry_matches, query, selected, live=live)
     parts += (
-        [tag("div", shown, data_part="shelves"), tag("div", "", data_part="preview")]
+        [tag("div", shelves_html, data_part="shelves"), tag("div", "", data_part="preview")]
         if live
-        else [shown]
+        else [shelves_html]
     )
     parts += [tag("p", line.strip(), class_="empty") for line in catalog_text.unread(catalog)]
     return section(*parts, _foot(live=live), label="Catalog", static=not live, data_slot="view")
@@ -168,8 +169,8 @@ def _counts(catalog: Catalog) -> str:
 
 def matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:
     """Say how many entries match."""
-    said = f"{len(found)} of {catalog.total} match"
-    return said if live or not query else f"{said} “{query}”"
+    sentence = f"{len(found)} of {catalog.total} match"
+    return sentence if live or not query else f"{sentence} “{query}”"
 
 
 def _refresh() -> Markup:
@@ -197,8 +198,8 @@ def controls(catalog: Catalog, query: str, kind: str | None, owner: str | None) 
 
 def _choice(name: str, chosen: str | None, values: Sequence[str]) -> Markup:
     options = [
-        tag("option", said, value=value, selected="" if (value or None) == chosen else None)
-        for value, said in [("", f"any {name}"), *((v, v) for v in values)]
+        tag("option", label, value=value, selected="" if (value or None) == chosen else None)
+        for value, label in [("", f"any {name}"), *((v, v) for v in values)]
     ]
     return tag(
         "select", *options, data_send=name, data_param=name, data_focus=name, aria_label=name
@@ -212,17 +213,20 @@ def list_html(
     found: Sequence[Match], selected: str | None, query: str = "", *, live: bool = False
 ) -> Markup:
     """Draw the table of entries, at most a hundred, with the query's words marked."""
-    rows = [_line(m, m.entry.name == selected, query.split(), live=live) for m in found[:LISTED]]
+    rows = [
+        _line(m, m.entry.name == selected, query.split(), live=live)
+        for m in found[:MAX_ROWS_LISTED]
+    ]
     more = (
         [
             tag(
                 "p",
-                f"{len(found) - LISTED} more: a search finds them, as in ",
+                f"{len(found) - MAX_ROWS_LISTED} more: a search finds them, as in ",
                 tag("code", 'catalog(store).search("purchases")'),
                 class_="muted pad",
             )
         ]
-        if len(found) > LISTED
+        if len(found) > MAX_ROWS_LISTED
         else []
     )
     table = tag(
@@ -288,11 +292,11 @@ def _below(match: Match, words: Sequence[str]) -> list[Markup | str]:
 
 def _shared(match: Match) -> str:
     """Name the features that were found, in short: by their group-by if it is one, or the first."""
-    first, *others = match.features
+    first, *other_features = match.features
     heads = {
         f.name[: -len(f.feature)] for f in match.entry.features if f.name in set(match.features)
     }
-    if not others:
+    if not other_features:
         return first
     return f"{heads.pop()}*" if len(heads) == 1 and heads != {""} else f"{first}, …"
 
@@ -327,9 +331,9 @@ def status_html(status: Status) -> Markup:
 # --- below
 
 
-def _folded(others: Sequence[Entry]) -> Markup:
+def _folded(folded_entries: Sequence[Entry]) -> Markup:
     """Draw the details of the other entries, and how to see those that are too many."""
-    shown = [
+    entry_links = [
         tag(
             "details",
             tag(
@@ -339,22 +343,22 @@ def _folded(others: Sequence[Entry]) -> Markup:
             ),
             tag("div", detail_html(e), class_="side"),
         )
-        for e in others[:FOLDED]
+        for e in folded_entries[:FOLDED]
     ]
     more = (
         [
             tag(
                 "p",
-                f"{len(others) - FOLDED} more: ",
+                f"{len(folded_entries) - FOLDED} more: ",
                 tag("code", 'catalog(store)["name"]'),
                 " shows one",
                 class_="muted pad",
             )
         ]
-        if len(others) > FOLDED
+        if len(folded_entries) > FOLDED
         else []
     )
-    return join([*shown, *more])
+    return join([*entry_links, *more])
 
 
 def _foot(*, live: bool) -> Markup:

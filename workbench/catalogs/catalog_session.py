@@ -66,7 +66,7 @@ class Browsing:
 
     def answer(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         """Return the parts that a request changes; the preview answers its own requests."""
-        given, shelf = request.params, self.shelf
+        parameters, shelf = request.params, self.shelf
         if request.kind in KINDS:
             return self._explored(request, push)
         if request.kind == "preview":
@@ -77,37 +77,40 @@ class Browsing:
             case "search" | "kind" | "owner" as name:
                 key = "query" if name == "search" else name
                 changed: dict[str, Any] = {
-                    key: given.get(key) or ("" if name == "search" else None)
+                    key: parameters.get(key) or ("" if name == "search" else None)
                 }
                 self.shelf = evolve(shelf, **changed, selected=None, keys={}, feature=None)
             case "select":
-                if given.get("name") not in self.catalog:
-                    message = f"the catalog has nothing named {given.get('name')!r:.80}"
+                if parameters.get("name") not in self.catalog:
+                    message = f"the catalog has nothing named {parameters.get('name')!r:.80}"
                     raise RefusedError(message)
-                self.shelf = evolve(shelf, selected=given["name"], keys={}, feature=None)
+                self.shelf = evolve(shelf, selected=parameters["name"], keys={}, feature=None)
             case "look":
-                self.shelf = evolve(shelf, keys=_keys(given.get("keys", "")), feature=None)
+                self.shelf = evolve(shelf, keys=_keys(parameters.get("keys", "")), feature=None)
                 return Reply({"served": self._panel()})
             case "feature":
-                self.shelf = evolve(shelf, feature=given.get("feature"))
+                self.shelf = evolve(shelf, feature=parameters.get("feature"))
                 return Reply({"served": self._panel()})
             case "refresh":
-                mine = self.catalog
+                old_catalog = self.catalog
                 self.catalog = evolve(
-                    catalog(self.store, definitions=mine.definitions, on=mine.on), cells=mine.cells
+                    catalog(self.store, definitions=old_catalog.definitions, on=old_catalog.on),
+                    cells=old_catalog.cells,
                 )
-        found = self._found()
+        entry_matches = self._found()
         return Reply(
             {
                 "preview": Markup(""),
-                "counted": text(page.matched(self.catalog, found, self.shelf.query, live=True)),
+                "counted": text(
+                    page.matched(self.catalog, entry_matches, self.shelf.query, live=True)
+                ),
                 "shelves": page.shelves(
                     self.catalog,
-                    found,
+                    entry_matches,
                     self.shelf.query,
                     self.shelf.selected,
                     live=True,
-                    panel=self._panel() if found else None,
+                    panel=self._panel() if entry_matches else None,
                 ),
             }
         )
@@ -115,22 +118,22 @@ class Browsing:
     def _previewed(self) -> Reply:
         """Return the chosen entry's definition as a live preview, on its own connection."""
         entry = self._chosen()
-        found = at_hand(entry, self.catalog.definitions, self.catalog.cells)
-        if found is None:
+        notebook_definition = at_hand(entry, self.catalog.definitions, self.catalog.cells)
+        if notebook_definition is None:
             message = (
                 f"no definition of {entry.name} is in this notebook: import or define it, or give"
                 " it by catalog(store, definitions=[...])"
             )
             raise RefusedError(message)
-        con = connection(found.definition, self.catalog.on, self.catalog.cells)
+        con = connection(notebook_definition.definition, self.catalog.on, self.catalog.cells)
         self.close()
-        self._engine = engine_of(con).apart(tables(found.definition))
+        self._engine = engine_of(con).apart(tables(notebook_definition.definition))
         self.explorer, drawn = feature_preview(
-            found.definition, on=self._engine.connected, store=self.store
+            notebook_definition.definition, on=self._engine.connected, store=self.store
         ).live()
         note = (
             []
-            if found.same
+            if notebook_definition.same
             else [
                 tag(
                     "p",
@@ -170,20 +173,23 @@ class Browsing:
         )
 
     def _chosen(self) -> Entry:
-        found = self._found()
-        if not found:
+        entry_matches = self._found()
+        if not entry_matches:
             message = "nothing is chosen: the search matches nothing"
             raise RefusedError(message)
-        return next((m.entry for m in found if m.entry.name == self.shelf.selected), found[0].entry)
+        return next(
+            (m.entry for m in entry_matches if m.entry.name == self.shelf.selected),
+            entry_matches[0].entry,
+        )
 
 
-def _keys(told: str) -> dict[str, str]:
+def _keys(key_json: str) -> dict[str, str]:
     """Return a form's fields without the empty ones."""
     try:
-        given = json.loads(told)
+        key_texts = json.loads(key_json)
     except ValueError:
-        given = None
-    if not isinstance(given, dict) or not all(isinstance(v, str) for v in given.values()):
+        key_texts = None
+    if not isinstance(key_texts, dict) or not all(isinstance(v, str) for v in key_texts.values()):
         message = "a key is given as its columns' values"
         raise RefusedError(message)
-    return {k: v for k, v in given.items() if v}
+    return {k: v for k, v in key_texts.items() if v}

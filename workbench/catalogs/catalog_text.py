@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.catalogs.catalog_entries import age, seconds, told
+from workbench.catalogs.entry_facts import age, seconds, time_text
 from workbench.html.definition_view import table
 from workbench.online.legible_text import written
 from workbench.online.snippets import fetch_source
@@ -13,8 +13,9 @@ from workbench.serving.data_profile import size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.catalogs.catalog_entries import Edition, Entry
+    from workbench.catalogs.catalog_entries import Entry
     from workbench.catalogs.catalog_view import Catalog
+    from workbench.catalogs.entry_facts import Edition
 
 HEADS = (
     "name",
@@ -32,7 +33,7 @@ EMPTY = (
     " or from a shell: workbench publish definitions.py:training_set --confirm"
 )
 NUMBERS = (4, 5, 6, 7)
-MOST = 8  # names listed
+MAX_NAMES_LISTED = 8  # names listed
 
 
 def catalog_text(catalog: Catalog) -> str:
@@ -64,7 +65,7 @@ def catalog_text(catalog: Catalog) -> str:
                 e.use or "—",
             )
         )
-    head = f"Catalog: {counts(catalog)}, store {catalog.place}, as of {told(catalog.now)} UTC"
+    head = f"Catalog: {counts(catalog)}, store {catalog.place}, as of {time_text(catalog.now)} UTC"
     lines = (
         [head, *table(HEADS, rows, NUMBERS)]
         if rows
@@ -105,8 +106,8 @@ def entry_text(entry: Entry) -> str:
         f"{entry.name}  ({entry.kind}, {len(entry.features)} features, {entry.status.sign}"
         f" {entry.status.word}: {entry.status.why})"
     )
-    found = facts(entry)
-    wide = max(len(k) for k, _ in found)
+    fact_rows = facts(entry)
+    wide = max(len(k) for k, _ in fact_rows)
     features = [(f.name, f.type, f.window, f.text) for f in entry.features]
     versions = [
         (f"v{e.number}", e.hash[:8], f"{e.made:%Y-%m-%d %H:%M}", state(entry, e), e.changes)
@@ -114,7 +115,7 @@ def entry_text(entry: Entry) -> str:
     ]
     lines = [
         head,
-        *(f"  {k:<{wide}}  {v}" for k, v in found),
+        *(f"  {k:<{wide}}  {v}" for k, v in fact_rows),
         "",
         *table(("feature", "type", "window", "from"), features),
         "",
@@ -130,7 +131,7 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         for s in entry.states
         if s.count is not None and s.size is not None
     ]
-    found = [
+    fact_rows = [
         ("about", entry.description),
         ("owner", entry.owner),
         ("tags", ", ".join(entry.tags)),
@@ -143,7 +144,7 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         (
             "uploaded",
             (
-                f"every event before {told(entry.batch_end)} ({age(entry.batch_age)} ago)"
+                f"every event before {time_text(entry.batch_end)} ({age(entry.batch_age)} ago)"
                 if entry.batch_end
                 else ""
             ),
@@ -151,7 +152,7 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         (
             "facts",
             "; ".join(
-                f"the newest of {told(f.newest)} ({age(f.age)}"
+                f"the newest of {time_text(f.newest)} ({age(f.age)}"
                 f" ago){f' of {f.group_by}' if len(entry.facts) > 1 else ''}"
                 for f in entry.facts
                 if f.newest
@@ -161,7 +162,7 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
             "dead letters",
             ", ".join(f"{t.dead:,} of {t.topic}" for t in entry.topic_health if t.dead),
         ),
-        ("newest event", f"{told(entry.newest)} by a topic" if entry.newest else ""),
+        ("newest event", f"{time_text(entry.newest)} by a topic" if entry.newest else ""),
         (
             "write lag",
             (
@@ -177,12 +178,14 @@ def facts(entry: Entry) -> list[tuple[str, str]]:
         ("differs", f"from {entry.before.name}: {entry.difference}" if entry.before else ""),
         ("fetch", call(entry)),
     ]
-    return [(k, v) for k, v in found if v]
+    return [(k, v) for k, v in fact_rows if v]
 
 
 def some(names: Sequence[str]) -> str:
     """List the first names, and how many more there are."""
-    return ", ".join(names[:MOST]) + (f" and {len(names) - MOST} more" if len(names) > MOST else "")
+    return ", ".join(names[:MAX_NAMES_LISTED]) + (
+        f" and {len(names) - MAX_NAMES_LISTED} more" if len(names) > MAX_NAMES_LISTED else ""
+    )
 
 
 def partitions(entry: Entry) -> str:
@@ -191,21 +194,27 @@ def partitions(entry: Entry) -> str:
         return ""
     waiting = sum(p.lag or 0 for p in entry.partitions)
     bad = [
-        f"{len(found)} {what}"
-        for what, found in (("in trouble", entry.troubled), ("stopped", entry.stopped))
-        if found
+        f"{len(partition_rows)} {condition}"
+        for condition, partition_rows in (
+            ("in trouble", entry.troubled),
+            ("stopped", entry.stopped),
+        )
+        if partition_rows
     ]
     return ", ".join([f"{len(entry.partitions)} read", *bad, f"{waiting:,} messages wait"])
 
 
 def retention(entry: Entry) -> str:
     """Say how long events are kept; empty where nothing is stored."""
-    kept = {s.retain for s in entry.states}
-    if not kept:
+    retentions = {s.retain for s in entry.states}
+    if not retentions:
         return ""
-    spans = sorted(k for k in kept if k is not None)
+    spans = sorted(k for k in retentions if k is not None)
     return ", ".join(
-        [*(f"{s / 86_400_000_000:g} d" for s in spans), *(["everything"] if None in kept else [])]
+        [
+            *(f"{s / 86_400_000_000:g} d" for s in spans),
+            *(["everything"] if None in retentions else []),
+        ]
     )
 
 
@@ -228,11 +237,11 @@ def fetched(entry: Entry) -> str:
     if f.estimated is None:
         return (
             f"no key is sampled; {f.logged:,} with a failure were logged in 7 d, last at"
-            f" {told(f.newest)}"
+            f" {time_text(f.newest)}"
         )
     failed = f", {f.failed:,} of the logged with a feature that failed" if f.failed else ""
     share = f" ({f.logged:,} logged, {f.share:.2%} of the keys)" if f.share < 1 else ""
-    return f"{f.estimated:,} keys in 7 d{share}{failed}, last at {told(f.newest)}"
+    return f"{f.estimated:,} keys in 7 d{share}{failed}, last at {time_text(f.newest)}"
 
 
 def call(entry: Entry) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field, frozen
 
-from workbench.catalogs.catalog_entries import Edition, Entry
+from workbench.catalogs.catalog_entries import Entry
+from workbench.catalogs.entry_facts import Edition
 from workbench.errors import DefinitionError, near
 from workbench.online.fetching.answers import EPOCH, microseconds, moment
 from workbench.online.ipython_shell import notebook_names
@@ -54,8 +55,8 @@ class Catalog(Mapping[str, Entry]):
     on: BaseBackend | None = field(default=None, repr=False)
 
     def __getitem__(self, name: str) -> Entry:
-        found = next((e for e in self.entries if e.name == name), None)
-        if found is None:
+        entry = next((e for e in self.entries if e.name == name), None)
+        if entry is None:
             message = (
                 f"the catalog has nothing named {name!r}:"
                 f" {near(name, [e.name for e in self.entries])}"
@@ -63,7 +64,7 @@ class Catalog(Mapping[str, Entry]):
                 else f"the catalog has nothing named {name!r}: it is empty"
             )
             raise DefinitionError(message)
-        return found
+        return entry
 
     def __iter__(self) -> Iterator[str]:
         return (e.name for e in self.entries)
@@ -116,7 +117,7 @@ class Catalog(Mapping[str, Entry]):
 
         return marimo_output(self._repr_html_, self._live)
 
-    def _live(self, _again: Callable[[str, str], None]) -> tuple[Any, str]:
+    def _live(self, _push: Callable[[str, str], None]) -> tuple[Any, str]:
         from workbench.catalogs.catalog_session import (  # noqa: PLC0415 it imports this module
             Browsing,
         )
@@ -153,7 +154,7 @@ _COLUMNS: dict[str, Callable[[Entry], Any]] = {
 
 
 def _row(entry: Entry) -> dict[str, Any]:
-    return {name: found(entry) for name, found in _COLUMNS.items()}
+    return {name: value_of(entry) for name, value_of in _COLUMNS.items()}
 
 
 def matches(
@@ -164,7 +165,7 @@ def matches(
     A kind and an owner, if given, must be the entry's.
     """
     wanted = words.casefold().split()
-    found = []
+    entry_matches = []
     for entry in catalog.entries:
         if (kind and entry.kind != kind) or (owner and entry.owner != owner):
             continue
@@ -180,9 +181,9 @@ def matches(
             *entry.uses,
             *(f.name for f in entry.features),
         ]
-        whole = "\n".join(names).casefold()
-        if all(w in whole for w in wanted):
-            found.append(
+        joined_names = "\n".join(names).casefold()
+        if all(w in joined_names for w in wanted):
+            entry_matches.append(
                 Match(
                     entry,
                     tuple(
@@ -192,7 +193,7 @@ def matches(
                     ),
                 )
             )
-    return found
+    return entry_matches
 
 
 def catalog(
@@ -225,14 +226,14 @@ def catalog(
 
     us = microseconds(now)
     at = moment(us) or EPOCH
-    found = inventory(store, us)
-    made = entries(found, at)
+    store_inventory = inventory(store, us)
+    catalog_entries = entries(store_inventory, at)
     return Catalog(
-        made,
+        catalog_entries,
         located(store.url),
         at,
-        found.unread,
-        total=len(made),
+        store_inventory.unread,
+        total=len(catalog_entries),
         store=store,
         definitions=tuple(definitions),
         on=on,
@@ -254,16 +255,18 @@ def entries(found: Inventory, now: datetime) -> tuple[Entry, ...]:
         for group_by in plan.group_bys if plan.kind == "join" else ():
             stored.setdefault(group_by.name, []).append(plan)
     current = {n: served[n] or of[-1].plan for n, of in named.items()}
-    current |= {n: alone(plans[-1], n) for n, plans in stored.items() if served.get(n) is None}
-    made = [
+    current |= {
+        n: plan_of_group_by(plans[-1], n) for n, plans in stored.items() if served.get(n) is None
+    }
+    catalog_entries = [
         _entry(found, now, plan, named.get(name, []), stored.get(name, []), current)
         for name, plan in current.items()
     ]
-    return tuple(sorted(made, key=lambda e: (not e.published, not e.stored, e.name)))
+    return tuple(sorted(catalog_entries, key=lambda e: (not e.published, not e.stored, e.name)))
 
 
 def _entry(
-    found: Inventory,
+    store_inventory: Inventory,
     now: datetime,
     plan: Plan,
     versions: list[Listed],
@@ -279,34 +282,44 @@ def _entry(
         published=published,
         stored=bool(joins),
         editions=(
-            _editions(found, versions)
+            _editions(store_inventory, versions)
             if published or not joins
-            else _within(found, name, plan.hash)
+            else _within(store_inventory, name, plan.hash)
         ),
         used_by=tuple(sorted(p.name for p in joins)),
         states=(
-            tuple(found.states[g.table] for g in plan.group_bys if g.table in found.states)
+            tuple(
+                store_inventory.states[g.table]
+                for g in plan.group_bys
+                if g.table in store_inventory.states
+            )
             if live
             else ()
         ),
-        partitions=tuple(p for p in found.partitions if p.group_by in used) if live else (),
-        fetches=found.fetches.get(name),
-        logs=found.logs,
+        partitions=tuple(p for p in store_inventory.partitions if p.group_by in used)
+        if live
+        else (),
+        fetches=store_inventory.fetches.get(name),
+        logs=store_inventory.logs,
         now=now,
         before=_before(name, current),
         topic_health=(
-            tuple(t for t in found.topics if t.rows in {g.table for g in plan.group_bys})
+            tuple(t for t in store_inventory.topics if t.rows in {g.table for g in plan.group_bys})
             if live
             else ()
         ),
         failed=(
-            tuple(f for f in found.failed if f.group_by in used and _asked(f, plan)) if live else ()
+            tuple(
+                f for f in store_inventory.failed if f.group_by in used and _declares_check(f, plan)
+            )
+            if live
+            else ()
         ),
-        monitored=found.monitored.get(name),
+        monitored=store_inventory.monitored.get(name),
     )
 
 
-def _asked(failed: Failed, plan: Plan) -> bool:
+def _declares_check(failed: Failed, plan: Plan) -> bool:
     """Return whether the group-by still declares the check."""
     return failed.check in {c.name for c in plan.group_by(failed.group_by).checks}
 
@@ -318,14 +331,14 @@ def _before(name: str, current: Mapping[str, Plan]) -> Plan | None:
     return current[max(older)[1]] if older else None
 
 
-def alone(plan: Plan, name: str) -> Plan:
+def plan_of_group_by(plan: Plan, name: str) -> Plan:
     """Return a group-by of a join as a plan of its own."""
     group_by = plan.group_by(name)
-    told = next(
+    group_by_json = next(
         p["group_by"] for p in json.loads(plan.definition)["parts"] if p["group_by"]["name"] == name
     )
     part = PartPlan("", name, tuple((k.name, k.name) for k in group_by.keys))
-    definition = json.dumps(told, sort_keys=True, separators=(",", ":"))
+    definition = json.dumps(group_by_json, sort_keys=True, separators=(",", ":"))
     return Plan(
         name,
         "group_by",
@@ -342,37 +355,41 @@ def alone(plan: Plan, name: str) -> Plan:
     )
 
 
-def _editions(found: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
+def _editions(store_inventory: Inventory, versions: list[Listed]) -> tuple[Edition, ...]:
     """Return the editions of a published name, newest first."""
-    changes = [c for c in found.changes if c.name == versions[0].name]
-    made: list[Edition] = []
+    changes = [c for c in store_inventory.changes if c.name == versions[0].name]
+    editions: list[Edition] = []
     for i, v in enumerate(versions):
         last = max((n for n, c in enumerate(changes) if c.hash == v.hash), default=None)
         until = (
             None if v.since or last is None or last + 1 >= len(changes) else changes[last + 1].at
         )
         why = "" if i == 0 else str(difference(versions[i - 1].plan, v.plan))
-        made.append(
+        editions.append(
             Edition(v.version, v.hash, v.made, v.since is not None, v.since, until, why, v.plan)
         )
-    return tuple(reversed(made))
+    return tuple(reversed(editions))
 
 
-def _within(found: Inventory, name: str, served: str) -> tuple[Edition, ...]:
+def _within(store_inventory: Inventory, name: str, served: str) -> tuple[Edition, ...]:
     """Return the editions of a group-by that is stored for joins, newest first.
 
     There is one for each definition, counted in the order in which they were published.
     """
-    made: dict[str, tuple[Listed, Plan]] = {}
-    for version in found.versions:
+    plans_by_hash: dict[str, tuple[Listed, Plan]] = {}
+    for version in store_inventory.versions:
         for group_by in version.plan.group_bys:
-            if group_by.name == name and group_by.hash not in made:
-                made[group_by.hash] = (
+            if group_by.name == name and group_by.hash not in plans_by_hash:
+                plans_by_hash[group_by.hash] = (
                     version,
-                    (alone(version.plan, name) if version.plan.kind == "join" else version.plan),
+                    (
+                        plan_of_group_by(version.plan, name)
+                        if version.plan.kind == "join"
+                        else version.plan
+                    ),
                 )
     editions: list[Edition] = []
-    for n, (hash_, (version, plan)) in enumerate(made.items(), 1):
+    for n, (hash_, (version, plan)) in enumerate(plans_by_hash.items(), 1):
         why = "" if not editions else str(difference(editions[-1].plan, plan))
         editions.append(Edition(n, hash_, version.made, hash_ == served, None, None, why, plan))
     return tuple(reversed(editions))

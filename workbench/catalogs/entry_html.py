@@ -10,11 +10,12 @@ from workbench.html.markup import Markup, join, row, tag
 from workbench.serving.proposal_view import MARKS
 
 if TYPE_CHECKING:
-    from workbench.catalogs.catalog_entries import Edition, Entry
+    from workbench.catalogs.catalog_entries import Entry
+    from workbench.catalogs.entry_facts import Edition
 
-SHOWN = 40  # features in the table; the text form has them all
-LISTED = 3  # features of a kind of change
-BESIDE = ("about", "fetch", "differs")  # facts that have a place of their own
+MAX_FEATURES_SHOWN = 40  # features in the table; the text form has them all
+MAX_CHANGES_LISTED = 3  # features of a kind of change
+FACTS_ELSEWHERE = ("about", "fetch", "differs")  # facts that have a place of their own
 
 
 def detail_html(entry: Entry) -> Markup:
@@ -46,7 +47,7 @@ def detail_html(entry: Entry) -> Markup:
         join(
             join((tag("dt", k), tag("dd", v)))
             for k, v in catalog_text.facts(entry)
-            if k not in BESIDE
+            if k not in FACTS_ELSEWHERE
         ),
     )
     call = catalog_text.call(entry)
@@ -73,19 +74,19 @@ def features_html(entry: Entry) -> Markup:
     """Draw the name, type, window and expression of each feature."""
     rows = [
         row((tag("code", f.name), f.type, f.window, tag("code", f.text)))
-        for f in entry.features[:SHOWN]
+        for f in entry.features[:MAX_FEATURES_SHOWN]
     ]
     more = (
         [
             tag(
                 "p",
-                f"{len(entry.features) - SHOWN} more: ",
+                f"{len(entry.features) - MAX_FEATURES_SHOWN} more: ",
                 tag("code", f'print(catalog(store)["{entry.name}"])'),
                 " lists them all",
                 class_="muted",
             )
         ]
-        if len(entry.features) > SHOWN
+        if len(entry.features) > MAX_FEATURES_SHOWN
         else []
     )
     grid = tag(
@@ -114,18 +115,26 @@ def versions_html(entry: Entry) -> Markup:
 
 def _followed(entry: Entry) -> list[Markup]:
     """Draw what differs from the version that the name follows, a line for each kind."""
-    found = entry.difference
-    if entry.before is None or found is None:
+    difference = entry.difference
+    if entry.before is None or difference is None:
         return []
-    kinds = [("added", found.added), ("changed", found.changed), ("removed", found.removed)]
+    kinds = [
+        ("added", difference.added),
+        ("changed", difference.changed),
+        ("removed", difference.removed),
+    ]
     lines = [
         tag(
             "li",
             tag("span", f"{MARKS[kind][0]} {len(names)} {kind}", class_=f"mark {MARKS[kind][1]}"),
             tag(
                 "span",
-                ", ".join(names[:LISTED])
-                + (f" and {len(names) - LISTED} more" if len(names) > LISTED else ""),
+                ", ".join(names[:MAX_CHANGES_LISTED])
+                + (
+                    f" and {len(names) - MAX_CHANGES_LISTED} more"
+                    if len(names) > MAX_CHANGES_LISTED
+                    else ""
+                ),
             ),
         )
         for kind, names in kinds
@@ -133,7 +142,7 @@ def _followed(entry: Entry) -> list[Markup]:
     ]
     lines += [
         tag("li", tag("span", "△ all of it", class_="mark warn"), tag("span", why))
-        for why in found.why
+        for why in difference.why
     ]
     return [
         tag(
@@ -148,12 +157,12 @@ def _followed(entry: Entry) -> list[Markup]:
 
 
 def _edition(entry: Entry, edition: Edition) -> Markup:
-    said = catalog_text.state(entry, edition)
-    told = f"{said}: {edition.changes}" if edition.changes else said
+    state_text = catalog_text.state(entry, edition)
+    edition_text = f"{state_text}: {edition.changes}" if edition.changes else state_text
     return tag(
         "li",
         tag("b", f"v{edition.number}"),
         tag("code", edition.hash[:8]),
-        tag("span", told, class_=None if edition.served else "muted"),
+        tag("span", edition_text, class_=None if edition.served else "muted"),
         tag("span", f"{edition.made:%Y-%m-%d}", class_="muted"),
     )

@@ -10,7 +10,7 @@ from workbench.html.markup import Markup, scrolled
 if TYPE_CHECKING:
     from workbench.catalogs.catalog_entries import Entry
 
-MOST = 6  # boxes in a layer; the others are counted in one
+MAX_BOXES_IN_LAYER = 6  # boxes in a layer; the others are counted in one
 
 
 def graph(entry: Entry) -> Graph:
@@ -21,7 +21,7 @@ def graph(entry: Entry) -> Graph:
         t: len({p.partition for p in entry.partitions if p.topic == t}) for t in entry.topics
     }
     for g in entry.plan.group_bys:
-        here = f"g:{g.name}"
+        box_name = f"g:{g.name}"
         tables.setdefault(
             f"t:{g.source_name}",
             Box(
@@ -37,7 +37,7 @@ def graph(entry: Entry) -> Graph:
                 "table",
             ),
         )
-        edges.append((f"t:{g.source_name}", here))
+        edges.append((f"t:{g.source_name}", box_name))
         if g.topic:
             n = streamed[g.topic.name]
             tables.setdefault(
@@ -49,10 +49,10 @@ def graph(entry: Entry) -> Graph:
                     "topic",
                 ),
             )
-            edges.append((f"m:{g.topic.name}", here))
+            edges.append((f"m:{g.topic.name}", box_name))
         middle.append(
             Box(
-                here,
+                box_name,
                 g.name,
                 f"{len(g.outputs)} features",
                 "mine" if g.name == entry.name else "object",
@@ -67,23 +67,26 @@ def graph(entry: Entry) -> Graph:
     return _cut(Graph((tuple(tables.values()), tuple(middle), tuple(joins)), tuple(edges)))
 
 
-def _cut(whole: Graph) -> Graph:
-    """Cut layers to `MOST` boxes.
+def _cut(full_graph: Graph) -> Graph:
+    """Cut layers to `MAX_BOXES_IN_LAYER` boxes.
 
     Edges to those that are left out go to the box that counts them.
     """
     layers: list[tuple[Box, ...]] = []
     renamed: dict[str, str] = {}
-    for n, layer in enumerate(whole.layers):
-        if len(layer) > MOST:
-            rest = layer[MOST - 1 :]
+    for n, layer in enumerate(full_graph.layers):
+        if len(layer) > MAX_BOXES_IN_LAYER:
+            rest = layer[MAX_BOXES_IN_LAYER - 1 :]
             renamed |= {b.id: f"more:{n}" for b in rest}
             layers.append(
-                (*layer[: MOST - 1], Box(f"more:{n}", f"{len(rest)} more", "listed below"))
+                (
+                    *layer[: MAX_BOXES_IN_LAYER - 1],
+                    Box(f"more:{n}", f"{len(rest)} more", "listed below"),
+                )
             )
         else:
             layers.append(layer)
-    edges = dict.fromkeys((renamed.get(a, a), renamed.get(b, b)) for a, b in whole.edges)
+    edges = dict.fromkeys((renamed.get(a, a), renamed.get(b, b)) for a, b in full_graph.edges)
     return Graph(tuple(layers), tuple(edges))
 
 
@@ -92,8 +95,15 @@ def sentence(entry: Entry) -> str:
     feeds = " and ".join(
         [*(f"table {s}" for s in entry.sources), *(f"topic {t}" for t in entry.topics)]
     )
-    others = [f"{len(entry.used_by) - MOST + 1} more"] if len(entry.used_by) > MOST else []
-    joins = [*entry.used_by[: MOST - 1 if others else MOST], *others]
+    other_joins = (
+        [f"{len(entry.used_by) - MAX_BOXES_IN_LAYER + 1} more"]
+        if len(entry.used_by) > MAX_BOXES_IN_LAYER
+        else []
+    )
+    joins = [
+        *entry.used_by[: MAX_BOXES_IN_LAYER - 1 if other_joins else MAX_BOXES_IN_LAYER],
+        *other_joins,
+    ]
     to = f", which feeds {' and '.join(joins)}" if entry.used_by else ""
     through = f" through {' and '.join(entry.uses)}" if entry.uses else ""
     return f"{feeds} feed {entry.name}{through}{to}"

@@ -17,7 +17,7 @@ from workbench.errors import DefinitionError
 from workbench.live.protocol import RefusedError
 from workbench.online.ipython_shell import notebook_names
 from workbench.serving.online_plans import plan_of
-from workbench.training.backfilling import connections
+from workbench.training.source_connections import connections
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -35,22 +35,22 @@ class AtHand:
 
 def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
     """Return the definition of an entry: the stored one, else another of its name, or `None`."""
-    mine = [
+    namesakes = [
         d
         for d in _every((*given, *_newest(cells)))
         if d.name == entry.name and isinstance(d, Join) == (entry.kind == "Join")
     ]
-    same = next((d for d in mine if _hash(d) == entry.hash), None)
+    twin = next((d for d in namesakes if _hash(d) == entry.hash), None)
     return (
-        AtHand(same, same=True)
-        if same is not None
-        else AtHand(mine[0], same=False)
-        if mine
+        AtHand(twin, same=True)
+        if twin is not None
+        else AtHand(namesakes[0], same=False)
+        if namesakes
         else None
     )
 
 
-def held(name: str, hash_: str) -> GroupBy | Join | None:
+def definition_in_cells(name: str, hash_: str) -> GroupBy | Join | None:
     """Return the definition of a name and hash in the notebook's cells, or `None`."""
     return next(
         (d for d in _every(_newest(notebook_names())) if d.name == name and _hash(d) == hash_), None
@@ -70,19 +70,19 @@ def connection(
         if isinstance(definition, Join)
         else [c for c in (definition.source.connection,) if c is not None]
     )
-    found = (
+    cell_connections = (
         [on]
         if on is not None
         else bound
         or list({id(v): v for v in cells.copy().values() if isinstance(v, BaseBackend)}.values())
     )
-    if len(found) != 1:
+    if len(cell_connections) != 1:
         message = (
-            f"{definition.name} is made of unbound tables, and this notebook has {len(found)}"
-            " connections: say which has them by catalog(store, on=con)"
+            f"{definition.name} is made of unbound tables, and this notebook has"
+            f" {len(cell_connections)} connections: say which has them by catalog(store, on=con)"
         )
         raise RefusedError(message)
-    return found[0]
+    return cell_connections[0]
 
 
 def _hash(definition: GroupBy | Join) -> str | None:
@@ -95,13 +95,13 @@ def _hash(definition: GroupBy | Join) -> str | None:
 def _every(values: Iterable[Any]) -> Iterator[GroupBy | Join]:
     """Yield definitions among values and in modules among them; a join's group-bys too."""
     for value in values:
-        found = vars(value).values() if isinstance(value, ModuleType) else (value,)
-        for one in list(found):
-            if isinstance(one, Join):
-                yield one
-                yield from (part.group_by for part in one.parts)
-            elif isinstance(one, GroupBy):
-                yield one
+        candidates = vars(value).values() if isinstance(value, ModuleType) else (value,)
+        for candidate in list(candidates):
+            if isinstance(candidate, Join):
+                yield candidate
+                yield from (part.group_by for part in candidate.parts)
+            elif isinstance(candidate, GroupBy):
+                yield candidate
 
 
 def _newest(cells: dict[str, Any]) -> list[Any]:

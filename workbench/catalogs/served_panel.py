@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from workbench.catalogs.catalog_entries import told
+from workbench.catalogs.entry_facts import time_text
 from workbench.html.markup import Markup, join, row, tag
 from workbench.online.errors import StoreError
 from workbench.previews import preview_words
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from workbench.online.fetching.fetched_reasons import Reasons
     from workbench.online.storage.store import Store
 
-LISTED = 40  # events, the newest
+MAX_EVENTS_LISTED = 40  # events, the newest
 # The meaning of a part's status for its values (semantics rule 22), and for its nulls.
 STATUSES = {
     "ok": ("✓", "ok", "right as of then"),
@@ -56,30 +56,30 @@ def served_html(
         return join(
             [form, tag("p", f"Give {', '.join(lacking)} to see what is served.", class_="muted")]
         )
-    asked = {
+    key_values = {
         k: v for k, v in keys.items() if k in {c.name for c in (*entry.keys, *entry.plan.context)}
     }
     try:
-        texts = {k: v for k, v in asked.items() if isinstance(v, str)}
-        values = asked | typed(entry.plan, texts, texts=True)
+        texts = {k: v for k, v in key_values.items() if isinstance(v, str)}
+        values = key_values | typed(entry.plan, texts, texts=True)
         when = entry.now if at is None else at
-        given = {c.name for c in entry.plan.context}
+        context_names = {c.name for c in entry.plan.context}
         answer: Answer = fetch(
             store,
             entry.name,
-            {k: v for k, v in values.items() if k not in given},
+            {k: v for k, v in values.items() if k not in context_names},
             at=when,
-            context={k: v for k, v in values.items() if k in given},
+            context={k: v for k, v in values.items() if k in context_names},
         )
         why = stored_reasons(store, entry.name, feature, values, when) if feature else None
     except StoreError as error:
         return join([form, tag("p", str(error), class_="mark alert wrap")])
-    found = [
+    pieces = [
         form,
         tag("div", _values(entry, answer, why), class_="scroll", tabindex="0"),
         _parts(answer),
     ]
-    return join([*found, *([_events(why)] if why is not None else [])])
+    return join([*pieces, *([_events(why)] if why is not None else [])])
 
 
 def keys_html(entry: Entry, keys: Mapping[str, Any]) -> Markup:
@@ -111,7 +111,9 @@ def keys_html(entry: Entry, keys: Mapping[str, Any]) -> Markup:
 
 
 def _values(entry: Entry, answer: Answer, why: Reasons | None) -> Markup:
-    parts = {name: (part.head if part else "", made) for part, made, name in entry.plan.outputs}
+    parts = {
+        name: (part.head if part else "", feature) for part, feature, name in entry.plan.outputs
+    }
     rows = []
     for name in parts:
         on = why is not None and why.feature == name
@@ -133,7 +135,10 @@ def _values(entry: Entry, answer: Answer, why: Reasons | None) -> Markup:
     return tag(
         "table",
         tag("caption", f"What is served for {_key(answer)}"),
-        tag("thead", row((f"served as of {told(answer.at)} UTC", _key(answer)), "th", {1: "num"})),
+        tag(
+            "thead",
+            row((f"served as of {time_text(answer.at)} UTC", _key(answer)), "th", {1: "num"}),
+        ),
         tag("tbody", *rows),
         class_="ev narrow served",
     )
@@ -164,15 +169,15 @@ def _parts(answer: Answer) -> Markup:
     )
     rows = []
     for name, part in answer.parts.items():
-        sign, class_, said = STATUSES[part.status]
+        sign, class_, status_sentence = STATUSES[part.status]
         rows.append(
             row(
                 (
                     tag("code", name or answer.name),
                     tag("span", f"{sign} {part.status}", class_=f"mark {class_}"),
-                    part.error or said,
-                    told(part.newest),
-                    told(part.batch_end),
+                    part.error or status_sentence,
+                    time_text(part.newest),
+                    time_text(part.batch_end),
                 )
             )
         )
@@ -186,13 +191,13 @@ def _parts(answer: Answer) -> Markup:
 
 def _events(why: Reasons) -> Markup:
     counted = sum(e.counts for e in why.events)
-    since = f"[{told(why.start)}" if why.start else "(all time"
+    since = f"[{time_text(why.start)}" if why.start else "(all time"
     head = tag(
         "h4",
         f"Behind {why.feature} ",
         tag(
             "span",
-            f"{counted} of {len(why.events)} rows in {since}, {told(why.end)}) count",
+            f"{counted} of {len(why.events)} rows in {since}, {time_text(why.end)}) count",
             class_="muted",
         ),
     )
@@ -200,8 +205,8 @@ def _events(why: Reasons) -> Markup:
         [
             tag(
                 "p",
-                f"What was forgotten of the events before {told(why.carried)} counts too, by their"
-                " totals.",
+                f"What was forgotten of the events before {time_text(why.carried)} counts too, by"
+                " their totals.",
                 class_="muted",
             )
         ]
@@ -216,7 +221,7 @@ def _events(why: Reasons) -> Markup:
     rows = [
         row(
             (
-                told(e.time),
+                time_text(e.time),
                 *(
                     (
                         preview_words.cell(e.inputs[n])
@@ -229,17 +234,18 @@ def _events(why: Reasons) -> Markup:
             ),
             class_=None if e.counts else "out",
         )
-        for e in why.events[-LISTED:]
+        for e in why.events[-MAX_EVENTS_LISTED:]
     ]
     more = (
         [
             tag(
                 "p",
-                f"{len(why.events) - LISTED} older ones are not listed: why() has them all.",
+                f"{len(why.events) - MAX_EVENTS_LISTED} older ones are not listed: why() has them"
+                " all.",
                 class_="muted",
             )
         ]
-        if len(why.events) > LISTED
+        if len(why.events) > MAX_EVENTS_LISTED
         else []
     )
     grid = tag(

@@ -37,7 +37,9 @@ def catalog(parser: ArgumentParser) -> Callable[[Namespace], None]:
             catalog as of,
         )
 
-        found = of(store)
-        return repr(found[options.name] if options.name else found.search(options.search))
+        store_catalog = of(store)
+        return repr(
+            store_catalog[options.name] if options.name else store_catalog.search(options.search)
+        )
 
     return served(parser, run)

@@ -17,7 +17,7 @@ from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
 from workbench.errors import DefinitionError, near
 from workbench.online import Store
-from workbench.previews import preview
+from workbench.previews.preview_view import preview
 from workbench.serving.publication import publish
 
 if TYPE_CHECKING:
@@ -90,20 +90,22 @@ class FeatureSets(Magics):
         """
         __tracebackhide__ = True
         options = parse_argstring(self.feature_set, line)
-        given = self._given(options)
+        arguments = self._given(options)
         definition = self._defined(options.name, cell)
         if options.publish:
             return publish(
                 definition,
-                given["store"],
+                arguments["store"],
                 confirm=options.confirm,
                 end=options.end,
-                on=given.get("on"),
+                on=arguments.get("on"),
             )
         if options.no_preview:
             return None
         return (
-            preview(definition, on=given.get("on")) if isinstance(definition, Join) else definition
+            preview(definition, on=arguments.get("on"))
+            if isinstance(definition, Join)
+            else definition
         )
 
     def _given(self, options: Any) -> dict[str, Any]:
@@ -114,32 +116,32 @@ class FeatureSets(Magics):
         if not options.name.isidentifier():
             message = f"%%{NAME} takes a variable's name, not {options.name!r}: %%{NAME} spend"
             raise UsageError(message)
-        alone = [
+        idle_options = [
             f"--{n}"
             for n in ("store", "confirm", "end")
             if getattr(options, n) is not None and not options.publish
         ]
-        if alone:
-            message = f"{', '.join(alone)} of %%{NAME} has nothing to do without --publish"
+        if idle_options:
+            message = f"{', '.join(idle_options)} of %%{NAME} has nothing to do without --publish"
             raise UsageError(message)
         wanted = {"store": options.store or "store"} if options.publish else {}
         wanted |= {"on": options.on} if options.on else {}
-        found = {what: self._variable(what, name) for what, name in wanted.items()}
-        if "store" in found and not isinstance(found["store"], Store):
+        variables = {option: self._variable(option, name) for option, name in wanted.items()}
+        if "store" in variables and not isinstance(variables["store"], Store):
             message = (
                 f"--store of %%{NAME} names {wanted['store']}, which is no Store but"
-                f" {type(found['store']).__name__}"
+                f" {type(variables['store']).__name__}"
             )
             raise UsageError(message)
-        return found
+        return variables
 
-    def _variable(self, what: str, name: str) -> Any:
+    def _variable(self, option: str, name: str) -> Any:
         names = self._shell.user_ns
         if name not in names:
             close = near(name, [n for n in names if not n.startswith("_")])
             close = close if close.startswith("did") else "make it in a cell before this one"
             message = (
-                f"--{what} of %%{NAME} names the variable {name!r}, which is not there: {close}"
+                f"--{option} of %%{NAME} names the variable {name!r}, which is not there: {close}"
             )
             raise UsageError(message)
         return names[name]
@@ -156,19 +158,19 @@ class FeatureSets(Magics):
         """
         __tracebackhide__ = "__ipython_bottom__"  # IPython shows the frames below: the cell's own
         names = self._shell.user_ns
-        held = {name: names[name]} if name in names else {}
+        held_values = {name: names[name]} if name in names else {}
         try:
             value = self._ran(cell, name)
         except BaseException:
             names.pop(name, None)
-            names.update(held)
+            names.update(held_values)
             raise
         if not isinstance(value, GroupBy | Join):
             names.pop(name, None)
-            names.update(held)
-            made = "defines nothing" if value is None else f"makes {type(value).__name__}"
+            names.update(held_values)
+            outcome = "defines nothing" if value is None else f"makes {type(value).__name__}"
             message = (
-                f"the cell of %%{NAME} {name} {made}: let its last expression, or the variable"
+                f"the cell of %%{NAME} {name} {outcome}: let its last expression, or the variable"
                 f" {name}, be a GroupBy or a Join"
             )
             raise DefinitionError(message)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from workbench.backends import EngineError
-from workbench.errors import SHOWN, DefinitionError, near
+from workbench.errors import MAX_NAMES_SHOWN, DefinitionError, near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Place:
+class ModulePlace:
     """A module's dotted name, the folder it is imported from, and its file if one was named."""
 
     name: str
@@ -43,39 +43,42 @@ def definition(reference: str, kinds: tuple[type, ...]) -> Any:
     where, colon, name = reference.rpartition(":")
     place = _placed(where if colon else reference, reference)
     module, wanted = _loaded(place), " or ".join(k.__name__ for k in kinds)
-    found = {n: v for n, v in vars(module).items() if isinstance(v, kinds)}
+    definitions = {n: v for n, v in vars(module).items() if isinstance(v, kinds)}
     if not colon:
-        return _only(place, found, wanted)
-    if name in found:
-        return found[name]
-    other = (
-        f", which is of type {type(vars(module)[name]).__name__}" if name in vars(module) else ""
-    )
+        return _only(place, definitions, wanted)
+    if name in definitions:
+        return definitions[name]
+    hint = f", which is of type {type(vars(module)[name]).__name__}" if name in vars(module) else ""
     message = (
-        f"{place} defines no {wanted} named {name!r}{other}: {near('' if other else name, found)}"
+        f"{place} defines no {wanted} named {name!r}{hint}:"
+        f" {near('' if hint else name, definitions)}"
     )
     raise DefinitionError(message)
 
 
-def _only(place: Place, found: dict[str, Any], wanted: str) -> Any:
+def _only(place: ModulePlace, definitions: dict[str, Any], wanted: str) -> Any:
     """Return the one definition that a module has."""
-    if not found:
+    if not definitions:
         message = (
             f"{place} defines no {wanted}: name a file or a module that has one, as"
             " definitions.py:training_set"
         )
         raise DefinitionError(message)
-    if len({id(v) for v in found.values()}) > 1:
-        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    if len({id(v) for v in definitions.values()}) > 1:
+        more = (
+            f" and {len(definitions) - MAX_NAMES_SHOWN} more"
+            if len(definitions) > MAX_NAMES_SHOWN
+            else ""
+        )
         message = (
-            f"{place} defines several, {', '.join([*found][:SHOWN])}{more}: say which, as"
-            f" {place}:{next(iter(found))}"
+            f"{place} defines several, {', '.join([*definitions][:MAX_NAMES_SHOWN])}{more}: say"
+            f" which, as {place}:{next(iter(definitions))}"
         )
         raise DefinitionError(message)
-    return next(iter(found.values()))
+    return next(iter(definitions.values()))
 
 
-def _placed(where: str, reference: str) -> Place:
+def _placed(where: str, reference: str) -> ModulePlace:
     """Return where a file or module is; DefinitionError where there is none."""
     path = Path(where)
     if where and path.is_file():
@@ -93,28 +96,28 @@ def _placed(where: str, reference: str) -> Place:
             f" of {Path.cwd().name}/"
         )
         raise DefinitionError(message)
-    return Place(where, Path.cwd())
+    return ModulePlace(where, Path.cwd())
 
 
-def _of_file(path: Path) -> Place:
+def _of_file(path: Path) -> ModulePlace:
     """Find a file's module name.
 
     It is in the package of the file's folders, or as high as its relative imports reach.
     """
-    found = path.resolve()
+    full_path = path.resolve()
     above = 0
-    while (found.parents[above] / "__init__.py").is_file():
+    while (full_path.parents[above] / "__init__.py").is_file():
         above += 1
-    above = max(above, _relative(found))
-    parts = [p.name for p in reversed(found.parents[:above])]
+    above = max(above, _relative(full_path))
+    parts = [p.name for p in reversed(full_path.parents[:above])]
     if not all(p.isidentifier() for p in parts):
         message = (
             f"{path} belongs to the package {'.'.join(parts)}, which Python cannot import by that"
             " name: rename the folder"
         )
         raise DefinitionError(message)
-    names = [*parts, *([] if above and found.stem == "__init__" else [found.stem])]
-    return Place(".".join(names), found.parents[above], path)
+    names = [*parts, *([] if above and full_path.stem == "__init__" else [full_path.stem])]
+    return ModulePlace(".".join(names), full_path.parents[above], path)
 
 
 def _relative(path: Path) -> int:
@@ -128,7 +131,7 @@ def _relative(path: Path) -> int:
     )
 
 
-def _loaded(place: Place) -> ModuleType:
+def _loaded(place: ModulePlace) -> ModuleType:
     """Return the module, its file run; DefinitionError where there is none, or it fails."""
     try:
         with _reach(place.root):
@@ -165,15 +168,15 @@ def _run(name: str, file: Path) -> ModuleType:
     return module
 
 
-def _refuse_shadowed(place: Place) -> None:
+def _refuse_shadowed(place: ModulePlace) -> None:
     """Raise DefinitionError where another package of the file's package name would be imported."""
     top = place.name.partition(".")[0]
-    there = sys.modules.get(top)
-    if place.file is None or there is None:
+    loaded_module = sys.modules.get(top)
+    if place.file is None or loaded_module is None:
         return
-    mine = (place.root / top).resolve()
-    places = [Path(p).resolve() for p in getattr(there, "__path__", ())]
-    if mine not in places:
+    own_place = (place.root / top).resolve()
+    places = [Path(p).resolve() for p in getattr(loaded_module, "__path__", ())]
+    if own_place not in places:
         message = (
             f"{place.file} belongs to a package called {top}, and Python has another of that name,"
             f" in {places[0].parent.name if places else top}/: rename the folder"
@@ -181,7 +184,7 @@ def _refuse_shadowed(place: Place) -> None:
         raise DefinitionError(message)
 
 
-def _failed(place: Place, error: BaseException) -> DefinitionError:
+def _failed(place: ModulePlace, error: BaseException) -> DefinitionError:
     """Return the error to raise for what a file raised.
 
     It says why, and at which line of the file or of what it imports beside it.

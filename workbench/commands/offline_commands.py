@@ -103,14 +103,14 @@ def compare(parser: ArgumentParser) -> Callable[[Namespace], int]:
 
     def run(options: Namespace) -> int:
         join = definition(options.definition, (Join,))
-        found = certified(
+        certificate = certified(
             join,
             options.start,
             options.end,
             on=[_opened("--on", url) for url in options.on] or None,
         )
-        print(found)  # noqa: T201 a command's answer
-        return 0 if found.equal else 1
+        print(certificate)  # noqa: T201 a command's answer
+        return 0 if certificate.equal else 1
 
     return run
 

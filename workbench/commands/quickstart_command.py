@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from workbench.online import Store
 
 HOME = Path(".workbench") / "quickstart"
-SHOWN = 3
+ROWS_SHOWN = 3
 
 
 def quickstart(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -92,7 +92,7 @@ def _quickstart(options: Namespace) -> None:
     first = (
         table.filter(table.user_id.notnull())
         .order_by("ts", "user_id")
-        .limit(SHOWN)
+        .limit(ROWS_SHOWN)
         .to_pyarrow()
         .to_pylist()
     )
@@ -149,9 +149,10 @@ def _serve(
                 {**COLUMNS, "ts": "as of (UTC)"},
             )
         )
-        same, rows = _same(join, store, table)
+        equal_rows, rows = _count_equal_rows(join, store, table)
         console.print(
-            f"[bold]{same:,} of {rows:,}[/bold] checkouts fetch the same as their backfill row"
+            f"[bold]{equal_rows:,} of {rows:,}[/bold] checkouts fetch the same as their"
+            " backfill row"
         )
         console.print(
             f"[dim]without at= a fetch is for now, when windows over events up to {last} are empty:"
@@ -176,7 +177,7 @@ def _watch(warehouse: Path, at: str, console: Console) -> None:
         return
     parser = ArgumentParser()
     run = command.load()(parser)
-    told = ["--warehouse", str(warehouse), "--now", at, "--complete", at, "--tile", "24"]
+    window_options = ["--warehouse", str(warehouse), "--now", at, "--complete", at, "--tile", "24"]
     console.print(
         "\nwatched, each answer against the training set and computed again from the warehouse:",
         style="dim",
@@ -184,17 +185,23 @@ def _watch(warehouse: Path, at: str, console: Console) -> None:
     )
     run(
         parser.parse_args(
-            [f"{Path(__file__).parents[1] / 'quickstart.py'}:training_set", *told, "--top", "0"]
+            [
+                f"{Path(__file__).parents[1] / 'quickstart.py'}:training_set",
+                *window_options,
+                "--top",
+                "0",
+            ]
         )
     )
+    target = "workbench/quickstart.py:training_set"
     console.print(
         f"[dim]as a page:[/dim] {_command()}"
-        f" {shell('dashboard', 'workbench/quickstart.py:training_set', *told, '--port', '8080')}",
+        f" {shell('dashboard', target, *window_options, '--port', '8080')}",
         soft_wrap=True,
     )
 
 
-def _same(join: Join, store: Store, table: ir.Table) -> tuple[int, int]:
+def _count_equal_rows(join: Join, store: Store, table: ir.Table) -> tuple[int, int]:
     """Count the rows whose values equal a fetch of their key at their time, and all rows."""
     rows = table.to_pyarrow().to_pylist()
     names = [f.name for f in join.outputs]
@@ -231,9 +238,9 @@ COLUMNS = {
 
 def _rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
     """Show a few of the features, under column names that fit a terminal."""
-    shown = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for column, head in columns.items():
-        shown.add_column(
+        table.add_column(
             head,
             justify=(
                 "left"
@@ -243,8 +250,8 @@ def _rows(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Tabl
             no_wrap=True,
         )
     for row in rows:
-        shown.add_row(*(_cell(row[c]) for c in columns))
-    return shown
+        table.add_row(*(_cell(row[c]) for c in columns))
+    return table
 
 
 def _cell(value: Any) -> str:

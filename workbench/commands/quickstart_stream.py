@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from workbench.online import Store
 
 GROUP_BY, REFUND = "quickstart_returns_v1", 356
-PATIENCE = 30  # seconds until a fetch has the event
+FETCH_TIMEOUT_SECONDS = 30  # seconds until a fetch has the event
 HOW = (
     "to see a feature move as an event arrives: [bold]make kafka[/bold] in another terminal, then"
     " this with [bold]--kafka 127.0.0.1:PORT[/bold]; or open 04_realtime.ipynb"
@@ -47,13 +47,13 @@ def streamed(store: Store, name: str, user: str, servers: str | None, console: C
     topic = next(
         g.topic.name for g in store.plan(name)[1].group_bys if g.name == GROUP_BY and g.topic
     )
-    _made(servers, topic)
+    _create_topic(servers, topic)
     features = [f"{GROUP_BY}_refund_amt_{reduction}_3d" for reduction in ("count", "sum")]
     with Updater(store, GROUP_BY, servers=servers) as updater:
-        updater.caught_up(PATIENCE)
+        updater.caught_up(FETCH_TIMEOUT_SECONDS)
         before = store.fetcher.fetch(name, user_id=user)
         producer = KafkaProducer(bootstrap_servers=servers.split(","), linger_ms=0)
-        sent = time.perf_counter()
+        sent_at = time.perf_counter()
         producer.send(
             topic,
             json.dumps(
@@ -64,10 +64,10 @@ def streamed(store: Store, name: str, user: str, servers: str | None, console: C
             (a for a in _fetched(store, name, user) if a[features[0]] != before[features[0]]),
             before,
         )
-        took = time.perf_counter() - sent
+        took = time.perf_counter() - sent_at
         producer.close()
     moved = ", ".join(
-        f"{f.removeprefix(f'{GROUP_BY}_')} {_said(before[f])} -> {_said(after[f])}"
+        f"{f.removeprefix(f'{GROUP_BY}_')} {_value_text(before[f])} -> {_value_text(after[f])}"
         for f in features
     )
     console.print(
@@ -78,13 +78,13 @@ def streamed(store: Store, name: str, user: str, servers: str | None, console: C
 
 
 def _fetched(store: Store, name: str, user: str) -> Iterator[Any]:
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + FETCH_TIMEOUT_SECONDS
     while time.monotonic() < until:
         yield store.fetcher.fetch(name, user_id=user)
         time.sleep(0.002)
 
 
-def _made(servers: str, topic: str) -> None:
+def _create_topic(servers: str, topic: str) -> None:
     """Create the topic, if the broker does not have it yet."""
     from kafka.admin import KafkaAdminClient, NewTopic  # noqa: PLC0415 an extra
     from kafka.errors import KafkaError, TopicAlreadyExistsError  # noqa: PLC0415 so are these
@@ -104,5 +104,5 @@ def _made(servers: str, topic: str) -> None:
         raise away(error, config) from error
 
 
-def _said(value: Any) -> str:
+def _value_text(value: Any) -> str:
     return "none" if value is None else str(value)

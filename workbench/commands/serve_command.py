@@ -132,10 +132,12 @@ def _serve(options: Namespace) -> int:
     """Replace this process by one that serves, without Ibis, which a fetch does not need."""
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
-        told = {
+        server_arguments = {
             name: value for name, value in vars(options).items() if name not in ("run", "command")
         }
-        process_handover.become("workbench.online.http.server_processes", json.dumps(told))
+        process_handover.become(
+            "workbench.online.http.server_processes", json.dumps(server_arguments)
+        )
     sys.stderr.write(
         f"workbench serve: {', '.join(lacking)} is not installed: pip install"
         " 'feature-workbench[postgres,serve]'\n"

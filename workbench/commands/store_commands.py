@@ -106,8 +106,8 @@ def served(
     return ran
 
 
-def _print(told: Any) -> None:
-    print(told)  # noqa: T201 a command's answer
+def _print(answer: Any) -> None:
+    print(answer)  # noqa: T201 a command's answer
 
 
 def _needed(options: Namespace) -> Any:
@@ -146,15 +146,13 @@ def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
     def run(options: Namespace, store: Store) -> Any:
         from workbench import days  # noqa: PLC0415 the package is being imported where this is
-        from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
-            Publication,
-        )
+        from workbench.serving.proposals import Publication  # noqa: PLC0415 so does it
         from workbench.serving.publication import publish as published  # noqa: PLC0415 so does it
 
-        found = definition(options.definition, (GroupBy, Join))
+        named_definition = definition(options.definition, (GroupBy, Join))
         retain = None if options.retain is None else days(options.retain)
-        told = published(
-            found,
+        answer = published(
+            named_definition,
             store,
             confirm=options.confirm,
             end=options.end,
@@ -163,9 +161,9 @@ def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
             on=connect(options),
         )
         return (
-            told
-            if isinstance(told, Publication)
-            else f"{told}\nfrom here: the same command with --confirm {told.hash[:12]}"
+            answer
+            if isinstance(answer, Publication)
+            else f"{answer}\nfrom here: the same command with --confirm {answer.hash[:12]}"
         )
 
     return served(parser, run)
@@ -233,27 +231,27 @@ def history(parser: ArgumentParser) -> Callable[[Namespace], None]:
             history as versions,
         )
 
-        found = versions(options.name, store)
-        if not found:
+        stored_versions = versions(options.name, store)
+        if not stored_versions:
             message = (
                 f"nothing was published as {options.name!r}: the store has"
                 f" {', '.join(store.names()) or 'nothing yet'}"
             )
             raise DefinitionError(message)
-        shown = Table(box=None, pad_edge=False, header_style="dim")
+        table = Table(box=None, pad_edge=False, header_style="dim")
         for head in ("version", "made (UTC)", "definition", "features", ""):
-            shown.add_column(
+            table.add_column(
                 head, justify="right" if head in ("version", "features") else "left", no_wrap=True
             )
-        for v in found:
-            shown.add_row(
+        for v in stored_versions:
+            table.add_row(
                 str(v.version),
                 f"{v.made:%Y-%m-%d %H:%M:%S}",
                 v.hash[:12],
                 str(len(v.plan.outputs)),
                 "served" if v.served else "",
             )
-        return drawn(shown)
+        return drawn(table)
 
     return served(parser, run)
 
@@ -331,8 +329,8 @@ def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
         _, plan = store.plan(options.name)
         context = {
             name: value
-            for one in _keys("--context", options.context)
-            for name, value in row(plan, one, "context").items()
+            for context_row in _keys("--context", options.context)
+            for name, value in row(plan, context_row, "context").items()
         }
         answers = store.fetcher.fetch(
             options.name, [row(plan, k) for k in keys], at=options.at, context=context
@@ -344,15 +342,15 @@ def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
 
 def _keys(option: str, text: str) -> list[dict[str, Any]]:
     try:
-        found = json.loads(text)
+        parsed_keys = json.loads(text)
     except ValueError as error:
         message = (
             f'{option} {text!r} is no JSON ({error}): quote it for the shell, as -k \'{{"user_id":'
             ' "5"}\''
         )
         raise DefinitionError(message) from error
-    listed = found if isinstance(found, list) else [found]
-    if not all(isinstance(one, dict) for one in listed):
+    listed = parsed_keys if isinstance(parsed_keys, list) else [parsed_keys]
+    if not all(isinstance(key, dict) for key in listed):
         message = (
             f'{option} {text} is neither a JSON object nor a list of them: write -k \'{{"user_id":'
             ' "5"}\''

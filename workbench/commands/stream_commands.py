@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from workbench.online import Store
 
 NEEDED = ("psycopg", "sqlalchemy", "duckdb", "kafka", "prometheus_client")
-SHOWN = 60  # characters of a payload
+MAX_PAYLOAD_CHARACTERS = 60  # characters of a payload
 
 
 def _registry(parser: ArgumentParser) -> None:
@@ -116,10 +116,12 @@ def _stream(options: Namespace) -> int:
     lacking = [name for name in NEEDED if find_spec(name) is None]
     if not lacking:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the updater is there to look anew
-        told = {
+        stream_arguments = {
             name: value for name, value in vars(options).items() if name not in ("run", "command")
         }
-        process_handover.become("workbench.online.streaming.stream_process", json.dumps(told))
+        process_handover.become(
+            "workbench.online.streaming.stream_process", json.dumps(stream_arguments)
+        )
     sys.stderr.write(
         f"workbench stream: {', '.join(lacking)} is not installed: pip install"
         " 'feature-workbench[postgres,kafka]'\n"
@@ -152,26 +154,30 @@ def _listed(options: Namespace, store: Store) -> str:
         listed,
     )
 
-    found = listed(store, options.name, limit=options.limit)
-    kept = counts(store)
-    there = {g.name for name in store.names() for g in store.plan(name)[1].group_bys}
-    if options.name is not None and options.name not in there | {g for g, _ in kept}:
+    letters = listed(store, options.name, limit=options.limit)
+    letter_counts = counts(store)
+    group_by_names = {g.name for name in store.names() for g in store.plan(name)[1].group_bys}
+    if options.name is not None and options.name not in group_by_names | {
+        g for g, _ in letter_counts
+    }:
         message = (
             f"no group-by {options.name!r} is published: the store has"
-            f" {', '.join(sorted(there)) or 'none'}"
+            f" {', '.join(sorted(group_by_names)) or 'none'}"
         )
         raise DefinitionError(message)
-    count = sum(n for (group_by, _), n in kept.items() if options.name in (None, group_by))
-    if not found:
+    count = sum(n for (group_by, _), n in letter_counts.items() if options.name in (None, group_by))
+    if not letters:
         return f"no dead letters{f' of {options.name}' if options.name else ''}"
-    shown = Table(box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("since (UTC)", "group-by", "message", "payload", "why"):
-        shown.add_column(head, no_wrap=head != "why")
-    for d in found:
+        table.add_column(head, no_wrap=head != "why")
+    for d in letters:
         payload = (
-            "" if d.payload is None else repr(d.payload[:SHOWN].decode(errors="replace"))[1:-1]
+            ""
+            if d.payload is None
+            else repr(d.payload[:MAX_PAYLOAD_CHARACTERS].decode(errors="replace"))[1:-1]
         )
-        shown.add_row(
+        table.add_row(
             f"{d.at:%Y-%m-%d %H:%M:%S}",
             d.group_by,
             f"{d.topic} {d.partition} @{d.offset}",
@@ -179,11 +185,11 @@ def _listed(options: Namespace, store: Store) -> str:
             d.reason,
         )
     more = (
-        f"\n{count:,} in all, of which the newest {len(found):,} are shown"
-        if count > len(found)
+        f"\n{count:,} in all, of which the newest {len(letters):,} are shown"
+        if count > len(letters)
         else ""
     )
-    return f"{drawn(shown)}{more}\nwhen what was wrong is mended: workbench dead-letters --replay"
+    return f"{drawn(table)}{more}\nwhen what was wrong is mended: workbench dead-letters --replay"
 
 
 def _replay(options: Namespace, store: Store) -> str:
@@ -192,20 +198,20 @@ def _replay(options: Namespace, store: Store) -> str:
         replayed,
     )
 
-    there = {
+    plans_by_name = {
         g.name: g
         for name in store.names()
         for g in store.plan(name)[1].group_bys
         if g.topic is not None
     }
-    if options.name is not None and options.name not in there:
+    if options.name is not None and options.name not in plans_by_name:
         message = (
             f"no published group-by {options.name!r} has a topic: the store has"
-            f" {', '.join(sorted(there)) or 'none'}"
+            f" {', '.join(sorted(plans_by_name)) or 'none'}"
         )
         raise DefinitionError(message)
     lines = []
-    for name, plan in sorted(there.items()):
+    for name, plan in sorted(plans_by_name.items()):
         if options.name in (None, name):
             applied, bad = replayed(store, plan, options.registry)
             lines.append(f"{name}: {applied:,} dead letters applied, {bad:,} still bad")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # how Ibis words the error of table["name"]
 MISSING = re.compile(r"""Column ('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") is not found""")
-READ = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
+FILE_TABLE_NAME = re.compile(r"ibis_read_([a-z]+)_[a-z0-9]{20,}$")
 WIDEST = 38  # digits of a decimal on every engine
 SINGLE = 4  # bytes of an integer that every double holds
 BOUND = (ops.DatabaseTable, ops.SQLQueryResult)
@@ -79,7 +79,7 @@ def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.Dat
     `None` in place of a type means no cast of that side; two times `None` means that there is no
     such cast.
     """
-    kept: tuple[
+    lossless_casts: tuple[
         tuple[Callable[[dt.DataType], bool], Callable[[dt.DataType], bool], dt.DataType], ...
     ] = (
         (lambda t: t.is_integer(), lambda t: t.is_decimal(), dt.Decimal(20, 0)),
@@ -97,7 +97,7 @@ def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.Dat
         (lambda t: t.is_boolean(), lambda t: t.is_integer(), dt.int64),
         (lambda t: not t.is_nested() and not t.is_string(), lambda t: t.is_string(), dt.string),
     )
-    for cast, stays, to in kept:
+    for cast, stays, to in lossless_casts:
         if cast(a) and stays(b):
             return to, None
         if cast(b) and stays(a):
@@ -107,12 +107,12 @@ def lossless(a: dt.DataType, b: dt.DataType) -> tuple[dt.DataType | None, dt.Dat
 
 def _unbound(node: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
     if isinstance(node, ops.DatabaseTable | ops.UnboundTable):
-        known = (
+        dtypes = (
             engine_of(node.source).types(node.to_expr())
             if isinstance(node, ops.DatabaseTable)
             else node.schema
         )
-        schema = {name: plain(dtype) for name, dtype in known.items()}
+        schema = {name: plain(dtype) for name, dtype in dtypes.items()}
         catalog, database = _place(node)
         return ibis.table(schema, name=node.name, catalog=catalog, database=database).op()
     return node.__recreate__(kwargs) if kwargs else node
@@ -141,8 +141,8 @@ def unbind(node: ops.Node) -> ops.Node:
 
 def connections(*nodes: ops.Node) -> tuple[BaseBackend, ...]:
     """Return the connections that the bound tables under `nodes` belong to, each once."""
-    found = (table.source for node in nodes for table in node.find(BOUND))
-    return tuple({id(con): con for con in found}.values())
+    source_connections = (table.source for node in nodes for table in node.find(BOUND))
+    return tuple({id(con): con for con in source_connections}.values())
 
 
 def title(relation: ops.Relation) -> str:
@@ -155,8 +155,8 @@ def _called(table: ops.PhysicalTable) -> str:
     """Name a table, or describe one to which Ibis gave a random name."""
     if isinstance(table, ops.InMemoryTable):
         return "the in-memory table"
-    read = READ.match(table.name)
-    return f"the {read[1]} file" if read else str(table.name)
+    file_match = FILE_TABLE_NAME.match(table.name)
+    return f"the {file_match[1]} file" if file_match else str(table.name)
 
 
 def relation(table: Any, what: str) -> ops.Relation:
@@ -174,28 +174,28 @@ def relation(table: Any, what: str) -> ops.Relation:
         raise DefinitionError(message) from None
 
 
-def _unresolved(error: Exception, table: ops.Relation, value: Deferred, what: str) -> str:
+def _unresolved(error: Exception, table: ops.Relation, value: Deferred, subject: str) -> str:
     """Say why a deferred expression cannot be resolved over a table.
 
     Either a column has no such method, or the table has no such column.
     """
     lacks = getattr(error, "obj", None)
     if isinstance(lacks, ir.Value):  # a table's own error has no object of ours
-        read = lacks.op()
+        field_node = lacks.op()
         called = f"{getattr(error, 'name', None) or 'such method'}()"
-        if not isinstance(read, ops.Field):
+        if not isinstance(field_node, ops.Field):
             return (
-                f"{what} {value} cannot be: a part of it is {lacks.type()}, which has no {called};"
-                " cast it first, as in .cast('float64'), or take another reduction"
+                f"{subject} {value} cannot be: a part of it is {lacks.type()}, which has no"
+                f" {called}; cast it first, as in .cast('float64'), or take another reduction"
             )
         return (
-            f"{what} {value} cannot be: {title(table)}.{read.name} is {read.dtype}, which has no"
-            f" {called}; cast it first, as in {member(read.name)}.cast('float64'), or take another"
-            " reduction"
+            f"{subject} {value} cannot be: {title(table)}.{field_node.name} is {field_node.dtype},"
+            f" which has no {called}; cast it first, as in"
+            f" {member(field_node.name)}.cast('float64'), or take another reduction"
         )
     missing = MISSING.search(str(error))
     name = literal_eval(missing[1]) if missing else getattr(error, "name", None) or str(value)
-    return f"{what} {value} names no column of {title(table)}: {near(name, table.schema.names)}"
+    return f"{subject} {value} names no column of {title(table)}: {near(name, table.schema.names)}"
 
 
 def bind(table: ops.Relation, value: Any, what: str) -> ops.Value:
@@ -250,5 +250,7 @@ def column(table: ops.Relation, value: Any, what: str) -> str:
 
 def columns(table: ops.Relation, values: Any, what: str) -> tuple[str, ...]:
     """Return the names of several columns; one alone may be given without a list."""
-    given: Iterable[Any] = (values,) if isinstance(values, str | ir.Value | Deferred) else values
-    return tuple(column(table, value, what) for value in given)
+    column_values: Iterable[Any] = (
+        (values,) if isinstance(values, str | ir.Value | Deferred) else values
+    )
+    return tuple(column(table, value, what) for value in column_values)

@@ -40,7 +40,7 @@ def canonical(definition: object, *, serving: bool = True) -> str:
     for telling whether a backfill is stale.
     """
     return json.dumps(
-        Encoder(serving=serving).encode(definition), sort_keys=True, separators=(",", ":")
+        CanonicalEncoder(serving=serving).encode(definition), sort_keys=True, separators=(",", ":")
     )
 
 
@@ -49,7 +49,7 @@ def fingerprint(definition: object, *, serving: bool = True) -> str:
     return hashlib.sha256(canonical(definition, serving=serving).encode()).hexdigest()
 
 
-class Encoder:
+class CanonicalEncoder:
     """An encoder that walks a definition once.
 
     Relations are numbered in the order they are met, so that shared ones are written once.

@@ -97,14 +97,14 @@ def unique(*columns: Any) -> DataCheck:
 
     def of(table: ir.Table) -> ir.BooleanValue:
         named = [_column(table, c) for c in columns]
-        there = named[0].notnull()
-        for other in named[1:]:
-            there &= other.notnull()
-        return there.ifelse(
+        has_values = named[0].notnull()
+        for other_column in named[1:]:
+            has_values &= other_column.notnull()
+        return has_values.ifelse(
             table.count().over(ibis.window(group_by=named)) == 1, ibis.null("boolean")
         )
 
-    return DataCheck(of, f"unique({', '.join(map(_said, columns))})")
+    return DataCheck(of, f"unique({', '.join(map(_column_text, columns))})")
 
 
 def row_count(least: int = 1, most: int | None = None) -> DataCheck:
@@ -140,8 +140,8 @@ def increasing(column: Any, *, by: Any, within: Any = None) -> DataCheck:
 
     return DataCheck(
         of,
-        f"increasing({_said(column)},"
-        f" by={_said(by)}{'' if within is None else f', within={_said(within)}'})",
+        f"increasing({_column_text(column)},"
+        f" by={_column_text(by)}{'' if within is None else f', within={_column_text(within)}'})",
     )
 
 
@@ -150,7 +150,7 @@ def _column(table: ir.Table, column: Any) -> ir.Value:
     return bind(table.op(), column, "check").to_expr()
 
 
-def _said(column: Any) -> str:
+def _column_text(column: Any) -> str:
     return (
         column
         if isinstance(column, str)
@@ -162,7 +162,7 @@ def _said(column: Any) -> str:
 
 def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...]:
     """Return the checks that an author declares, bound to their table, each under its own name."""
-    given = (
+    check_values = (
         ()
         if values is None
         else (
@@ -171,15 +171,17 @@ def checks(values: Any, table: ops.Relation, owner: str) -> tuple[DataCheck, ...
             else tuple(values)
         )
     )
-    made = [(v if isinstance(v, DataCheck) else DataCheck(v)).bound(table, owner) for v in given]
-    names = [c.name for c in made]
+    bound_checks = [
+        (v if isinstance(v, DataCheck) else DataCheck(v)).bound(table, owner) for v in check_values
+    ]
+    names = [c.name for c in bound_checks]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         message = (
             f"two checks of {owner} are called {twice[0]!r}: give one another name, DataCheck(...,"
             " name='...')"
         )
         raise DefinitionError(message)
-    return tuple(made)
+    return tuple(bound_checks)
 
 
 def feature_checks(
@@ -190,18 +192,18 @@ def feature_checks(
     They are scalar expressions. Raises DefinitionError where one is not, or where it shares its
     name with one of the source's checks, `beside`.
     """
-    made = checks(values, ibis.table(dict(features), name=owner).op(), owner)
-    for check in made:
+    bound_checks = checks(values, ibis.table(dict(features), name=owner).op(), owner)
+    for check in bound_checks:
         if check.expression.find((ops.Reduction, ops.Analytic, *NOT_REPEATABLE)):
             message = (
                 f"check {check.name} of {owner} looks beyond one key's features: it takes scalar"
                 " expressions of them; what is true of the whole source is a check of the source"
             )
             raise DefinitionError(message)
-    if twice := {c.name for c in beside} & {c.name for c in made}:
+    if twice := {c.name for c in beside} & {c.name for c in bound_checks}:
         message = (
             f"a check of {owner} and one of its source are both called {min(twice)!r}: give one"
             " another name, DataCheck(..., name='...')"
         )
         raise DefinitionError(message)
-    return made
+    return bound_checks

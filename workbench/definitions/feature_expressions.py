@@ -31,19 +31,19 @@ def unnamed(node: ops.Value) -> ops.Value:
 
 def reductions(node: ops.Value) -> tuple[ops.Reduction, ...]:
     """Return the reductions in an expression, each once, outermost only."""
-    found: dict[ops.Reduction, None] = {}
+    node_reductions: dict[ops.Reduction, None] = {}
 
     def walk(inner: ops.Node) -> None:
         if isinstance(inner, ops.Reduction):
-            found[inner] = None
+            node_reductions[inner] = None
             return
         for child in inner.__args__:
-            for one in child if isinstance(child, tuple) else (child,):
-                if isinstance(one, ops.Value):
-                    walk(one)
+            for argument in child if isinstance(child, tuple) else (child,):
+                if isinstance(argument, ops.Value):
+                    walk(argument)
 
     walk(node)
-    return tuple(found)
+    return tuple(node_reductions)
 
 
 def finish_over(node: ops.Value, parts: dict[ops.Reduction, ops.Value]) -> ops.Value:
@@ -58,19 +58,19 @@ def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
 
     The DefinitionError is raised in the author's cell.
     """
-    inner, found = unnamed(node), reductions(node)
-    if not found:
-        what = (
+    inner, node_reductions = unnamed(node), reductions(node)
+    if not node_reductions:
+        fault = (
             f"{node.name!r} is a column, not a reduction"
             if inner.find(ops.Field, filter=ops.Value)
             else f"{node.name!r} reduces nothing"
         )
         message = (
-            f"{what}: {owner} needs one value for many events; add .sum(), .mean(), .last() or the"
+            f"{fault}: {owner} needs one value for many events; add .sum(), .mean(), .last() or the"
             " like"
         )
         raise DefinitionError(message)
-    for op in found:
+    for op in node_reductions:
         _check_reduction(op, source, owner)
     if inner.find((*NOT_SCALAR, *NOT_REPEATABLE), filter=ops.Value):
         message = (
@@ -79,7 +79,8 @@ def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
         )
         raise DefinitionError(message)
     stub = substitute(
-        inner, lambda n: ops.Cast(ops.Literal(None, "null"), n.dtype) if n in found else None
+        inner,
+        lambda n: ops.Cast(ops.Literal(None, "null"), n.dtype) if n in node_reductions else None,
     )
     loose = [f.name for f in stub.find(ops.Field, filter=ops.Value)]
     if loose:
@@ -88,7 +89,7 @@ def check(node: ops.Value, source: ops.Relation, owner: str) -> None:
             " is meant? reduce it too, as in .last()"
         )
         raise DefinitionError(message)
-    if inner not in found and any(_contained(op) for op in found):
+    if inner not in node_reductions and any(_contained(op) for op in node_reductions):
         message = (
             f"{node.name!r} computes with a map or list of each(): aggregate with each() alone and"
             " compute in a derivation"
@@ -117,8 +118,12 @@ def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> Non
     stranger = next((r for r in op.relations if r != source), None)
     if stranger is not None:
         name = op.arg.name if hasattr(op, "arg") and isinstance(op.arg, ops.Value) else "count"
-        same = title(stranger) == title(source)
-        of = f"another step of {title(stranger)} than the source's" if same else title(stranger)
+        same_title = title(stranger) == title(source)
+        of = (
+            f"another step of {title(stranger)} than the source's"
+            if same_title
+            else title(stranger)
+        )
         how = (
             "write _.count()"
             if isinstance(op, ops.CountStar)
@@ -143,22 +148,22 @@ def name(node: ops.Value, window: Window | None, by: str | None) -> str:
 def _derived(node: ops.Value) -> str:
     if (
         isinstance(node, ops.Reduction)
-        and (known := aggregates.suffix(node))
+        and (suffix := aggregates.suffix(node))
         and getattr(node, "where", None) is None
     ):
         if isinstance(node, ops.CountStar):
-            return known
+            return suffix
         plain = node.arg.arg if isinstance(node.arg, Each) else node.arg
         if isinstance(plain, ops.Field):
-            return f"{plain.name}_{known}"
+            return f"{plain.name}_{suffix}"
     message = (
-        f"{_shown(node)} needs a name: only one reduction of one plain column is named by itself;"
-        " add .name('...')"
+        f"{_short_expression(node)} needs a name: only one reduction of one plain column is named"
+        " by itself; add .name('...')"
     )
     raise DefinitionError(message)
 
 
-def _shown(node: ops.Value) -> str:
+def _short_expression(node: ops.Value) -> str:
     text = expression(node)
     return repr(text if len(text) <= 60 else text[:57] + "...")  # noqa: PLR2004 one line
 

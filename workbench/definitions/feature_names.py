@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from workbench.backends import Engine
-    from workbench.definitions.join import Join
 
-SHOWN = 40  # characters of a name in a message
-BESIDE = 10  # characters of a definition's hash in the name of a table that is built beside another
+MAX_NAME_CHARACTERS_SHOWN = 40  # characters of a name in a message
+HASH_CHARACTERS = (
+    10  # characters of a definition's hash in the name of a table that is built beside another
+)
 # Unicode categories that do not show: controls, formats (bidi overrides, zero widths), surrogates,
 # private and unassigned characters, ends of lines.
 UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -40,9 +41,13 @@ def strange(name: str) -> str | None:
     return next((c for c, kind in kinds if kind in UNSEEN or c in FILLERS or c in MARKUP), None)
 
 
-def shown(name: str) -> str:
+def quoted_name(name: str) -> str:
     """Quote a name for a message, cut where it is long."""
-    return repr(name if len(name) <= SHOWN else f"{name[: SHOWN - 3]}...")
+    return repr(
+        name
+        if len(name) <= MAX_NAME_CHARACTERS_SHOWN
+        else f"{name[: MAX_NAME_CHARACTERS_SHOWN - 3]}..."
+    )
 
 
 def is_inner(name: str) -> bool:
@@ -66,15 +71,15 @@ def check_feature(name: str) -> str:
         raise DefinitionError(message)
     if is_inner(name):
         message = (
-            f"the feature name {shown(name)} starts with {INNER}, as the plan's own do:"
+            f"the feature name {quoted_name(name)} starts with {INNER}, as the plan's own do:"
             " give it another, as in .name('web_spend')"
         )
         raise DefinitionError(message)
     character = strange(name)
     if character is not None:
         message = (
-            f"the feature name {shown(name)} has {code_point(character)}, which names may not have:"
-            " name it without, as in .name('web_spend')"
+            f"the feature name {quoted_name(name)} has {code_point(character)}, which names may not"
+            " have: name it without, as in .name('web_spend')"
         )
         raise DefinitionError(message)
     return name
@@ -82,11 +87,11 @@ def check_feature(name: str) -> str:
 
 def twins(names: Iterable[str]) -> tuple[str, str] | None:
     """Return the first two names that differ by case alone, or `None`."""
-    seen: dict[str, str] = {}
+    first_names: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name:
-            return other, name
+        twin = first_names.setdefault(name.casefold(), name)
+        if twin != name:
+            return twin, name
     return None
 
 
@@ -95,8 +100,8 @@ def check_source(owner: str, names: Iterable[str], engine: Engine) -> None:
     pair = twins(names) if engine.folds else None
     if pair is not None:
         message = (
-            f"{owner} has columns {shown(pair[0])} and {shown(pair[1])}, which {engine.title} does"
-            " not tell apart: rename one of them in its table"
+            f"{owner} has columns {quoted_name(pair[0])} and {quoted_name(pair[1])}, which"
+            f" {engine.title} does not tell apart: rename one of them in its table"
         )
         raise DefinitionError(message)
 
@@ -106,28 +111,9 @@ def check_messages(owner: str, names: Iterable[str]) -> None:
     pair = twins(names)
     if pair is not None:
         message = (
-            f"the source of {owner} has a topic, and columns {shown(pair[0])} and {shown(pair[1])},"
-            " which the updater does not tell apart: rename one of them in its table"
-        )
-        raise DefinitionError(message)
-
-
-def check_join(join: Join, engine: Engine) -> None:
-    """Refuse columns of the result that the engine would cut or confuse with one another."""
-    lefts = join.left.table.schema.names
-    check_source(f"the left of {join.name}", lefts, engine)
-    check_source(join.name, (*lefts, *(f.name for f in join.outputs)), engine)
-    for feature in join.outputs:
-        _check_length(f"the feature {shown(feature.name)} of {join.name}", feature.name, engine)
-
-
-def check_files(join: Join) -> None:
-    """Refuse columns of Parquet files that their readers would confuse with one another."""
-    pair = twins(join.schema.names)
-    if pair is not None:
-        message = (
-            f"{join.name} has columns {shown(pair[0])} and {shown(pair[1])}, which readers of"
-            " Parquet files do not tell apart: rename one of them in its table, or fill a table"
+            f"the source of {owner} has a topic, and columns {quoted_name(pair[0])} and"
+            f" {quoted_name(pair[1])}, which the updater does not tell apart: rename one of them in"
+            " its table"
         )
         raise DefinitionError(message)
 
@@ -137,21 +123,21 @@ def check_place(table: str, engine: Engine) -> None:
 
     The engine would cut it, or the longer name of the table that is built beside it.
     """
-    most = None if engine.longest is None else engine.longest - BESIDE
+    most = None if engine.longest is None else engine.longest - HASH_CHARACTERS
     if most is not None and len(table.encode()) > most:
         message = (
-            f"into={shown(table)} has {len(table.encode())} bytes: {engine.title} cuts names to"
-            f" {engine.longest}, {BESIDE} of which are for the table that is built beside it:"
-            f" give it a name of at most {most}"
+            f"into={quoted_name(table)} has {len(table.encode())} bytes: {engine.title} cuts names"
+            f" to {engine.longest}, {HASH_CHARACTERS} of which are for the table that is built"
+            f" beside it: give it a name of at most {most}"
         )
         raise DefinitionError(message)
 
 
-def _check_length(what: str, name: str, engine: Engine) -> None:
+def _check_length(subject: str, name: str, engine: Engine) -> None:
     length = len(name.encode())
     if engine.longest is not None and length > engine.longest:
         message = (
-            f"{what} has {length} bytes, and {engine.title} cuts names to {engine.longest}: give"
+            f"{subject} has {length} bytes, and {engine.title} cuts names to {engine.longest}: give"
             " a shorter one, as in .name('...'), or shorten the group-by's name or its prefix"
         )
         raise DefinitionError(message)

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
-import ibis.expr.types as ir
 from attrs import Converter, evolve, field, frozen
 from ibis.common.deferred import Deferred
 
 from workbench.backends import engine_of
 from workbench.definitions import data_checks, feature_expressions
-from workbench.definitions.binding import bind, column, columns, member, unbind
+from workbench.definitions.aggregations import Aggregation, Feature, flat
+from workbench.definitions.binding import bind, column, columns, member
 from workbench.definitions.canonical import IDLE, Meaningful
 from workbench.definitions.feature_names import (
     INNER,
@@ -27,14 +27,14 @@ from workbench.definitions.feature_names import (
     check_messages,
     code_point,
     is_inner,
-    shown,
+    quoted_name,
     strange,
 )
 from workbench.definitions.nodes import inline, inline_rows
-from workbench.definitions.sketch_reductions import own
+from workbench.definitions.sketch_reductions import with_own_sketches
 from workbench.definitions.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.definitions.topics import Topic
-from workbench.definitions.windows import DAY, Window, windows
+from workbench.definitions.windows import DAY, Window
 from workbench.errors import DefinitionError
 from workbench.html import definition_view
 from workbench.planner.capabilities import check_engine
@@ -48,127 +48,7 @@ RESOLUTIONS, ACCURACIES = ("exact", "sawtooth"), (None, "temporal", "snapshot")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-@frozen
-class Feature:
-    """One output column: its name, its type, and the expression that computes it."""
-
-    name: str
-    dtype: dt.DataType
-    node: ops.Value
-    window: Window | None = None
-    by: str | None = None
-
-
 # --- aggregations
-
-
-def _reduction(value: Any) -> Any:
-    if isinstance(value, Deferred):
-        return value
-    if isinstance(value, ir.Value):
-        return own(unbind(value.op()))
-    if isinstance(value, ops.Value):
-        return value
-    message = (
-        "an aggregation takes a reduction, as in purchases.price.sum() or _.price.sum(), not"
-        f" {value!r}"
-    )
-    raise DefinitionError(message)
-
-
-def _resolver(value: Any) -> Any:
-    """Return a deferred expression's resolver, since == on the expression builds another one."""
-    # a deferred expression has no public attribute to compare
-    return value._resolver if isinstance(value, Deferred) else value  # noqa: SLF001
-
-
-def _bucket(value: Any) -> Any:
-    return unbind(value.op()) if isinstance(value, ir.Value) else value
-
-
-@frozen(repr=False)
-class Aggregation:
-    """One reduction over trailing windows; no windows means all time before `t`.
-
-    Parameters
-    ----------
-    reduction
-        Any scalar Ibis expression over reductions of the source (semantics rule 9). One reduction
-        of one plain column is named by itself, `{input}_{op}`; anything else takes
-        `.name("web_spend")`.
-    windows
-        `days(3, 14)`, `hours(6)`, a `timedelta`, or several of them.
-    by
-        A column: the feature is then a map from its values to the aggregate; null values are
-        dropped (rule 14).
-    """
-
-    reduction: ops.Value | Deferred = field(converter=_reduction, eq=_resolver)
-    windows: tuple[Window, ...] = field(default=(), converter=windows)
-    by: str | None = field(default=None, converter=_bucket, eq=_resolver)
-
-    @property
-    def bound(self) -> bool:
-        """Whether the reduction already names its table, rather than waiting for the group-by's."""
-        return not isinstance(self.reduction, Deferred)
-
-    @property
-    def features(self) -> tuple[Feature, ...]:
-        """The features, one for each window, in the order given.
-
-        DefinitionError while the reduction is deferred.
-        """
-        if not self.bound:
-            message = f"{self.reduction} has no name before a GroupBy binds it to its source"
-            raise DefinitionError(message)
-        inner, by = feature_expressions.unnamed(self.reduction), self.by
-        dtype = feature_expressions.dtype(self.reduction)
-        if by is not None:
-            dtype = dt.Map(_bucket_type(self.reduction, by), dtype)
-        spans: tuple[Window | None, ...] = self.windows or (None,)
-        return tuple(
-            Feature(feature_expressions.name(self.reduction, w, by), dtype, inner, w, by)
-            for w in spans
-        )
-
-    def __repr__(self) -> str:
-        names = ", ".join(f.name for f in self.features) if self.bound else str(self.reduction)
-        return f"Aggregation({names})"
-
-
-def _bucket_type(node: ops.Value, by: str) -> dt.DataType:
-    source, *_ = node.relations
-    return source.schema[by]
-
-
-def trailing(spans: Any, *reductions_: Any) -> tuple[Aggregation, ...]:
-    """Return each reduction over each window, in the order given.
-
-    `trailing(days(3, 14), price.sum(), price.count())` makes four features.
-    """
-    if not reductions_:
-        message = (
-            "trailing() needs windows and then at least one reduction, as in trailing(days(7),"
-            " price.sum())"
-        )
-        raise DefinitionError(message)
-    lengths = windows(spans)
-    if not lengths:
-        message = (
-            "trailing() needs at least one window, as in days(7); for all time put the reduction"
-            " into aggregations as it is"
-        )
-        raise DefinitionError(message)
-    return tuple(Aggregation(r, lengths) for r in reductions_)
-
-
-def flat(values: Any) -> Iterable[Any]:
-    """Yield what nested lists hold, in order; one value alone may be given without a list."""
-    for value in values if isinstance(values, list | tuple) else (values,):
-        if isinstance(value, list | tuple):
-            yield from flat(value)
-        else:
-            yield value
 
 
 # --- group-bys
@@ -177,15 +57,17 @@ def flat(values: Any) -> Iterable[Any]:
 def identifier(value: Any, _: Any = None) -> str:
     """Return a name that can be a column's, a function's and a table's; else refuse it."""
     if isinstance(value, str) and is_inner(value):
-        message = f"{shown(value)} is no name: names that start with {INNER} are the plan's own"
+        message = (
+            f"{quoted_name(value)} is no name: names that start with {INNER} are the plan's own"
+        )
         raise DefinitionError(message)
     if isinstance(value, str) and IDENTIFIER.fullmatch(value):
         return value
     character = strange(value) if isinstance(value, str) else None
     has = "" if character is None else f", for it has {code_point(character)}"
     message = (
-        f"{shown(value) if isinstance(value, str) else repr(value)} is no name{has}: names become"
-        " columns, so use letters, digits and underscores, not starting with a digit"
+        f"{quoted_name(value) if isinstance(value, str) else repr(value)} is no name{has}: names"
+        " become columns, so use letters, digits and underscores, not starting with a digit"
     )
     raise DefinitionError(message)
 
@@ -207,11 +89,11 @@ def _group_source(value: Any, self: GroupBy) -> Source:
 
 def no_inner_names(owner: str, table: ops.Relation) -> None:
     """Refuse columns that are named like the plan's own."""
-    taken = [c for c in table.schema.names if is_inner(c)]
-    if taken:
+    inner_columns = [c for c in table.schema.names if is_inner(c)]
+    if inner_columns:
         message = (
-            f"{owner} reads a column named {taken[0]!r}: names that start with {INNER} are the"
-            " plan's own; rename it in the table"
+            f"{owner} reads a column named {inner_columns[0]!r}: names that start with {INNER} are"
+            " the plan's own; rename it in the table"
         )
         raise DefinitionError(message)
 
@@ -228,26 +110,34 @@ def _keys(values: Any, self: GroupBy) -> tuple[str, ...]:
 
 
 def _aggregations(values: Any, self: GroupBy) -> tuple[Aggregation, ...]:
-    given = [v if isinstance(v, Aggregation) else Aggregation(v) for v in flat(values)]
-    return tuple(_bound(a, self) for a in given)
+    aggregations = [v if isinstance(v, Aggregation) else Aggregation(v) for v in flat(values)]
+    return tuple(_bound(a, self) for a in aggregations)
 
 
-def _bound(one: Aggregation, owner: GroupBy) -> Aggregation:
+def _bound(aggregation: Aggregation, owner: GroupBy) -> Aggregation:
     table = owner.source.table
-    value = one.reduction if isinstance(one.reduction, Deferred) else one.reduction.to_expr()
-    node = own(bind(table, value, f"aggregation of {owner.name}:"))
+    value = (
+        aggregation.reduction
+        if isinstance(aggregation.reduction, Deferred)
+        else aggregation.reduction.to_expr()
+    )
+    node = with_own_sketches(bind(table, value, f"aggregation of {owner.name}:"))
     feature_expressions.check(node, table, owner.name)
     by = (
         None
-        if one.by is None
-        else column(table, one.by.to_expr() if isinstance(one.by, ops.Value) else one.by, "by")
+        if aggregation.by is None
+        else column(
+            table,
+            aggregation.by.to_expr() if isinstance(aggregation.by, ops.Value) else aggregation.by,
+            "by",
+        )
     )
-    bound = evolve(one, reduction=node, by=by)
+    bound = evolve(aggregation, reduction=node, by=by)
     _ = bound.features  # names now: a missing name is refused in the author's cell
     return bound
 
 
-def _taken(values: Any, self: GroupBy) -> tuple[str, ...]:
+def _taken_columns(values: Any, self: GroupBy) -> tuple[str, ...]:
     return tuple(
         check_feature(c) for c in columns(self.source.table, values, f"feature of {self.name}:")
     )
@@ -265,7 +155,7 @@ def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
         raise DefinitionError(message)
     schema = self.inputs
     table = ibis.table(schema, name=self.name).op() if schema else None
-    made = []
+    features = []
     for name, value in dict(values).items():
         node = feature_expressions.unnamed(
             bind(table, value, f"derivation {name!r} of {self.name}:")
@@ -278,8 +168,8 @@ def derivations(values: Mapping[str, Any], self: Any) -> tuple[Feature, ...]:
                 " own features, no reductions, windows, clock or chance"
             )
             raise DefinitionError(message)
-        made.append(Feature(identifier(name), node.dtype, node))
-    return tuple(made)
+        features.append(Feature(identifier(name), node.dtype, node))
+    return tuple(features)
 
 
 def _checks(values: Any, self: GroupBy) -> tuple[DataCheck, ...]:
@@ -292,11 +182,11 @@ def _checks(values: Any, self: GroupBy) -> tuple[DataCheck, ...]:
     )
 
 
-def _one_of(known: tuple[Any, ...]) -> Any:
+def _one_of(choices: tuple[Any, ...]) -> Any:
     def check(self: GroupBy, attribute: Any, value: Any) -> None:
-        if value not in known:
-            shown = ", ".join(repr(k) for k in known if k)
-            message = f"{attribute.name} of {self.name} is {value!r}: it is one of {shown}"
+        if value not in choices:
+            choice_list = ", ".join(repr(k) for k in choices if k)
+            message = f"{attribute.name} of {self.name} is {value!r}: it is one of {choice_list}"
             raise DefinitionError(message)
 
     return check
@@ -307,18 +197,18 @@ def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable
 
     The left's own names are exempt; the engine checks those.
     """
-    seen = {name.casefold(): (name, "the left") for name in lefts}
+    owners = {name.casefold(): (name, "the left") for name in lefts}
     for name, maker in names:
-        if (other := seen.get(name.casefold())) is not None:
+        if (twin := owners.get(name.casefold())) is not None:
             message = (
-                f"{owner} has two columns named {name!r}, from {other[1]} and from {maker}: name or"
+                f"{owner} has two columns named {name!r}, from {twin[1]} and from {maker}: name or"
                 " prefix one of them, as in .name('...') or JoinPart(..., prefix='...')"
             )
             raise DefinitionError(message)
-        seen[name.casefold()] = (name, maker)
+        owners[name.casefold()] = (name, maker)
 
 
-def _whole(self: GroupBy, _: Any, __: Any) -> None:
+def _check_fields_together(self: GroupBy, _: Any, __: Any) -> None:
     """Validate what concerns several fields, after the last one is set."""
     if isinstance(self.source, EntitySource):
         _entity(self)
@@ -415,7 +305,7 @@ class GroupBy(Meaningful):
         default=(), converter=Converter(_aggregations, takes_self=True)
     )
     taken: tuple[str, ...] = field(
-        default=(), alias="features", converter=Converter(_taken, takes_self=True)
+        default=(), alias="features", converter=Converter(_taken_columns, takes_self=True)
     )
     derivations: tuple[Feature, ...] = field(
         factory=dict, converter=Converter(derivations, takes_self=True)
@@ -427,7 +317,9 @@ class GroupBy(Meaningful):
     )
     description: str = field(default="", metadata=IDLE)
     owner: str = field(default="", metadata=IDLE)
-    tags: tuple[str, ...] = field(default=(), converter=tags_, metadata=IDLE, validator=_whole)
+    tags: tuple[str, ...] = field(
+        default=(), converter=tags_, metadata=IDLE, validator=_check_fields_together
+    )
 
     @property
     def events(self) -> EventSource:
@@ -445,8 +337,8 @@ class GroupBy(Meaningful):
     def computed(self) -> tuple[Feature, ...]:
         """The features that come from the source: reductions by window, or an entity's columns."""
         table = self.source.table
-        taken = (Feature(c, table.schema[c], ops.Field(table, c)) for c in self.taken)
-        return (*(f for a in self.aggregations for f in a.features), *taken)
+        taken_features = (Feature(c, table.schema[c], ops.Field(table, c)) for c in self.taken)
+        return (*(f for a in self.aggregations for f in a.features), *taken_features)
 
     @property
     def inputs(self) -> dict[str, dt.DataType]:

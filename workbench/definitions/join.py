@@ -9,14 +9,13 @@ import ibis
 import ibis.expr.operations as ops
 from attrs import Converter, evolve, field, frozen
 
+from workbench.definitions.aggregations import Feature, flat
 from workbench.definitions.binding import comparable, lossless, recomputed, title
 from workbench.definitions.canonical import IDLE, Meaningful
 from workbench.definitions.group_by import (
     NAME,
-    Feature,
     GroupBy,
     derivations,
-    flat,
     identifier,
     no_equal_names,
     no_inner_names,
@@ -35,12 +34,12 @@ if TYPE_CHECKING:
 
 def tables(definition: GroupBy | Join) -> frozenset[str]:
     """Return the names of the tables that a definition reads."""
-    read = (
+    source_tables = (
         [definition.source.table]
         if isinstance(definition, GroupBy)
         else [definition.left.table, *(p.group_by.source.table for p in definition.parts)]
     )
-    return frozenset(t.name for table in read for t in table.find(ops.UnboundTable))
+    return frozenset(t.name for table in source_tables for t in table.find(ops.UnboundTable))
 
 
 def _group_by(value: Any) -> GroupBy:
@@ -61,19 +60,21 @@ def _mapping(value: Mapping[str, Any], self: JoinPart) -> tuple[tuple[str, str],
             f" {type(value).__name__}"
         )
         raise DefinitionError(message)
-    given = {str(left): _key_name(right) for left, right in dict(value).items()}
-    for right in given.values():
-        if right not in self.group_by.keys:
+    key_by_left = {
+        str(left_column): _key_name(key_name) for left_column, key_name in dict(value).items()
+    }
+    for key_name in key_by_left.values():
+        if key_name not in self.group_by.keys:
             message = (
-                f"{self.group_by.name} has no key {right!r} to map to:"
-                f" {near(right, self.group_by.keys)}"
+                f"{self.group_by.name} has no key {key_name!r} to map to:"
+                f" {near(key_name, self.group_by.keys)}"
             )
             raise DefinitionError(message)
-    lefts = {right: left for left, right in given.items()}
-    if len(lefts) < len(given):
+    lefts = {key_name: left_column for left_column, key_name in key_by_left.items()}
+    if len(lefts) < len(key_by_left):
         message = (
-            f"{self.group_by.name}: two left columns are mapped to one key, {given}: map each key"
-            " once, {'left column': 'key'}"
+            f"{self.group_by.name}: two left columns are mapped to one key, {key_by_left}: map each"
+            " key once, {'left column': 'key'}"
         )
         raise DefinitionError(message)
     return tuple((lefts.get(key, key), key) for key in self.group_by.keys)
@@ -145,7 +146,7 @@ def expect_join(value: Any, verb: str) -> None:
         raise DefinitionError(message)
 
 
-def _left(value: Any, self: Join) -> EventSource:
+def _left_source(value: Any, self: Join) -> EventSource:
     if isinstance(value, EventSource):
         no_inner_names(self.name, value.table)
         return value
@@ -157,29 +158,33 @@ def _left(value: Any, self: Join) -> EventSource:
 
 
 def _parts(values: Any, self: Join) -> tuple[JoinPart, ...]:
-    made = tuple(v if isinstance(v, JoinPart) else JoinPart(v) for v in flat(values))
+    parts = tuple(v if isinstance(v, JoinPart) else JoinPart(v) for v in flat(values))
     schema, name = self.left.table.schema, title(self.left.table)
-    for part in made:
-        for left, key in part.keys:
-            if left not in schema:
+    for part in parts:
+        for left_column, key in part.keys:
+            if left_column not in schema:
                 message = (
-                    f"the left of {self.name}, {name}, has no column {left!r} to match"
-                    f" {part.group_by.name}.{key}: {near(left, schema.names)}; JoinPart(...,"
+                    f"the left of {self.name}, {name}, has no column {left_column!r} to match"
+                    f" {part.group_by.name}.{key}: {near(left_column, schema.names)}; JoinPart(...,"
                     f" keys={{'left column': {key!r}}}) maps another"
                 )
                 raise DefinitionError(message)
             _same_kind(
                 self.name,
-                (name, left),
-                schema[left],
+                (name, left_column),
+                schema[left_column],
                 (part.group_by.name, key),
                 part.group_by.source.table.schema[key],
             )
-    return made
+    return parts
 
 
 def _same_kind(
-    owner: str, left: tuple[str, str], a: dt.DataType, right: tuple[str, str], b: dt.DataType
+    owner: str,
+    left_column: tuple[str, str],
+    a: dt.DataType,
+    right_column: tuple[str, str],
+    b: dt.DataType,
 ) -> None:
     """Refuse keys of types that do not compare (rule 8).
 
@@ -189,7 +194,7 @@ def _same_kind(
         return
     casts = [
         (column, to)
-        for column, to in zip((left, right), lossless(a, b), strict=True)
+        for column, to in zip((left_column, right_column), lossless(a, b), strict=True)
         if to is not None
     ]
     how = "store both as one type: a cast of either would make two keys one"
@@ -199,7 +204,9 @@ def _same_kind(
             f"cast one in its table, as in {recomputed(column[1], f'.cast({str(to)!r})')} for"
             f" {'.'.join(column)}"
         )
-    message = f"{owner} matches {'.'.join(left)} ({a}) with {'.'.join(right)} ({b}): {how}"
+    message = (
+        f"{owner} matches {'.'.join(left_column)} ({a}) with {'.'.join(right_column)} ({b}): {how}"
+    )
     raise DefinitionError(message)
 
 
@@ -208,8 +215,10 @@ def _join_names(self: Join, _: Any, __: Any) -> None:
         message = f"{self.name} joins nothing: give parts=[group_by, ...]"
         raise DefinitionError(message)
     lefts = self.left.table.schema.names
-    made = ((f"{p.head}_{f.name}", p.head) for p in self.parts for f in p.group_by.outputs)
-    no_equal_names(self.name, (*made, *((f.name, "derivations") for f in self.derivations)), lefts)
+    part_names = ((f"{p.head}_{f.name}", p.head) for p in self.parts for f in p.group_by.outputs)
+    no_equal_names(
+        self.name, (*part_names, *((f.name, "derivations") for f in self.derivations)), lefts
+    )
 
 
 @frozen(kw_only=True, repr=False, eq=False)
@@ -233,7 +242,7 @@ class Join(Meaningful):
     """
 
     name: str = field(converter=NAME)
-    left: EventSource = field(converter=Converter(_left, takes_self=True))
+    left: EventSource = field(converter=Converter(_left_source, takes_self=True))
     parts: tuple[JoinPart, ...] = field(converter=Converter(_parts, takes_self=True))
     derivations: tuple[Feature, ...] = field(
         factory=dict, converter=Converter(derivations, takes_self=True)
@@ -256,10 +265,10 @@ class Join(Meaningful):
 
         The left's columns are not among them.
         """
-        made = (
+        part_features = (
             evolve(f, name=f"{p.head}_{f.name}") for p in self.parts for f in p.group_by.outputs
         )
-        return (*made, *self.derivations)
+        return (*part_features, *self.derivations)
 
     @property
     def schema(self) -> ibis.Schema:

@@ -22,17 +22,19 @@ def substitute(node: ops.Value, replacement: Callable[[ops.Value], ops.Value | N
 
     Relations under it are left alone.
     """
-    done: dict[ops.Value, ops.Value] = {}  # a value may stand in an expression many times
+    changed_nodes: dict[ops.Value, ops.Value] = {}  # a value may stand in an expression many times
 
     def walk(inner: Any) -> Any:
         if isinstance(inner, tuple):
-            return tuple(walk(one) for one in inner)
+            return tuple(walk(item) for item in inner)
         if not isinstance(inner, ops.Value):
             return inner
-        if inner not in done:
-            made = replacement(inner)
-            done[inner] = _changed(inner, walk) if made is None else made
-        return done[inner]
+        if inner not in changed_nodes:
+            replacement_node = replacement(inner)
+            changed_nodes[inner] = (
+                _changed(inner, walk) if replacement_node is None else replacement_node
+            )
+        return changed_nodes[inner]
 
     return walk(node)
 
@@ -46,18 +48,18 @@ def rebuild(
 
     `relation` is applied to the relations that the values are columns of.
     """
-    done: dict[ops.Value, ops.Value] = {}
+    changed_nodes: dict[ops.Value, ops.Value] = {}
 
     def walk(inner: Any) -> Any:
         if isinstance(inner, tuple):
-            return tuple(walk(one) for one in inner)
+            return tuple(walk(item) for item in inner)
         if isinstance(inner, ops.Relation):
             return relation(inner)
         if not isinstance(inner, ops.Value):
             return inner
-        if inner not in done:
-            done[inner] = step(_changed(inner, walk))
-        return done[inner]
+        if inner not in changed_nodes:
+            changed_nodes[inner] = step(_changed(inner, walk))
+        return changed_nodes[inner]
 
     return walk(node)
 

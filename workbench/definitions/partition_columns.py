@@ -64,14 +64,14 @@ def partition_of(
 def _slack(table: ops.Relation, slack: Any) -> timedelta | None:
     if slack is None or not slack:
         return None
-    given = windows(slack)
-    if len(given) != 1:
+    spans = windows(slack)
+    if len(spans) != 1:
         message = (
-            f"slack= of {title(table)} is one span, such as days(1), and {len(given)} are given:"
+            f"slack= of {title(table)} is one span, such as days(1), and {len(spans)} are given:"
             " name the longest"
         )
         raise DefinitionError(message)
-    return given[0].length
+    return spans[0].length
 
 
 @frozen
@@ -90,10 +90,10 @@ class Partition:
             return []
         value, of, reach = table[self.column], stretch.extremes, stretch.reach
 
-        def between(written: str, dtype: dt.DataType) -> ir.BooleanValue:
-            first = edge(of, LEAST, -reach - self.slack - 1, Form(written, DAY, up=False), dtype)
+        def between(day_form: str, dtype: dt.DataType) -> ir.BooleanValue:
+            first = edge(of, LEAST, -reach - self.slack - 1, Form(day_form, DAY, up=False), dtype)
             return (value >= first) & (
-                value <= edge(of, LARGEST, self.slack, Form(written, DAY, up=False), dtype)
+                value <= edge(of, LARGEST, self.slack, Form(day_form, DAY, up=False), dtype)
             )
 
         dtype = value.type()
@@ -105,7 +105,9 @@ class Partition:
 
     def within_or_none(self, table: ir.Table, stretch: Stretch) -> list[ir.BooleanValue]:
         """Return conditions that hold in a stretch's partitions, and for rows without one."""
-        return [table[self.column].isnull() | kept for kept in self.within(table, stretch)]
+        return [
+            table[self.column].isnull() | condition for condition in self.within(table, stretch)
+        ]
 
     def near(self, value: ir.Column, us: ir.IntegerValue) -> ir.BooleanValue:
         """Return whether a row's time is no further than the slack from its partition's day.
@@ -115,20 +117,22 @@ class Partition:
         """
         days = [_day(us + shift) for shift in (-self.slack, self.slack)]
         if value.type().is_date():
-            found = value.between(*days)
+            is_near = value.between(*days)
         elif value.type().is_integer():
-            found = value.between(*(d.cast("string").replace("-", "").cast("int64") for d in days))
+            is_near = value.between(
+                *(d.cast("string").replace("-", "").cast("int64") for d in days)
+            )
         else:
             texts = [d.cast("string") for d in days]
             forms = {ISO: texts, COMPACT: [t.replace("-", "") for t in texts]}
-            found = reduce(
+            is_near = reduce(
                 lambda a, b: a | b,
                 (
-                    value.between(*both) & (value.length() == LENGTHS[form])
-                    for form, both in forms.items()
+                    value.between(*day_bounds) & (value.length() == LENGTHS[form])
+                    for form, day_bounds in forms.items()
                 ),
             )
-        return found.fill_null(False)
+        return is_near.fill_null(False)
 
 
 def _day(us: ir.IntegerValue) -> Any:

@@ -17,7 +17,7 @@ from workbench.errors import DefinitionError
 Where = Optional[ops.Value[dt.Boolean]]  # noqa: UP045 ibis parses Optional
 
 
-def whole(value: object, what: str, least: int = 1, most: int | None = None) -> int:
+def whole_number(value: object, what: str, least: int = 1, most: int | None = None) -> int:
     """Return a whole number in [least, most], or refuse it."""
     if (
         isinstance(value, bool)
@@ -34,8 +34,10 @@ def whole(value: object, what: str, least: int = 1, most: int | None = None) -> 
 def column(value: Any, what: str, rest: str = "") -> ops.Value:
     """Return a column's node, or refuse anything else; `rest` completes the error's example."""
     if not isinstance(value, ir.Column):
-        shown = repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
-        message = f"{what} takes a column first, as in {what}(t.price{rest}), not {shown}"
+        value_text = (
+            repr(value) if isinstance(value, int | float | str) else f"a {type(value).__name__}"
+        )
+        message = f"{what} takes a column first, as in {what}(t.price{rest}), not {value_text}"
         raise DefinitionError(message)
     return value.op()
 

@@ -15,7 +15,7 @@ from ibis.common.annotations import attribute
 from ibis.common.deferred import deferrable
 from ibis.expr import rules as rlz
 
-from workbench.definitions.reduction_arguments import Where, condition, whole
+from workbench.definitions.reduction_arguments import Where, condition, whole_number
 from workbench.definitions.reduction_arguments import column as argument
 from workbench.definitions.sketch_reductions import (
     ApproxHistogram,
@@ -114,7 +114,7 @@ def first_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> i
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
     return FirstK(
-        argument(value, "first_k", ", 3"), whole(k, "first_k"), condition(where, "first_k")
+        argument(value, "first_k", ", 3"), whole_number(k, "first_k"), condition(where, "first_k")
     ).to_expr()
 
 
@@ -125,7 +125,7 @@ def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir
     Ties in time follow the source's `order`, then the value (semantics rule 10).
     """
     return LastK(
-        argument(value, "last_k", ", 3"), whole(k, "last_k"), condition(where, "last_k")
+        argument(value, "last_k", ", 3"), whole_number(k, "last_k"), condition(where, "last_k")
     ).to_expr()
 
 
@@ -133,7 +133,7 @@ def last_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir
 def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """Return the `k` largest values, largest first, duplicates kept; null where there is none."""
     return TopK(
-        argument(value, "top_k", ", 3"), whole(k, "top_k"), condition(where, "top_k")
+        argument(value, "top_k", ", 3"), whole_number(k, "top_k"), condition(where, "top_k")
     ).to_expr()
 
 
@@ -141,7 +141,9 @@ def top_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.
 def bottom_k(value: ir.Column, k: int, where: ir.BooleanValue | None = None) -> ir.ArrayScalar:
     """Return the `k` smallest values, smallest first, duplicates kept; null where there is none."""
     return BottomK(
-        argument(value, "bottom_k", ", 3"), whole(k, "bottom_k"), condition(where, "bottom_k")
+        argument(value, "bottom_k", ", 3"),
+        whole_number(k, "bottom_k"),
+        condition(where, "bottom_k"),
     ).to_expr()
 
 
@@ -167,7 +169,7 @@ def histogram(
     """
     return Histogram(
         argument(value, "histogram"),
-        None if k is None else whole(k, "histogram"),
+        None if k is None else whole_number(k, "histogram"),
         condition(where, "histogram"),
     ).to_expr()
 
@@ -184,12 +186,12 @@ def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir
     node = argument(column, "each")
     dtype = node.dtype
     if not (dtype.is_array() or dtype.is_map()):
-        other = (
+        advice = (
             f"cast it, as in each({node.name}.cast('map<string, float64>'))"
             if dtype.is_json()
             else "without each() a value is aggregated as it is"
         )
-        message = f"each({node.name}) takes a list or a map, not {dtype}: {other}"
+        message = f"each({node.name}) takes a list or a map, not {dtype}: {advice}"
         raise DefinitionError(message)
     if by_position and dtype.is_map():
         message = (
@@ -203,7 +205,7 @@ def each(column: ir.ArrayColumn | ir.MapColumn, by_position: bool = False) -> ir
 # --- the table: every reduction we run, what it is called, and what it yields
 
 
-def _same(op: Any) -> dt.DataType:
+def _own_dtype(op: Any) -> dt.DataType:
     return op.dtype
 
 
@@ -249,53 +251,53 @@ def _k(name: str) -> Callable[[Any], str]:
 
 
 @frozen
-class Kind:
+class ReductionKind:
     """The facts of one reduction: its suffix, its result type, whether it is 0 over nothing."""
 
     suffix: str | Callable[[Any], str | None] | None
-    dtype: Callable[[Any], dt.DataType] = _same
+    dtype: Callable[[Any], dt.DataType] = _own_dtype
     counts: bool = False
     numeric: bool = field(default=False)
 
 
-KINDS: dict[type[ops.Reduction], Kind] = {
-    ops.CountStar: Kind("count", counts=True),
-    ops.Count: Kind("count", counts=True),
-    ops.CountDistinct: Kind("unique_count", counts=True),
-    ops.Sum: Kind("sum", _total),
-    ops.Mean: Kind("average", _float),
-    ops.Min: Kind("min"),
-    ops.Max: Kind("max"),
-    ops.First: Kind("first"),
-    ops.Last: Kind("last"),
-    ops.ArgMin: Kind(None),
-    ops.ArgMax: Kind(None),
-    FirstK: Kind(_k("first")),
-    LastK: Kind(_k("last")),
-    TopK: Kind(_k("top")),
-    BottomK: Kind(_k("bottom")),
-    ops.ArrayCollect: Kind(None),
-    ops.GroupConcat: Kind(None),
-    ops.Variance: Kind(_how("variance"), _float),
-    ops.StandardDev: Kind(_how("stddev"), _float),
-    ops.Covariance: Kind(None, _float),
-    ops.Correlation: Kind(None, _float),
-    Skew: Kind("skew"),
-    Kurtosis: Kind("kurtosis"),
-    ops.Median: Kind("p50", _float, numeric=True),
-    ops.Quantile: Kind(_percent, _float, numeric=True),
-    ops.MultiQuantile: Kind(None, _floats, numeric=True),
-    ops.Mode: Kind("mode"),
-    Histogram: Kind(_k("histogram")),
-    ops.Any: Kind("any"),
-    ops.All: Kind("all"),
-    ops.BitAnd: Kind(None),
-    ops.BitOr: Kind(None),
-    ops.BitXor: Kind(None),
-    ApproxUniqueCount: Kind("approx_unique_count", counts=True),
-    ApproxPercentile: Kind(_approximate),
-    ApproxPercentiles: Kind(None),
-    ApproxHistogram: Kind(_k("approx_histogram")),
+KINDS: dict[type[ops.Reduction], ReductionKind] = {
+    ops.CountStar: ReductionKind("count", counts=True),
+    ops.Count: ReductionKind("count", counts=True),
+    ops.CountDistinct: ReductionKind("unique_count", counts=True),
+    ops.Sum: ReductionKind("sum", _total),
+    ops.Mean: ReductionKind("average", _float),
+    ops.Min: ReductionKind("min"),
+    ops.Max: ReductionKind("max"),
+    ops.First: ReductionKind("first"),
+    ops.Last: ReductionKind("last"),
+    ops.ArgMin: ReductionKind(None),
+    ops.ArgMax: ReductionKind(None),
+    FirstK: ReductionKind(_k("first")),
+    LastK: ReductionKind(_k("last")),
+    TopK: ReductionKind(_k("top")),
+    BottomK: ReductionKind(_k("bottom")),
+    ops.ArrayCollect: ReductionKind(None),
+    ops.GroupConcat: ReductionKind(None),
+    ops.Variance: ReductionKind(_how("variance"), _float),
+    ops.StandardDev: ReductionKind(_how("stddev"), _float),
+    ops.Covariance: ReductionKind(None, _float),
+    ops.Correlation: ReductionKind(None, _float),
+    Skew: ReductionKind("skew"),
+    Kurtosis: ReductionKind("kurtosis"),
+    ops.Median: ReductionKind("p50", _float, numeric=True),
+    ops.Quantile: ReductionKind(_percent, _float, numeric=True),
+    ops.MultiQuantile: ReductionKind(None, _floats, numeric=True),
+    ops.Mode: ReductionKind("mode"),
+    Histogram: ReductionKind(_k("histogram")),
+    ops.Any: ReductionKind("any"),
+    ops.All: ReductionKind("all"),
+    ops.BitAnd: ReductionKind(None),
+    ops.BitOr: ReductionKind(None),
+    ops.BitXor: ReductionKind(None),
+    ApproxUniqueCount: ReductionKind("approx_unique_count", counts=True),
+    ApproxPercentile: ReductionKind(_approximate),
+    ApproxPercentiles: ReductionKind(None),
+    ApproxHistogram: ReductionKind(_k("approx_histogram")),
 }
 
 # Reductions of Ibis that are refused, with what to write instead.
@@ -308,7 +310,7 @@ INSTEAD: dict[type[ops.Reduction], str] = {
 }
 
 
-def kind(op: ops.Reduction) -> Kind:
+def kind(op: ops.Reduction) -> ReductionKind:
     """Return the facts of a reduction, or refuse it and say what to write instead."""
     try:
         return KINDS[type(op)]
@@ -324,7 +326,7 @@ def kind(op: ops.Reduction) -> Kind:
 
 def check(op: ops.Reduction) -> None:
     """Refuse a reduction whose value depends on the engine or on physical order (rules 9, 10)."""
-    known, name = kind(op), type(op).__name__.lower()
+    reduction_kind, name = kind(op), type(op).__name__.lower()
     if getattr(op, "order_by", ()):
         message = (
             f"{name}(order_by=...) is refused: the source says the order, as in EventSource(...,"
@@ -352,7 +354,7 @@ def check(op: ops.Reduction) -> None:
     if isinstance(op, ops.GroupConcat) and not isinstance(op.sep, ops.Literal):
         message = "group_concat takes one separator for all, as in group_concat(', ')"
         raise DefinitionError(message)
-    if known.numeric and not op.arg.dtype.is_numeric():
+    if reduction_kind.numeric and not op.arg.dtype.is_numeric():
         message = f"{name} takes numbers, not {op.arg.dtype}: cast the column first"
         raise DefinitionError(message)
     _check_types(op)
@@ -430,8 +432,8 @@ def suffix(op: ops.Reduction) -> str | None:
 
     `None` means that the author must name it.
     """
-    known = kind(op).suffix
-    return known(op) if callable(known) else known
+    kind_suffix = kind(op).suffix
+    return kind_suffix(op) if callable(kind_suffix) else kind_suffix
 
 
 def result_type(op: ops.Reduction) -> dt.DataType:

@@ -11,7 +11,7 @@ from ibis.common.annotations import attribute
 from ibis.common.deferred import deferrable
 
 from workbench.definitions.nodes import substitute
-from workbench.definitions.reduction_arguments import Where, column, condition, whole
+from workbench.definitions.reduction_arguments import Where, column, condition, whole_number
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LG_K, K = 11, 200  # DataSketches' own defaults
 LG_KS, KS = (4, 26), (8, 65_535)  # what the library takes
-MOST = 65_536  # values of a histogram
+MAX_HISTOGRAM_VALUES = 65_536  # values of a histogram
 
 
 class Estimate(ops.Reduction):
@@ -30,7 +30,7 @@ class Estimate(ops.Reduction):
     @property
     def written(self) -> str:
         """The name of the function that makes it."""
-        return WRITTEN[type(self)][0]
+        return SKETCH_SPELLINGS[type(self)][0]
 
     @property
     def bound(self) -> float:
@@ -113,7 +113,7 @@ class ApproxHistogram(Estimate):
 
 
 # The name of each estimate, and the exact reduction in its place.
-WRITTEN: dict[type[Estimate], tuple[str, str]] = {
+SKETCH_SPELLINGS: dict[type[Estimate], tuple[str, str]] = {
     ApproxUniqueCount: ("approx_unique_count", "nunique()"),
     ApproxPercentile: ("approx_percentile", "quantile()"),
     ApproxPercentiles: ("approx_percentile", "quantile()"),
@@ -138,7 +138,7 @@ def approx_unique_count(
     node = _plain(column(value, "approx_unique_count"), "approx_unique_count")
     return ApproxUniqueCount(
         node,
-        whole(lg_k, "lg_k of approx_unique_count", *LG_KS),
+        whole_number(lg_k, "lg_k of approx_unique_count", *LG_KS),
         condition(where, "approx_unique_count"),
     ).to_expr()
 
@@ -165,14 +165,16 @@ def approx_percentile(
     if not node.dtype.is_numeric():
         message = f"approx_percentile takes numbers, not {node.dtype}: cast the column first"
         raise DefinitionError(message)
-    kept, size, test = (
+    plain_values, size, test = (
         _plain(node, "approx_percentile"),
-        whole(k, "k of approx_percentile", *KS),
+        whole_number(k, "k of approx_percentile", *KS),
         condition(where, "approx_percentile"),
     )
     if isinstance(q, list | tuple) and q:
-        return ApproxPercentiles(kept, tuple(_share(one) for one in q), size, test).to_expr()
-    return ApproxPercentile(kept, _share(q), size, test).to_expr()
+        return ApproxPercentiles(
+            plain_values, tuple(_share(share) for share in q), size, test
+        ).to_expr()
+    return ApproxPercentile(plain_values, _share(q), size, test).to_expr()
 
 
 @deferrable
@@ -188,7 +190,9 @@ def approx_histogram(
     """
     node = _plain(column(value, "approx_histogram", ", 8"), "approx_histogram")
     return ApproxHistogram(
-        node, whole(k, "approx_histogram", 1, MOST), condition(where, "approx_histogram")
+        node,
+        whole_number(k, "approx_histogram", 1, MAX_HISTOGRAM_VALUES),
+        condition(where, "approx_histogram"),
     ).to_expr()
 
 
@@ -202,18 +206,18 @@ def _share(q: Any) -> float:
     return float(q)
 
 
-def _plain(node: ops.Value, what: str) -> ops.Value:
+def _plain(node: ops.Value, subject: str) -> ops.Value:
     """Return the node, if sketches take such values; else refuse it."""
     dtype = node.dtype
     if dtype.is_nested():
         message = (
-            f"{what} takes plain values, not {dtype}: each({node.name}) gives the elements of a"
+            f"{subject} takes plain values, not {dtype}: each({node.name}) gives the elements of a"
             " list or the values of a map one by one"
         )
         raise DefinitionError(message)
     if dtype.is_decimal() and dtype.scale is None:
         message = (
-            f"{what} takes decimals of a known scale: cast the column first, as in"
+            f"{subject} takes decimals of a known scale: cast the column first, as in"
             " cast('decimal(38, 9)')"
         )
         raise DefinitionError(message)
@@ -228,7 +232,7 @@ def _plain(node: ops.Value, what: str) -> ops.Value:
         )
     ):
         message = (
-            f"{what} takes numbers, texts, bytes, dates and timestamps, not {dtype}: cast the"
+            f"{subject} takes numbers, texts, bytes, dates and timestamps, not {dtype}: cast the"
             " column first, as in cast('string')"
         )
         raise DefinitionError(message)
@@ -254,7 +258,7 @@ IBIS: dict[type[ops.Reduction], Callable[[Any], ir.Scalar]] = {
 }
 
 
-def own(node: ops.Value) -> ops.Value:
+def with_own_sketches(node: ops.Value) -> ops.Value:
     """Replace Ibis's approximate reductions, whose sketches differ by engine, by this module's."""
     return substitute(
         node, lambda inner: IBIS[type(inner)](inner).op() if type(inner) in IBIS else None
@@ -275,7 +279,7 @@ def refuse(op: Estimate, who: str, other: str) -> None:
     `other` is what to do besides taking the exact reduction.
     """
     message = (
-        f"{op.written} is a sketch, which {who} cannot make: use {WRITTEN[type(op)][1]}, exact"
-        f" everywhere, or {other}"
+        f"{op.written} is a sketch, which {who} cannot make: use {SKETCH_SPELLINGS[type(op)][1]},"
+        f" exact everywhere, or {other}"
     )
     raise DefinitionError(message)

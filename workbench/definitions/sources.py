@@ -47,8 +47,8 @@ NEEDS_OTHER_ROWS = (ops.Reduction, ops.Analytic, ops.WindowFunction, ops.Subquer
 NOT_REPEATABLE = (ops.TimestampNow, ops.DateNow, ops.RandomScalar, ops.RandomUUID)
 
 
-def _time(table: ops.Relation, value: Any, what: str) -> str:
-    name = column(table, value, what)
+def _time(table: ops.Relation, value: Any, subject: str) -> str:
+    name = column(table, value, subject)
     dtype = table.schema[name]
     if dtype.is_timestamp():
         return name
@@ -62,19 +62,19 @@ def _time(table: ops.Relation, value: Any, what: str) -> str:
         fix = f"a date is no instant; say which: {first} is its first, UTC"
     else:
         fix = "name the column that says when each row happened"
-    message = f"{what} {name!r} of {title(table)} is {dtype}, not a timestamp: {fix}"
+    message = f"{subject} {name!r} of {title(table)} is {dtype}, not a timestamp: {fix}"
     raise DefinitionError(message)
 
 
 def _connection(table: ops.Relation) -> BaseBackend | None:
-    found = connections(table)
-    if len(found) > 1:
+    source_connections = connections(table)
+    if len(source_connections) > 1:
         message = (
-            f"{title(table)} is read through {len(found)} connections: use one for a table and"
-            " everything joined to it"
+            f"{title(table)} is read through {len(source_connections)} connections: use one for a"
+            " table and everything joined to it"
         )
         raise DefinitionError(message)
-    return found[0] if found else None
+    return source_connections[0] if source_connections else None
 
 
 @frozen(init=False, eq=False)
@@ -209,17 +209,17 @@ def check_rowwise(name: str, table: ops.Relation) -> None:
                 " a table"
             )
             raise DefinitionError(message)
-    for what, value in _values(table):
+    for value_name, value in _values(table):
         if value.find(NEEDS_OTHER_ROWS, filter=ops.Value):
             message = (
-                f"the source of {name} computes {what} from other rows: a source takes expressions"
-                " of one row; aggregate in the GroupBy"
+                f"the source of {name} computes {value_name} from other rows: a source takes"
+                " expressions of one row; aggregate in the GroupBy"
             )
             raise DefinitionError(message)
         if value.find(NOT_REPEATABLE, filter=ops.Value):
             message = (
-                f"the source of {name} computes {what} from the clock or at random: give the same"
-                " value for the same row, every time"
+                f"the source of {name} computes {value_name} from the clock or at random: give the"
+                " same value for the same row, every time"
             )
             raise DefinitionError(message)
 

@@ -41,8 +41,8 @@ def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
     """Return columns paired with their names in a key or in headers; by default their own names."""
     if isinstance(value, Mapping):
         return tuple((str(c), str(n)) for c, n in value.items())
-    told = (value,) if isinstance(value, str) else tuple(value)
-    return tuple((c, c) if isinstance(c, str) else tuple(c) for c in told)
+    pair_values = (value,) if isinstance(value, str) else tuple(value)
+    return tuple((c, c) if isinstance(c, str) else tuple(c) for c in pair_values)
 
 
 def _names(value: Any) -> Any:
@@ -172,15 +172,15 @@ class Topic:
                 f"topic {self.name} is Avro without a schema: give the record as schema=, a dict or"
                 " JSON text"
             )
-        for what, given, owner in (
+        for setting, setting_value, owner in (
             ("fields", self.fields, "csv"),
             ("a schema", self.schema, "avro"),
             ("a registry", self.registry, "avro"),
         ):
-            if given and self.format != owner:
+            if setting_value and self.format != owner:
                 return (
-                    f"topic {self.name} is {self.format} and has {what}, which {owner} alone takes:"
-                    f" leave it out, or say format={owner!r}"
+                    f"topic {self.name} is {self.format} and has {setting}, which {owner} alone"
+                    f" takes: leave it out, or say format={owner!r}"
                 )
         return self._unopened() or (
             avro.unreadable(self.schema, self.name) if self.schema else None
@@ -198,10 +198,10 @@ class Topic:
                 f"topic {self.name} has names={self.names!r}: say names='insensitive', or"
                 " names={column: name in the message}"
             )
-        for what, given in (("an envelope", self.envelope), ("names", self.names)):
-            if given and self.format != "json":
+        for setting, setting_value in (("an envelope", self.envelope), ("names", self.names)):
+            if setting_value and self.format != "json":
                 return (
-                    f"topic {self.name} is {self.format} and has {what}, which json alone takes:"
+                    f"topic {self.name} is {self.format} and has {setting}, which json alone takes:"
                     " leave it out, or say format='json'"
                 )
         twice = {c for c, _ in self.key} & {c for c, _ in self.headers}
@@ -264,15 +264,15 @@ def carried(topic: Any, table: ops.Relation) -> Topic:
 
     DefinitionError where its messages cannot carry the table's columns.
     """
-    made = Topic(topic) if isinstance(topic, str) else topic
-    if not isinstance(made, Topic):
+    source_topic = Topic(topic) if isinstance(topic, str) else topic
+    if not isinstance(source_topic, Topic):
         message = (
             f"topic takes a name or a Topic, not {type(topic).__name__}: for example"
             " topic='events.purchases'"
         )
         raise DefinitionError(message)
     below = base(table)
-    wrong = refused(made.plan, {n: str(t) for n, t in below.schema.items()}, title(below))
+    wrong = refused(source_topic.plan, {n: str(t) for n, t in below.schema.items()}, title(below))
     if wrong:
         raise DefinitionError(wrong)
-    return made
+    return source_topic

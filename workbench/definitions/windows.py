@@ -106,12 +106,12 @@ def windows(value: Window | timedelta | Sequence[Window | timedelta]) -> tuple[W
     if isinstance(value, Window | timedelta):
         value = (value,)
     if not isinstance(value, tuple | list):
-        message = f"{_shown(value)} is no window: write days(7), hours(24) or minutes(30)"
+        message = f"{_value_text(value)} is no window: write days(7), hours(24) or minutes(30)"
         raise DefinitionError(message)
     return tuple(w if isinstance(w, Window) else _named(w) for w in value)
 
 
-def _shown(value: object) -> str:
+def _value_text(value: object) -> str:
     """Show a number or text as it is, and of anything else its type.
 
     An expression would print as a page.
@@ -122,9 +122,9 @@ def _shown(value: object) -> str:
 def _named(length: object) -> Window:
     """Return a window of a plain `timedelta`, in the coarsest unit that divides it."""
     if not isinstance(length, timedelta):
-        message = f"{_shown(length)} is no window: write days(7), hours(24) or minutes(30)"
+        message = f"{_value_text(length)} is no window: write days(7), hours(24) or minutes(30)"
         raise DefinitionError(message)
-    unit = next((u for u, one in UNITS.items() if not length % one), None)
+    unit = next((u for u, unit_length in UNITS.items() if not length % unit_length), None)
     if unit is None:
         message = (
             f"a window of {length} is no whole number of minutes: windows are named in d, h or m"

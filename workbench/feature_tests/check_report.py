@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
     from workbench.backends import Engine
-    from workbench.feature_tests.feature_example import Case, Example
+    from workbench.feature_tests.feature_example import Example, ExpectedValues
     from workbench.feature_tests.value_paths import Path, Rows
-    from workbench.previews.explained_value import Moment
+    from workbench.previews.explained_value import ExplainedValue
 
-SHOWN = 3  # values that are drawn; all are counted
+MAX_VALUES_DRAWN = 3  # values that are drawn; all are counted
 
 
 @frozen
@@ -92,17 +92,17 @@ class Checked:
     def message(self) -> str:
         """The whole report as text, with the first mismatches drawn."""
         lines = [f"{self.group_by}: {self.verdict}"]
-        for m in self.mismatches[:SHOWN]:
+        for m in self.mismatches[:MAX_VALUES_DRAWN]:
             lines += ["", *self._told(m)]
         rest = [
             f"{m.feature} of case {m.case + 1}: expected {_exact(m.expected)}"
-            for m in self.mismatches[SHOWN:]
+            for m in self.mismatches[MAX_VALUES_DRAWN:]
         ]
         return written(
             [*lines, *(["", *rest] if rest else []), *(["", *self.notes] if self.notes else [])]
         )
 
-    def _case(self, m: Mismatch) -> Case:
+    def _case(self, m: Mismatch) -> ExpectedValues:
         assert self.example is not None  # noqa: S101 a mismatch is of one
         return self.example.cases[m.case]
 
@@ -127,7 +127,7 @@ class Checked:
         if moment is not None:
             yield from _drawn(moment)
 
-    def moment(self, m: Mismatch) -> Moment | None:
+    def moment(self, m: Mismatch) -> ExplainedValue | None:
         """Return the events behind a value, as DuckDB counts them.
 
         `None` for what has no events, or cannot be drawn.
@@ -138,12 +138,12 @@ class Checked:
             with warnings.catch_warnings():
                 # warnings of data that lack something: a test's data lack it on purpose
                 warnings.simplefilter("ignore")
-                found = _moment(self.example, con, m)
+                explained_value = _moment(self.example, con, m)
         except Exception:  # noqa: BLE001 a value that is wrong is to be told, drawn or not
             return None
         finally:
             con.disconnect()
-        return found if found.timed and found.events else None
+        return explained_value if explained_value.timed and explained_value.events else None
 
     def _repr_html_(self) -> str:
         chip = tag(
@@ -152,14 +152,14 @@ class Checked:
         head = tag(
             "header", tag("h3", self.group_by), chip, tag("span", self.verdict, class_="muted")
         )
-        bad = {name for m in self.mismatches for name, _, same in m.given if not same}
+        bad = {name for m in self.mismatches for name, _, is_equal in m.given if not is_equal}
         ticks = tag(
             "ul",
             *(_tick(name, good=name not in bad) for name in self.paths),
             *(tag("li", tag("span", "◌", class_="mark muted"), tag("span", n)) for n in self.notes),
             class_="checks",
         )
-        details = [self._detail(m) for m in self.mismatches[:SHOWN]]
+        details = [self._detail(m) for m in self.mismatches[:MAX_VALUES_DRAWN]]
         return str(
             section(
                 head, tag("div", ticks, class_="pad"), *details, label=f"Check of {self.group_by}"
@@ -186,7 +186,7 @@ class Checked:
         )
 
 
-def _moment(example: Example, con: BaseBackend, m: Mismatch) -> Moment:
+def _moment(example: Example, con: BaseBackend, m: Mismatch) -> ExplainedValue:
     from workbench.previews.explained_value import (  # noqa: PLC0415 only a difference is drawn
         moment,
     )
@@ -199,10 +199,10 @@ def _moment(example: Example, con: BaseBackend, m: Mismatch) -> Moment:
     )
     # the table has the source's name, which the drawing shows
     join, _tables = joined(example, engine, con.create_table(name, example.events))
-    seen = page(Nearby(join, engine), 1, len(example.cases))
+    case_page = page(Nearby(join, engine), 1, len(example.cases))
     return moment(
-        seen,
-        next(r for r in seen.rows if r[NUMBER] == m.case),
+        case_page,
+        next(r for r in case_page.rows if r[NUMBER] == m.case),
         f"{example.group_by.name}_{m.feature}",
     )
 
@@ -218,11 +218,11 @@ def _tick(name: str, *, good: bool) -> Markup:
 
 def _grouped(m: Mismatch) -> list[tuple[str, list[str]]]:
     """Return the wrong values, each once, with the paths that gave it."""
-    found: dict[str, list[str]] = {}
-    for name, value, same in m.given:
-        if not same:
-            found.setdefault(_exact(value), []).append(name)
-    return list(found.items())
+    names_by_value: dict[str, list[str]] = {}
+    for name, value, is_equal in m.given:
+        if not is_equal:
+            names_by_value.setdefault(_exact(value), []).append(name)
+    return list(names_by_value.items())
 
 
 def _by(m: Mismatch, names: Sequence[str]) -> str:
@@ -237,7 +237,7 @@ def _exact(value: Any) -> str:
     return "null" if value is None else repr(value)
 
 
-def _drawn(moment: Moment) -> Iterator[str]:
+def _drawn(moment: ExplainedValue) -> Iterator[str]:
     from workbench.previews import (  # noqa: PLC0415 it is drawn only where something differs
         preview_text,
         preview_words,
@@ -272,16 +272,16 @@ def mismatches(example: Example, found: Sequence[tuple[Path, Rows]]) -> list[Mis
     wrong = []
     for i, case in enumerate(example.cases):
         for feature, want in case.expected.items():
-            given = []
+            path_values = []
             for path, rows in found:
                 got = rows[i][feature]
-                same = equal(want, got)
-                if not same and isinstance(want, float) and isinstance(got, float):
+                is_equal = equal(want, got)
+                if not is_equal and isinstance(want, float) and isinstance(got, float):
                     scaled = scaled or _scales(example)
-                    same = equal(want, got, scaled[i].get(feature, 0.0))
-                given.append((path.name, got, same))
-            if not all(same for *_, same in given):
-                wrong.append(Mismatch(i, feature, want, tuple(given)))
+                    is_equal = equal(want, got, scaled[i].get(feature, 0.0))
+                path_values.append((path.name, got, is_equal))
+            if not all(is_equal for *_, is_equal in path_values):
+                wrong.append(Mismatch(i, feature, want, tuple(path_values)))
     return wrong
 
 
@@ -296,10 +296,10 @@ def _scales(example: Example) -> list[dict[str, float]]:
 
 def _scaled(example: Example, engine: Engine) -> list[dict[str, float]]:
     join, tables = joined(example, engine)
-    asked = scales(join)
-    if asked is None:
+    scale_question = scales(join)
+    if scale_question is None:
         return [{} for _ in example.cases]
-    scaling, named = asked
+    scaling, named = scale_question
     with warnings.catch_warnings():
         # warnings of data that lack something: a test's data lack it on purpose
         warnings.simplefilter("ignore")

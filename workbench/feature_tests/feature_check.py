@@ -68,25 +68,28 @@ def check(
     AssertionError, where a value is not what is expected, and DefinitionError for what cannot be
     checked.
     """
-    given = example(group_by, events, key, at, expect)
+    checked_example = example(group_by, events, key, at, expect)
     with ExitStack() as opened:
         notes: list[str] = []
-        answers = [(path, path.rows(given)) for path in paths(given, engines, opened, notes)]
+        answers = [
+            (path, path.rows(checked_example))
+            for path in paths(checked_example, engines, opened, notes)
+        ]
     checked = Checked(
         group_by.name,
-        given.values,
+        checked_example.values,
         tuple(path.name for path, _ in answers),
-        tuple(mismatches(given, answers)),
+        tuple(mismatches(checked_example, answers)),
         tuple(notes),
-        given,
+        checked_example,
     )
     if not checked:
-        _shown(checked)
+        _show_in_notebook(checked)
         raise CheckError(checked.message, checked)
     return checked
 
 
-def _shown(checked: Checked) -> None:
+def _show_in_notebook(checked: Checked) -> None:
     """Display the drawing in a notebook, since an exception can show text only."""
     if running_kernel() is not None:
         from IPython.display import HTML, display  # noqa: PLC0415 only a notebook has it

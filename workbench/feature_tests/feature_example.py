@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Case:
+class ExpectedValues:
     """A key, an instant in microseconds, and the expected values of some features."""
 
     key: tuple[Any, ...]
@@ -40,7 +40,7 @@ class Example:
 
     group_by: GroupBy
     events: pa.Table
-    cases: tuple[Case, ...]
+    cases: tuple[ExpectedValues, ...]
 
     @property
     def values(self) -> int:
@@ -88,10 +88,12 @@ def _events(group_by: GroupBy, events: Any) -> pa.Table:
     return pa.Table.from_pylist(rows, schema)
 
 
-def _cases(group_by: GroupBy, rows: pa.Table, key: Any, at: Any, expect: Any) -> tuple[Case, ...]:
+def _cases(
+    group_by: GroupBy, rows: pa.Table, key: Any, at: Any, expect: Any
+) -> tuple[ExpectedValues, ...]:
     """Return a case for each element of the lists that `key`, `at` and `expect` may be."""
-    given = {"key": key, "at": at, "expect": expect}
-    lists = {name: list(v) for name, v in given.items() if isinstance(v, list | tuple)}
+    arguments = {"key": key, "at": at, "expect": expect}
+    lists = {name: list(v) for name, v in arguments.items() if isinstance(v, list | tuple)}
     lengths = {name: len(v) for name, v in lists.items()}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         message = (
@@ -106,10 +108,12 @@ def _cases(group_by: GroupBy, rows: pa.Table, key: Any, at: Any, expect: Any) ->
         )
         raise DefinitionError(message)
     n = next(iter(lengths.values()), 1)
-    each = {name: lists.get(name, [v] * n) for name, v in given.items()}
+    case_values = {name: lists.get(name, [v] * n) for name, v in arguments.items()}
     return tuple(
-        Case(_key(group_by, rows, k), _instant(t), _expected(group_by, e))
-        for k, t, e in zip(each["key"], each["at"], each["expect"], strict=True)
+        ExpectedValues(_key(group_by, rows, k), _instant(t), _expected(group_by, e))
+        for k, t, e in zip(
+            case_values["key"], case_values["at"], case_values["expect"], strict=True
+        )
     )
 
 
@@ -136,7 +140,7 @@ def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
                 raise DefinitionError(message)
         return tuple(value(key[k], schema[k], f"{k!r} of the key") for k in group_by.keys)
     columns = [as_it_stands(group_by.source.table, k) for k in group_by.keys]
-    found = (
+    event_keys = (
         []
         if key is not None or None in columns
         else list(
@@ -147,10 +151,10 @@ def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
             )
         )
     )
-    if len(found) != 1:
-        said = (
-            f"the events are of {len(found)} keys"
-            if found
+    if len(event_keys) != 1:
+        keys_sentence = (
+            f"the events are of {len(event_keys)} keys"
+            if event_keys
             else (
                 "no event says whose it is"
                 if None not in columns
@@ -158,11 +162,11 @@ def _key(group_by: GroupBy, rows: pa.Table, key: Any) -> tuple[Any, ...]:
             )
         )
         message = (
-            f"{said}: say which {', '.join(group_by.keys)} to ask for,"
+            f"{keys_sentence}: say which {', '.join(group_by.keys)} to ask for,"
             f" key={{{', '.join(f'{k!r}: ...' for k in group_by.keys)}}}"
         )
         raise DefinitionError(message)
-    return found[0]
+    return event_keys[0]
 
 
 def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
@@ -173,16 +177,16 @@ def _expected(group_by: GroupBy, expect: Any) -> dict[str, Any]:
             f" expect={{{group_by.outputs[0].name!r}: ...}}"
         )
         raise DefinitionError(message)
-    known = {f.name: f for f in group_by.outputs}
+    features = {f.name: f for f in group_by.outputs}
     for name in expect:
-        if name not in known:
-            message = f"{group_by.name} has no feature {name!r}: {near(name, known)}"
+        if name not in features:
+            message = f"{group_by.name} has no feature {name!r}: {near(name, features)}"
             raise DefinitionError(message)
-    return {name: value(v, known[name].dtype, f"expect[{name!r}]") for name, v in expect.items()}
+    return {name: value(v, features[name].dtype, f"expect[{name!r}]") for name, v in expect.items()}
 
 
 # How an author writes a value, by its type.
-WRITTEN = {
+SPELLINGS = {
     "decimal": "Decimal('1.50') or '1.50'",
     "timestamp": "'2024-03-01 12:00' or a datetime",
     "date": "'2024-03-01' or a date",
@@ -197,10 +201,12 @@ WRITTEN = {
 
 def _made_anew(group_by: GroupBy, name: str, dtype: dt.DataType) -> str:
     """Explain that events need the base table's column, of which the source computes its own."""
-    made = group_by.source.table.schema.get(name, dtype)
-    if made == dtype:
+    source_type = group_by.source.table.schema.get(name, dtype)
+    if source_type == dtype:
         return ""
-    return f", a row as {title(base(group_by.source.table))} has it, of which {made} is made,"
+    return (
+        f", a row as {title(base(group_by.source.table))} has it, of which {source_type} is made,"
+    )
 
 
 def value(given: Any, dtype: dt.DataType, what: str) -> Any:
@@ -215,29 +221,37 @@ def value(given: Any, dtype: dt.DataType, what: str) -> Any:
             **({"maps_as_pydicts": "strict"} if dtype.is_nested() else {})
         )
     except (TypeError, ValueError, ArithmeticError, pa.ArrowException):
-        written = next(
-            (w for told, w in WRITTEN.items() if getattr(dtype, f"is_{told}")()),
+        spelling = next(
+            (w for type_name, w in SPELLINGS.items() if getattr(dtype, f"is_{type_name}")()),
             f"a value of {dtype}",
         )
-        message = f"{what} is {given!r}, and the column is {dtype}: write {written}"
+        message = f"{what} is {given!r}, and the column is {dtype}: write {spelling}"
         raise DefinitionError(message) from None
 
 
-def _plain(given: Any, dtype: dt.DataType) -> Any:
+def _plain(example_value: Any, dtype: dt.DataType) -> Any:
     """Return a value as Arrow takes it; TypeError where Arrow would change its kind."""
     if dtype.is_timestamp():
-        return _moment(given, dtype)
-    if dtype.is_boolean() != isinstance(given, bool) or (
-        dtype.is_integer() and isinstance(given, float)
+        return _moment(example_value, dtype)
+    if dtype.is_boolean() != isinstance(example_value, bool) or (
+        dtype.is_integer() and isinstance(example_value, float)
     ):
         raise TypeError
     if dtype.is_decimal():
-        return Decimal(str(given)) if isinstance(given, str | int | float) else given
-    return date.fromisoformat(given) if dtype.is_date() and isinstance(given, str) else given
+        return (
+            Decimal(str(example_value))
+            if isinstance(example_value, str | int | float)
+            else example_value
+        )
+    return (
+        date.fromisoformat(example_value)
+        if dtype.is_date() and isinstance(example_value, str)
+        else example_value
+    )
 
 
-def _moment(given: Any, dtype: dt.DataType) -> datetime:
-    at = datetime.fromisoformat(given) if isinstance(given, str) else given
+def _moment(example_value: Any, dtype: dt.DataType) -> datetime:
+    at = datetime.fromisoformat(example_value) if isinstance(example_value, str) else example_value
     if not isinstance(at, datetime):
         raise TypeError
     aware = at if at.tzinfo else at.replace(tzinfo=UTC)

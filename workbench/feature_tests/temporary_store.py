@@ -21,14 +21,14 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from workbench.errors import DefinitionError
-from workbench.feature_tests.value_paths import over
+from workbench.feature_tests.group_by_copies import group_by_over
 from workbench.online import Store
 from workbench.online.embedded import embedded_server
 from workbench.online.errors import StoreError
 from workbench.online.fetching import fetcher
 from workbench.online.messages.encoder import as_told
 from workbench.online.storage import registry, uploads
-from workbench.online.streaming import batch_writer
+from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.history_queries import of_definition
 from workbench.serving.online_plans import plan_of
 
@@ -41,20 +41,20 @@ if TYPE_CHECKING:
 
 HOME = Path(".workbench") / "checks"
 PREFIX = "check_"  # of a database's name; the number of its process follows
-END = 2**60  # after every event
+AFTER_ALL_EVENTS = 2**60  # after every event
 ROWS = "events"  # what the base table is called here
-OPEN: dict[int, Store] = {}  # by process: a fork has a store of its own
-ALONE = threading.RLock()  # checks of one process share its database
+OPEN_STORES: dict[int, Store] = {}  # by process: a fork has a store of its own
+STORE_LOCK = threading.RLock()  # checks of one process share its database
 Rows = list[dict[str, Any]]
 
 
 def store() -> Store:
     """Return the store of this process, created at its first check and dropped at its end."""
-    with ALONE:
-        mine = os.getpid()
-        if mine not in OPEN:
-            OPEN[mine] = _made(f"{PREFIX}{mine}")
-        return OPEN[mine]
+    with STORE_LOCK:
+        process_id = os.getpid()
+        if process_id not in OPEN_STORES:
+            OPEN_STORES[process_id] = _new_store(f"{PREFIX}{process_id}")
+        return OPEN_STORES[process_id]
 
 
 def prepare() -> None:
@@ -63,11 +63,11 @@ def prepare() -> None:
         store()
 
 
-def _made(name: str) -> Store:
+def _new_store(name: str) -> Store:
     try:
         url = embedded_server.start(HOME)
         with psycopg.connect(url, autocommit=True) as con:
-            for old in _left(con):
+            for old in _leftover_databases(con):
                 con.execute(
                     sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(old))
                 )
@@ -80,15 +80,15 @@ def _made(name: str) -> Store:
                     sql.Identifier(name)
                 )
             )
-        made = Store(make_conninfo(url, dbname=name))
+        new_store = Store(make_conninfo(url, dbname=name))
     except (StoreError, psycopg.Error) as error:
         message = f"a store for checks could not be made in {HOME}: {error}"
         raise DefinitionError(message) from error
     atexit.register(partial(_dropped, os.getpid(), url, name))
-    return made
+    return new_store
 
 
-def _left(con: psycopg.Connection[Any]) -> list[str]:
+def _leftover_databases(con: psycopg.Connection[Any]) -> list[str]:
     """Return databases of processes that have ended, and of an earlier process with our number."""
     names = [
         name
@@ -115,9 +115,9 @@ def _lives(process: int) -> bool:
 
 
 def _dropped(process: int, url: str, name: str) -> None:
-    if os.getpid() != process or process not in OPEN:
+    if os.getpid() != process or process not in OPEN_STORES:
         return
-    OPEN.pop(process).close()
+    OPEN_STORES.pop(process).close()
     # the server may have stopped; the next one drops the database
     with (
         suppress(psycopg.Error),
@@ -128,12 +128,12 @@ def _dropped(process: int, url: str, name: str) -> None:
 
 def address() -> dict[str, Any]:
     """Return where the server is, as Ibis's Postgres takes it."""
-    told = conninfo_to_dict(store().url)
+    url_parts = conninfo_to_dict(store().url)
     return {
-        "host": told["host"],
-        "port": int(told["port"] or 0),
-        "user": told["user"],
-        "database": told["dbname"],
+        "host": url_parts["host"],
+        "port": int(url_parts["port"] or 0),
+        "user": url_parts["user"],
+        "database": url_parts["dbname"],
     }
 
 
@@ -147,7 +147,7 @@ def served(example: Example) -> list[tuple[str, Callable[[Example], Rows]]]:
     without a topic, events come by uploads alone. DefinitionError where the group-by cannot be
     served.
     """
-    group_by = over(example.group_by, ibis.table(example.events.schema, name=ROWS))
+    group_by = group_by_over(example.group_by, ibis.table(example.events.schema, name=ROWS))
     plan = plan_of(group_by)
     store()
     (stored,) = plan.group_bys
@@ -158,10 +158,10 @@ def served(example: Example) -> list[tuple[str, Callable[[Example], Rows]]]:
                 partial(_answered, plan=plan, group_by=group_by, streamed=False, again=False),
             )
         ]
-    both = partial(_answered, plan=plan, group_by=group_by, streamed=True)
+    answer_streamed = partial(_answered, plan=plan, group_by=group_by, streamed=True)
     return [
-        ("online (uploaded and streamed)", partial(both, again=False)),
-        ("online (after the next upload)", partial(both, again=True)),
+        ("online (uploaded and streamed)", partial(answer_streamed, again=False)),
+        ("online (after the next upload)", partial(answer_streamed, again=True)),
     ]
 
 
@@ -169,26 +169,26 @@ def _answered(
     example: Example, *, plan: Plan, group_by: GroupBy, streamed: bool, again: bool
 ) -> Rows:
     """Return what is fetched for each case; the store keeps nothing of it."""
-    with ALONE:
-        mine = store()
-        registry.prepare(mine, plan)
+    with STORE_LOCK:
+        check_store = store()
+        registry.prepare(check_store, plan)
         try:
-            registry.register(mine, plan)
+            registry.register(check_store, plan)
             (stored,) = plan.group_bys
             table, messages = (
                 _halves(example.events, stored)
                 if streamed
                 else (example.events, example.events.slice(0, 0))
             )
-            _uploaded(mine, plan, group_by, table)
-            _streamed(mine, stored, messages)
+            _uploaded(check_store, plan, group_by, table)
+            _streamed(check_store, stored, messages)
             if again:
-                _uploaded(mine, plan, group_by, example.events)
-                _streamed(mine, stored, table, messages.num_rows)
-            asked = fetcher.Fetcher(mine)
+                _uploaded(check_store, plan, group_by, example.events)
+                _streamed(check_store, stored, table, messages.num_rows)
+            store_fetcher = fetcher.Fetcher(check_store)
             return [
                 _row(
-                    asked.fetch(
+                    store_fetcher.fetch(
                         plan.name, dict(zip(group_by.keys, case.key, strict=True)), at=case.at
                     )
                 )
@@ -196,11 +196,11 @@ def _answered(
             ]
         finally:
             with suppress(StoreError):  # it was not even registered
-                registry.unpublish(mine, plan.name)
+                registry.unpublish(check_store, plan.name)
 
 
 def _row(answer: Any) -> dict[str, Any]:
-    return dict(answer) | {name: StoreError(said) for name, said in answer.errors.items()}
+    return dict(answer) | {name: StoreError(sentence) for name, sentence in answer.errors.items()}
 
 
 def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
@@ -209,7 +209,7 @@ def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
     Events whose messages are equal stay together: without an id they would count once where each
     side had one of them (rule 21).
     """
-    rows = [repr(row) for row in _told(plan, events).to_pylist()]
+    rows = [repr(row) for row in _message_rows(plan, events).to_pylist()]
     places = {row: i for i, row in enumerate(dict.fromkeys(rows))}
     mask = pa.array([places[row] % 2 == 0 for row in rows], pa.bool_())
     return events.filter(mask), events.filter(
@@ -217,35 +217,35 @@ def _halves(events: pa.Table, plan: GroupByPlan) -> tuple[pa.Table, pa.Table]:
     )
 
 
-def _uploaded(mine: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> None:
+def _uploaded(check_store: Store, plan: Plan, group_by: GroupBy, events: pa.Table) -> None:
     """Upload events as the uploader does."""
     con = ibis.duckdb.connect()
     con.create_table(ROWS, events)
     # declared checks are left out, since a test may have bad data on purpose
     history = of_definition(replace(plan.group_bys[0], checks=()), group_by, con)
-    with mine.connection() as connection:
-        uploads.uploads(connection, [history.incoming(END)], END)
+    with check_store.connection() as connection:
+        uploads.uploads(connection, [history.incoming(AFTER_ALL_EVENTS)], AFTER_ALL_EVENTS)
 
 
-def _told(plan: GroupByPlan, events: pa.Table) -> pa.Table:
+def _message_rows(plan: GroupByPlan, events: pa.Table) -> pa.Table:
     """Return events as messages of the group-by's topic carry them."""
     assert plan.topic is not None  # noqa: S101 it is streamed
     return as_told(plan.topic, plan.source, events)
 
 
-def _streamed(mine: Store, plan: GroupByPlan, events: pa.Table, first: int = 0) -> None:
+def _streamed(check_store: Store, plan: GroupByPlan, events: pa.Table, first: int = 0) -> None:
     """Write events as the updater does, one message for each, in two batches.
 
     Each batch is written twice, as after a restart; `first` is the first message's offset.
     """
     if not events.num_rows:
         return
-    level, told = batch_writer.RowLevel(plan), _told(plan, events)
+    level, message_rows = batch_values.RowLevel(plan), _message_rows(plan, events)
     half = -(-events.num_rows // 2)
     for start in (0, half):
-        batch = told.slice(start, half)
+        batch = message_rows.slice(start, half)
         offsets = range(first + start, first + start + batch.num_rows)
-        sent = batch_writer.Messages(ROWS, batch, [0] * batch.num_rows, list(offsets))
+        messages = batch_values.Messages(ROWS, batch, [0] * batch.num_rows, list(offsets))
         for _ in range(2) if batch.num_rows else ():
-            with mine.connection() as connection:
-                batch_writer.applied(connection, level, sent)
+            with check_store.connection() as connection:
+                batch_writer.applied(connection, level, messages)

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
-from attrs import evolve, frozen
+from attrs import frozen
 
 from workbench.backends import engine_of
-from workbench.definitions.binding import relation, unbind
 from workbench.definitions.feature_expressions import reductions
-from workbench.definitions.group_by import Aggregation, GroupBy
+from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
-from workbench.definitions.nodes import base
-from workbench.definitions.sources import EntitySource, EventSource
+from workbench.definitions.sources import EventSource
 from workbench.errors import DefinitionError, near
+from workbench.feature_tests.group_by_copies import group_by_over
 from workbench.planner.plan_choice import PAIRS, Chooser, estimate_in
 from workbench.portable.arrow_types import arrow, fetched
 from workbench.training.backfilling import computed
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 # an environment variable: names of engines, with commas, that a check runs on by default
 ENGINES = "WORKBENCH_ENGINES"
-KNOWN = ("duckdb", "online", "postgres", "spark")
+KNOWN_PATHS = ("duckdb", "online", "postgres", "spark")
 RUNNING = "running"  # a plan of Postgres's
 NUMBER, AT = "case_number", "asked_at"
 Rows = list[dict[str, Any]]
@@ -67,33 +66,33 @@ def paths(
     `opened` closes what is opened for them. `notes` gets the reasons why engines that were not
     requested by name are left out.
     """
-    told = os.environ.get(ENGINES, "")
-    asked: Sequence[Any] | None = (
+    engine_names = os.environ.get(ENGINES, "")
+    requested_engines: Sequence[Any] | None = (
         engines
         if engines is not None
-        else [n.strip() for n in told.split(",") if n.strip()] or None
+        else [n.strip() for n in engine_names.split(",") if n.strip()] or None
     )
     named = (
-        list(asked)
-        if asked is not None
+        list(requested_engines)
+        if requested_engines is not None
         else ["duckdb", "online", *(["spark"] if _spark_runs() else [])]
     )
     if not named:
         message = (
-            f"a check needs an engine to run on: engines=[...] of {', '.join(KNOWN)}, or an Ibis"
-            " connection"
+            f"a check needs an engine to run on: engines=[...] of {', '.join(KNOWN_PATHS)}, or an"
+            " Ibis connection"
         )
         raise DefinitionError(message)
     _begin_store(named, opened)
-    for one in named:
+    for named_engine in named:
         try:
-            found = list(_paths(example, one, opened))
+            engine_paths = list(_paths(example, named_engine, opened))
         except DefinitionError as error:
-            if asked is not None or one == "duckdb":
+            if requested_engines is not None or named_engine == "duckdb":
                 raise
-            notes.append(f"{one} was not run: {error}")
+            notes.append(f"{named_engine} was not run: {error}")
             continue
-        yield from found
+        yield from engine_paths
 
 
 def _paths(example: Example, engine: Any, opened: ExitStack) -> Iterator[Path]:
@@ -101,8 +100,8 @@ def _paths(example: Example, engine: Any, opened: ExitStack) -> Iterator[Path]:
         return iter(_online(example))
     if not isinstance(engine, str):
         return _offline(example.group_by, engine)
-    if engine not in KNOWN:
-        message = f"there is no engine {engine!r} to check on: {near(engine, KNOWN)}"
+    if engine not in KNOWN_PATHS:
+        message = f"there is no engine {engine!r} to check on: {near(engine, KNOWN_PATHS)}"
         raise DefinitionError(message)
     con = {"duckdb": ibis.duckdb.connect, "postgres": _postgres, "spark": _spark}[engine]()
     if engine != "spark":  # a session is the process's
@@ -133,8 +132,8 @@ def _offline(group_by: GroupBy, con: BaseBackend) -> Iterator[Path]:
 
 def _adds_up(group_by: GroupBy) -> bool:
     """Return whether the group-by only counts and adds exact numbers, as running totals do."""
-    found = [op for f in group_by.computed for op in reductions(f.node)]
-    exact = (op for op in found if not isinstance(op, ops.Count | ops.CountStar))
+    operations = [op for f in group_by.computed for op in reductions(f.node)]
+    exact = (op for op in operations if not isinstance(op, ops.Count | ops.CountStar))
     return all(
         isinstance(op, ops.Sum | ops.Mean)
         and (
@@ -190,30 +189,12 @@ def joined(
     ]
     return (
         Join(
-            name="checked", left=EventSource(tables[1], time=AT), parts=[over(group_by, tables[0])]
+            name="checked",
+            left=EventSource(tables[1], time=AT),
+            parts=[group_by_over(group_by, tables[0])],
         ),
         tables,
     )
-
-
-def over(group_by: GroupBy, table: ir.Table) -> GroupBy:
-    """Return the definition over another base table of the same columns."""
-    old, new = base(group_by.source.table), unbind(relation(table, "a check"))
-    rows = group_by.source.table.replace({old: new}).to_expr()
-    if isinstance(group_by.source, EntitySource):
-        source: Any = EntitySource(rows, snapshot=group_by.source.snapshot)
-    else:
-        source = EventSource(
-            rows,
-            time=group_by.source.time,
-            topic=group_by.source.topic,
-            order=group_by.source.order,
-            id=group_by.source.id,
-        )
-    moved = [
-        Aggregation(a.reduction.replace({old: new}), a.windows, a.by) for a in group_by.aggregations
-    ]
-    return evolve(group_by, source=source, aggregations=moved)
 
 
 # --- engines by name
@@ -269,7 +250,11 @@ def _needs_store() -> None:
 
 def _begin_store(named: Sequence[Any], opened: ExitStack) -> None:
     """Start the store's server in the background, while the other paths are computed."""
-    if not {"online", "postgres"} & {one for one in named if isinstance(one, str)} or _lacking():
+    if (
+        not {"online", "postgres"}
+        & {named_engine for named_engine in named if isinstance(named_engine, str)}
+        or _lacking()
+    ):
         return
     from workbench.feature_tests.temporary_store import prepare  # noqa: PLC0415 it needs an extra
 

@@ -18,17 +18,17 @@ from attrs import evolve
 from workbench.definitions.sources import EventSource
 from workbench.guards import late_load_guard
 from workbench.guards.data_check_guard import of_checks
-from workbench.guards.guard_finding import Finding
-from workbench.guards.guard_runner import found, unable
+from workbench.guards.guard_finding import GuardFinding
+from workbench.guards.guard_runner import guard_findings, unable
+from workbench.guards.guarded_events import US, GuardedEvents
 from workbench.guards.guards_html import guards_html, guards_text
 from workbench.guards.join_guards import GUARDS as OF_PARTS
 from workbench.guards.join_guards import Matched
 from workbench.guards.key_guards import GUARDS as OF_KEYS
-from workbench.guards.key_guards import Known, known
+from workbench.guards.key_guards import SourceKeys, source_keys
 from workbench.guards.left_guards import GUARDS as LEFTS
-from workbench.guards.left_guards import LABELS, Left
+from workbench.guards.left_guards import LABELS, GuardedLeft
 from workbench.guards.source_guards import GUARDS as EVENTS
-from workbench.guards.source_guards import US, Events
 from workbench.planner.row_numbers import ROW, numbered
 from workbench.portable.rewrites import micros
 from workbench.training.source_checks import EPOCH
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import Join, JoinPart
-    from workbench.previews.grid_page import Page
+    from workbench.previews.preview_page_values import Page
 
 __all__ = [
     "EVENTS",
@@ -49,8 +49,8 @@ __all__ = [
     "LEFTS",
     "OF_KEYS",
     "PARTS",
-    "Finding",
-    "Seen",
+    "GuardFinding",
+    "SourceFindings",
     "guards",
     "guards_html",
     "guards_text",
@@ -61,7 +61,7 @@ __all__ = [
 PARTS = (*OF_PARTS, *late_load_guard.GUARDS)
 
 # The facts of a source: its findings, and its keys on the engine where they could be read.
-Seen = tuple[tuple[Finding, ...], Known | None]
+SourceFindings = tuple[tuple[GuardFinding, ...], SourceKeys | None]
 
 
 def guards(
@@ -70,8 +70,8 @@ def guards(
     page: Page | None = None,
     *,
     now: datetime | None = None,
-    seen: MutableMapping[GroupBy, Seen] | None = None,
-) -> Iterator[Finding]:
+    seen: MutableMapping[GroupBy, SourceFindings] | None = None,
+) -> Iterator[GuardFinding]:
     """Yield the guards' findings in a join's left and sources on an engine, passes included.
 
     It is lazy: each source is scanned twice, once for its times and once for its keys, when its
@@ -81,13 +81,13 @@ def guards(
     sources = {} if seen is None else seen
     at = None if now is None else _us(now)
     try:
-        whole = numbered(join, engine)
-        left = engine.keep(_narrow(join, whole))
+        numbered_left = numbered(join, engine)
+        left = engine.keep(_narrow(join, numbered_left))
     except Exception as error:  # noqa: BLE001 the sources are to be looked at still
         yield unable("left", join.name, error)
         left = None
-    rows = None if left is None else Left(join, engine, left, whole, at, page)
-    yield from found(rows, LEFTS) if rows else ()
+    rows = None if left is None else GuardedLeft(join, engine, left, numbered_left, at, page)
+    yield from guard_findings(rows, LEFTS) if rows else ()
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         parts = [part for part in join.parts if part.group_by == group_by]
         if group_by not in sources:
@@ -97,8 +97,8 @@ def guards(
         yield from (_joined(f, parts) for f in (*findings, *of_checks(group_by, engine, at)))
         if keys is not None and left is not None:
             for part in parts:
-                yield from found(Matched(join, part, keys, left), PARTS)
-    yield from found(rows, LABELS) if rows else ()
+                yield from guard_findings(Matched(join, part, keys, left), PARTS)
+    yield from guard_findings(rows, LABELS) if rows else ()
 
 
 def _us(now: datetime) -> int:
@@ -106,21 +106,23 @@ def _us(now: datetime) -> int:
     return ((now if now.tzinfo else now.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
 
 
-def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> Seen:
+def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> SourceFindings:
     """Return the findings of a group-by's source alone, and its keys; `now` in microseconds."""
-    told = (
-        tuple(found(Events(group_by, engine, now), EVENTS))
+    findings = (
+        tuple(guard_findings(GuardedEvents(group_by, engine, now), EVENTS))
         if isinstance(group_by.source, EventSource)
         else ()
     )
     try:
-        keys = known(group_by, engine)
+        keys = source_keys(group_by, engine)
     except Exception as error:  # noqa: BLE001 said, and the rest goes on
-        return (*told, unable("keys", group_by.name, error)), None
-    return (*told, *found(keys, OF_KEYS)), keys
+        return (*findings, unable("keys", group_by.name, error)), None
+    return (*findings, *guard_findings(keys, OF_KEYS)), keys
 
 
-def of_group_by(join: Join, engine: Engine, *, now: datetime | None = None) -> Iterator[Finding]:
+def of_group_by(
+    join: Join, engine: Engine, *, now: datetime | None = None
+) -> Iterator[GuardFinding]:
     """Yield the findings in the sources of a join that is a sample of a group-by's keys.
 
     Only the guards that need no left are asked.
@@ -136,13 +138,15 @@ def of_group_by(join: Join, engine: Engine, *, now: datetime | None = None) -> I
         )
 
 
-def _narrow(join: Join, whole: ir.Table) -> ir.Table:
+def _narrow(join: Join, numbered_left: ir.Table) -> ir.Table:
     """Return row number, keys and time in microseconds of every left row."""
-    keys = dict.fromkeys(left for part in join.parts for left, _ in part.keys)
-    return whole.select(ROW, *(c for c in keys), **{US: micros(whole[join.left.time])})
+    keys = dict.fromkeys(left_key for part in join.parts for left_key, _ in part.keys)
+    return numbered_left.select(
+        ROW, *(c for c in keys), **{US: micros(numbered_left[join.left.time])}
+    )
 
 
-def _joined(finding: Finding, parts: list[JoinPart]) -> Finding:
+def _joined(finding: GuardFinding, parts: list[JoinPart]) -> GuardFinding:
     """Return a source's finding with its features under the names that the join gives them."""
     return evolve(
         finding, features=tuple(f"{p.head}_{name}" for p in parts for name in finding.features)

@@ -10,7 +10,7 @@ MOST_ROWS = 1_000  # numbers of left rows that a finding names
 
 
 @frozen
-class Finding:
+class GuardFinding:
     """The answer of one guard.
 
     `kind` is a guard's name, `of` the group-by or left that it looked at. `rows` are numbers of

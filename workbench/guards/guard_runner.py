@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve, frozen
 
-from workbench.guards.guard_finding import MOST_ROWS, NOTE, PASS, Finding
+from workbench.guards.guard_finding import MOST_ROWS, NOTE, PASS, GuardFinding
 from workbench.planner.row_numbers import ROW
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 
 
-class Subject(Protocol):
+class GuardSubject(Protocol):
     """The subject of guards: a table on an engine, and its name."""
 
     @property
@@ -54,7 +54,7 @@ class Guard:
 
     kind: str
     ask: Callable[[Any], Mapping[str, ir.Scalar] | ir.Table | None]
-    judge: Callable[[Any, Answer], Finding | None]
+    judge: Callable[[Any, Answer], GuardFinding | None]
     rows: Callable[[Any, Answer], ir.BooleanValue] | None = None
 
 
@@ -63,58 +63,60 @@ def counted(condition: Any) -> ir.IntegerScalar:
     return condition.ifelse(1, None).count()
 
 
-def found(subject: Subject, guards: Sequence[Guard]) -> Iterator[Finding]:
+def guard_findings(subject: GuardSubject, guards: Sequence[Guard]) -> Iterator[GuardFinding]:
     """Yield the findings of guards on a subject, in the order of their table; passes included."""
-    asked: dict[str, tuple[Guard, Mapping[str, ir.Scalar]]] = {}
-    answers: dict[str, Answer | Finding] = {}
+    questions: dict[str, tuple[Guard, Mapping[str, ir.Scalar]]] = {}
+    answers: dict[str, Answer | GuardFinding] = {}
     for guard in guards:
         question = _tried(guard, subject, partial(guard.ask, subject))
-        if isinstance(question, Finding):
+        if isinstance(question, GuardFinding):
             answers[guard.kind] = question
         elif hasattr(question, "to_pyarrow") and hasattr(question, "columns"):
             answers[guard.kind] = _tried(guard, subject, partial(_rows, subject, question))
         elif question is not None:
-            asked[guard.kind] = guard, question
-    answers |= _together(subject, asked)
+            questions[guard.kind] = guard, question
+    answers |= _together(subject, questions)
     for guard in guards:
         if guard.kind in answers:
             yield _judged(guard, subject, answers[guard.kind])
 
 
 def _together(
-    subject: Subject, asked: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]
-) -> dict[str, Answer | Finding]:
+    subject: GuardSubject, questions: Mapping[str, tuple[Guard, Mapping[str, ir.Scalar]]]
+) -> dict[str, Answer | GuardFinding]:
     """Return the answers of many guards by one scan, or one scan each where that fails."""
     names = {
         (kind, name): f"a{i}"
         for i, (kind, name) in enumerate(
-            (kind, name) for kind, (_, question) in asked.items() for name in question
+            (kind, name) for kind, (_, question) in questions.items() for name in question
         )
     }
     every = {
         names[kind, name]: value
-        for kind, (_, question) in asked.items()
+        for kind, (_, question) in questions.items()
         for name, value in question.items()
     }
     try:
-        told = subject.engine.fetch(subject.table.agg(**every)).to_pylist()[0] if every else {}
+        answer_row = (
+            subject.engine.fetch(subject.table.agg(**every)).to_pylist()[0] if every else {}
+        )
     # the guards then run one by one, which shows the one that fails, and why
     except Exception:  # noqa: BLE001
         return {
             kind: _tried(guard, subject, partial(_answer, subject, question))
-            for kind, (guard, question) in asked.items()
+            for kind, (guard, question) in questions.items()
         }
     return {
-        kind: {name: told[names[kind, name]] for name in question}
-        for kind, (_, question) in asked.items()
+        kind: {name: answer_row[names[kind, name]] for name in question}
+        for kind, (_, question) in questions.items()
     }
 
 
-def _rows(subject: Subject, question: ir.Table) -> Answer:
+def _rows(subject: GuardSubject, question: ir.Table) -> Answer:
     return {"rows": subject.engine.fetch(question).to_pylist()}
 
 
-def _answer(subject: Subject, question: Mapping[str, ir.Scalar]) -> Answer:
+def _answer(subject: GuardSubject, question: Mapping[str, ir.Scalar]) -> Answer:
     values = (
         subject.engine.rows(
             subject.table.agg(**{f"a{i}": value for i, value in enumerate(question.values())})
@@ -125,26 +127,26 @@ def _answer(subject: Subject, question: Mapping[str, ir.Scalar]) -> Answer:
     return dict(zip(question, values, strict=True))
 
 
-def _judged(guard: Guard, subject: Subject, answer: Answer | Finding) -> Finding:
-    if isinstance(answer, Finding):
+def _judged(guard: Guard, subject: GuardSubject, answer: Answer | GuardFinding) -> GuardFinding:
+    if isinstance(answer, GuardFinding):
         return answer
-    told = _tried(guard, subject, lambda: guard.judge(subject, answer))
-    if told is None:
-        return Finding(guard.kind, subject.name, PASS)
-    if guard.rows is None or told.level == PASS or not told.count:
-        return told
+    finding = _tried(guard, subject, lambda: guard.judge(subject, answer))
+    if finding is None:
+        return GuardFinding(guard.kind, subject.name, PASS)
+    if guard.rows is None or finding.level == PASS or not finding.count:
+        return finding
     # `guard.rows` was compared with None above, which the lambda hides from the type checker
     rows = _tried(guard, subject, lambda: _numbers(subject, guard.rows(subject, answer)))  # type: ignore[misc]
-    return rows if isinstance(rows, Finding) else evolve(told, rows=rows)
+    return rows if isinstance(rows, GuardFinding) else evolve(finding, rows=rows)
 
 
-def _numbers(subject: Subject, which: ir.BooleanValue) -> tuple[int, ...]:
+def _numbers(subject: GuardSubject, condition: ir.BooleanValue) -> tuple[int, ...]:
     """Return the numbers, from 1, of the first left rows for which a condition is true."""
-    rows = subject.table.filter(which).select(ROW).order_by(ROW).limit(MOST_ROWS)
+    rows = subject.table.filter(condition).select(ROW).order_by(ROW).limit(MOST_ROWS)
     return tuple(int(r) + 1 for (r,) in subject.engine.rows(rows))
 
 
-def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
+def _tried(guard: Guard, subject: GuardSubject, action: Callable[[], Any]) -> Any:
     """Return what the action gives, or a note where it fails.
 
     A guard that cannot look must neither pass nor end a preview.
@@ -155,10 +157,10 @@ def _tried(guard: Guard, subject: Subject, action: Callable[[], Any]) -> Any:
         return unable(guard.kind, subject.name, error)
 
 
-def unable(kind: str, of: str, error: Exception) -> Finding:
+def unable(kind: str, of: str, error: Exception) -> GuardFinding:
     """Return the note of a guard that could not look."""
     lines = str(error).strip().splitlines()
-    return Finding(
+    return GuardFinding(
         kind,
         of,
         NOTE,

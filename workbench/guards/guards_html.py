@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from workbench.guards.guard_finding import LEVELS, NOTE, PASS, WARNING, Finding
+from workbench.guards.guard_finding import LEVELS, NOTE, PASS, WARNING, GuardFinding
 from workbench.html.markup import Markup, join, tag
 from workbench.online.legible_text import written
 
@@ -22,33 +22,33 @@ DRAWN = {
 COUNTED = {WARNING: ("warning", "warnings"), NOTE: ("note", "notes"), PASS: ("pass", "pass")}
 
 
-def ordered(findings: Iterable[Finding]) -> list[Finding]:
+def ordered(findings: Iterable[GuardFinding]) -> list[GuardFinding]:
     """Order findings, the gravest first, else as they were found."""
     return sorted(findings, key=lambda f: LEVELS.index(f.level))
 
 
-def _counts(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+def _counts(findings: Sequence[GuardFinding]) -> list[tuple[str, str]]:
     """Return each level that has findings, with its count in words, `2 warnings`."""
     numbers = ((level, sum(f.level == level for f in findings)) for level in LEVELS)
     return [(level, f"{n} {COUNTED[level][n != 1]}") for level, n in numbers if n]
 
 
-def _word(finding: Finding) -> str:
+def _word(finding: GuardFinding) -> str:
     return finding.kind.replace("_", " ")
 
 
-def guards_html(findings: Iterable[Finding], *, live: bool = True) -> Markup:
+def guards_html(findings: Iterable[GuardFinding], *, live: bool = True) -> Markup:
     """Draw the strip as HTML, open while there is a warning.
 
     Where it is live, each finding whose rows are known has a button.
     """
-    told = ordered(findings)
+    in_order = ordered(findings)
     counts = (
-        tag("span", _sign(level), f" {said}", class_=f"mark {SIGNS[level][1]}")
-        for level, said in _counts(told)
+        tag("span", _sign(level), f" {count_text}", class_=f"mark {SIGNS[level][1]}")
+        for level, count_text in _counts(in_order)
     )
-    lines = [_line(f, live=live) for f in told if f.level != PASS]
-    opened = {"open": ""} if any(f.level == WARNING for f in told) else {}
+    lines = [_line(f, live=live) for f in in_order if f.level != PASS]
+    opened = {"open": ""} if any(f.level == WARNING for f in in_order) else {}
     return tag(
         "details",
         tag("summary", tag("b", "Guards"), *counts),
@@ -74,7 +74,7 @@ def _sign(level: str) -> Markup:
     )
 
 
-def _line(finding: Finding, *, live: bool) -> Markup:
+def _line(finding: GuardFinding, *, live: bool) -> Markup:
     word = tag(
         "span",
         _sign(finding.level),
@@ -97,26 +97,28 @@ def _line(finding: Finding, *, live: bool) -> Markup:
         if live and finding.rows
         else ""
     )
-    return tag("li", word, tag("span", _said(finding.sentence)), show)
+    return tag("li", word, tag("span", _sentence_html(finding.sentence)), show)
 
 
-def _said(sentence: str) -> Markup:
+def _sentence_html(sentence: str) -> Markup:
     """Draw a sentence, its names between backticks as code."""
     return join(tag("code", part) if i % 2 else part for i, part in enumerate(sentence.split("`")))
 
 
-def guards_text(findings: Iterable[Finding]) -> str:
+def guards_text(findings: Iterable[GuardFinding]) -> str:
     """Write the strip for a terminal."""
-    told = ordered(findings)
-    shown = [f for f in told if f.level != PASS]
-    wide = max((len(_word(f)) for f in shown), default=0)
-    head = "guards: " + (", ".join(said for _, said in _counts(told)) or "none asked")
+    in_order = ordered(findings)
+    listed = [f for f in in_order if f.level != PASS]
+    wide = max((len(_word(f)) for f in listed), default=0)
+    head = "guards: " + (
+        ", ".join(count_text for _, count_text in _counts(in_order)) or "none asked"
+    )
     return written(
         [
             head,
             *(
                 f"  {SIGNS[f.level][0]} {_word(f):<{wide}}  {f.sentence.replace('`', '')}"
-                for f in shown
+                for f in listed
             ),
         ]
     )

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from workbench.definitions.binding import recomputed, title
 from workbench.definitions.sources import EntitySource, EventSource
 from workbench.definitions.windows import DAY
-from workbench.guards.guard_finding import NOTE, WARNING, Finding, some, span
+from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some, span
 from workbench.guards.guard_runner import Answer, Guard, counted
+from workbench.guards.guarded_events import US
 from workbench.guards.key_guards import FIRST, LAST, OFF, N
-from workbench.guards.source_guards import US
 from workbench.online.legible_text import short
 from workbench.planner.source_rows import EventRows, in_us
 from workbench.planner.training_set import instant
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.definitions.group_by import Feature
+    from workbench.definitions.aggregations import Feature
     from workbench.definitions.join import Join, JoinPart
-    from workbench.guards.key_guards import Known
+    from workbench.guards.key_guards import SourceKeys
 
 AT = "_fw_at"
 MET = 0.5  # a share of left rows with known keys, below which the keys are likely others
@@ -33,7 +33,7 @@ MET = 0.5  # a share of left rows with known keys, below which the keys are like
 class Matched:
     """A left's rows beside what is known of their keys in one part."""
 
-    def __init__(self, join: Join, part: JoinPart, keys: Known, left: ir.Table) -> None:
+    def __init__(self, join: Join, part: JoinPart, keys: SourceKeys, left: ir.Table) -> None:
         self.join, self.part, self.keys, self.left = join, part, keys, left
         self.engine, self.group_by, self.name = keys.engine, part.group_by, part.head
         self.title = title(part.group_by.source.table)
@@ -56,7 +56,7 @@ class Matched:
     def there(self) -> Any:
         """Whether a left row has a key at all."""
         return reduce(
-            lambda a, b: a & b, (self.table[left].notnull() for left, _ in self.part.keys)
+            lambda a, b: a & b, (self.table[left_key].notnull() for left_key, _ in self.part.keys)
         )
 
     def features(self, chosen: Any = None) -> tuple[str, ...]:
@@ -113,19 +113,19 @@ def _ask_history(s: Matched) -> Mapping[str, Any] | None:
         return {"rows": s.table.count(), "none": counted(s.there & (s.table[AT] < s.first))}
     if not s.windowed:
         return None
-    asked = {"rows": s.table.count()}
+    question = {"rows": s.table.count()}
     for i, feature in enumerate(_lengths(s)):
         before = _before(s, feature)
-        asked |= {
+        question |= {
             f"short {i}": counted(before),
             f"reach {i}": (s.table[AT] - s.first).max(where=before),
         }
-    return asked
+    return question
 
 
-def _judge_history(s: Matched, a: Answer) -> Finding | None:
+def _judge_history(s: Matched, a: Answer) -> GuardFinding | None:
     if s.first is None:
-        return Finding(
+        return GuardFinding(
             "history",
             s.name,
             WARNING,
@@ -135,7 +135,7 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
         )
     if not s.timed:
         return (
-            Finding(
+            GuardFinding(
                 "history",
                 s.name,
                 WARNING,
@@ -154,7 +154,7 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
     number, longest = next(iter(short.items()))
     n, reach = a[f"short {number}"], a[f"reach {number}"]
     # a sawtooth window may hold more than its length, up to a hop, which needs no words
-    held = (
+    limit_clause = (
         f"; their values hold at most {span(reach)}"
         if 0 < reach < in_us(longest.window.length)  # type: ignore[union-attr]  # it has one
         else ""
@@ -162,10 +162,10 @@ def _judge_history(s: Matched, a: Answer) -> Finding | None:
     sentence = (
         f"{longest.window.words} windows of"  # type: ignore[union-attr]  # it has one
         f" {some(n, a['rows'], 'rows')} reach back before the first event of {s.title}"
-        f" ({moment(s.first)}){held}: load older events, or leave these rows out"
+        f" ({moment(s.first)}){limit_clause}: load older events, or leave these rows out"
     )
     windows = {f.window for f in short.values()}
-    return Finding(
+    return GuardFinding(
         "history",
         s.name,
         WARNING,
@@ -197,9 +197,9 @@ def _ask_future(s: Matched) -> Mapping[str, Any] | None:
     return {"n": counted(_later(s)), "rows": s.table.count()} if s.timed else None
 
 
-def _judge_future(s: Matched, a: Answer) -> Finding | None:
+def _judge_future(s: Matched, a: Answer) -> GuardFinding | None:
     return (
-        Finding(
+        GuardFinding(
             "future",
             s.name,
             NOTE,
@@ -225,7 +225,7 @@ def _ask_granularity(s: Matched) -> Mapping[str, Any] | None:
     return {"n": counted(_within(s)), "rows": s.table.count()} if s.timed else None
 
 
-def _judge_granularity(s: Matched, a: Answer) -> Finding | None:
+def _judge_granularity(s: Matched, a: Answer) -> GuardFinding | None:
     if not a["n"] or not s.span[1]:
         return None
     time = s.group_by.events.time
@@ -235,7 +235,9 @@ def _judge_granularity(s: Matched, a: Answer) -> Finding | None:
         " happened; use the time itself, accuracy='snapshot', or the day's end,"
         f" `{recomputed(time, ' + ibis.interval(days=1)')}`"
     )
-    return Finding("granularity", s.name, WARNING, sentence, count=a["n"], features=s.features())
+    return GuardFinding(
+        "granularity", s.name, WARNING, sentence, count=a["n"], features=s.features()
+    )
 
 
 # --- keys: left keys that the source does not have
@@ -249,25 +251,26 @@ def _ask_keys(s: Matched) -> Mapping[str, Any]:
     return {"rows": s.table.count(), "there": counted(s.there), "unmet": counted(_unmet(s))}
 
 
-def _judge_keys(s: Matched, a: Answer) -> Finding | None:
+def _judge_keys(s: Matched, a: Answer) -> GuardFinding | None:
     if not a["unmet"]:
         return None
     fact = (
         f"{some(a['unmet'], a['rows'], 'rows')} have a"
-        f" {', '.join(f'`{left}`' for left, _ in s.part.keys)} that is nowhere in {s.title}"
+        f" {', '.join(f'`{left_key}`' for left_key, _ in s.part.keys)} that is nowhere in {s.title}"
     )
     near = _near(s)
     if near is not None:
-        n, mine, theirs = near
+        n, left_value, source_value = near
         sentence = (
-            f"{fact}; {n:,} would match but for how they are written, as {short(mine)} and"
-            f" {short(theirs)}: write both alike in their tables, with .strip(), .lower() or a cast"
+            f"{fact}; {n:,} would match but for how they are written, as {short(left_value)} and"
+            f" {short(source_value)}: write both alike in their tables, with .strip(), .lower() or"
+            " a cast"
         )
     elif a["unmet"] > MET * a["there"]:
         sentence = f"{fact}: their features are empty; check that both name the same thing"
     else:
         return None
-    return Finding("keys", s.name, WARNING, sentence, count=a["unmet"], features=s.features())
+    return GuardFinding("keys", s.name, WARNING, sentence, count=a["unmet"], features=s.features())
 
 
 def _near(s: Matched) -> tuple[int, str, str] | None:
@@ -276,23 +279,25 @@ def _near(s: Matched) -> tuple[int, str, str] | None:
     Returns the number and the first pair of spellings, or `None`; only a single key of text is
     tried.
     """
-    (left, _), *more = s.part.keys
-    if more or not s.table[left].type().is_string():
+    (left_key, _), *more = s.part.keys
+    if more or not s.table[left_key].type().is_string():
         return None
-    strange = s.table.filter(_unmet(s)).select(mine=s.table[left])
+    strange = s.table.filter(_unmet(s)).select(mine=s.table[left_key])
     strange = strange.mutate(_fw_like=_plainly(strange.mine))
-    theirs = s.keys.table.select(
+    source_keys = s.keys.table.select(
         theirs=s.keys.table["_fw_key0"], _fw_like=_plainly(s.keys.table["_fw_key0"])
     )
-    theirs = theirs.group_by("_fw_like").agg(theirs=theirs.theirs.min())
-    pairs = strange.join(theirs, "_fw_like").group_by("mine", "theirs").agg(n=lambda t: t.count())
-    found = s.engine.rows(
+    source_keys = source_keys.group_by("_fw_like").agg(theirs=source_keys.theirs.min())
+    pairs = (
+        strange.join(source_keys, "_fw_like").group_by("mine", "theirs").agg(n=lambda t: t.count())
+    )
+    rows = s.engine.rows(
         pairs.mutate(all=pairs.n.sum().over())
         .order_by("mine")
         .limit(1)
         .select("all", "mine", "theirs")
     )
-    return (int(found[0][0]), found[0][1], found[0][2]) if found else None
+    return (int(rows[0][0]), rows[0][1], rows[0][2]) if rows else None
 
 
 def _plainly(text: ir.StringValue) -> ir.StringValue:
@@ -307,21 +312,23 @@ def _ask_zone(s: Matched) -> Mapping[str, Any] | None:
     return {} if s.timed else None
 
 
-def _judge_zone(s: Matched, _: Answer) -> Finding | None:
-    mine, theirs = (
+def _judge_zone(s: Matched, _: Answer) -> GuardFinding | None:
+    left_zone, event_zone = (
         s.join.left.table.schema[s.join.left.time].timezone,
         s.group_by.source.table.schema[s.group_by.events.time].timezone,
     )
-    if (mine is None) == (theirs is None):
+    if (left_zone is None) == (event_zone is None):
         return None
-    left = f"`{s.join.left.time}` of {title(s.join.left.table)}", mine
-    right = f"`{s.group_by.events.time}` of {s.title}", theirs
-    (naive, _none), (zoned, zone) = (left, right) if mine is None else (right, left)
+    left_time = f"`{s.join.left.time}` of {title(s.join.left.table)}", left_zone
+    event_time = f"`{s.group_by.events.time}` of {s.title}", event_zone
+    (naive, _none), (zoned, zone) = (
+        (left_time, event_time) if left_zone is None else (event_time, left_time)
+    )
     sentence = (
         f"{naive} has no zone and is read as UTC, beside {zoned}, which is in {zone}: if the first"
         " is local time, every window is off by its distance to UTC; give it its zone in the table"
     )
-    return Finding("zone", s.name, WARNING, sentence, features=s.features())
+    return GuardFinding("zone", s.name, WARNING, sentence, features=s.features())
 
 
 def _ask_timeless(s: Matched) -> Mapping[str, Any] | None:
@@ -332,12 +339,12 @@ def _ask_timeless(s: Matched) -> Mapping[str, Any] | None:
     )
 
 
-def _judge_timeless(s: Matched, _: Answer) -> Finding | None:
+def _judge_timeless(s: Matched, _: Answer) -> GuardFinding | None:
     sentence = (
         f"{s.title} has no time: every row gets its columns as they are now, whatever `t`, and what"
         " changed since tells the future; keep daily snapshots of it"
     )
-    return Finding("known_after", s.name, WARNING, sentence, features=s.features())
+    return GuardFinding("known_after", s.name, WARNING, sentence, features=s.features())
 
 
 GUARDS = (

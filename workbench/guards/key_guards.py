@@ -13,9 +13,9 @@ from attrs import frozen
 from workbench.definitions.binding import title
 from workbench.definitions.sources import EventSource
 from workbench.definitions.windows import DAY
-from workbench.guards.guard_finding import NOTE, Finding
+from workbench.guards.guard_finding import NOTE, GuardFinding
 from workbench.guards.guard_runner import Answer, Guard
-from workbench.guards.source_guards import US, Events
+from workbench.guards.guarded_events import US, GuardedEvents
 from workbench.online.legible_text import short
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.source_rows import EVENT, in_us
@@ -33,7 +33,7 @@ HEAVY, ENOUGH = 0.2, 100  # a key's share of the events, of at least so many
 
 
 @frozen
-class Known:
+class SourceKeys:
     """A source's keys on its engine: how many rows each has, and its first and last time."""
 
     group_by: GroupBy
@@ -46,13 +46,13 @@ class Known:
         return self.group_by.name
 
 
-def known(group_by: GroupBy, engine: Engine) -> Known:
+def source_keys(group_by: GroupBy, engine: Engine) -> SourceKeys:
     """Return the keys of a source in a temporary table: read once, queried often.
 
     `OFF` is 1 where a key has a time that is no midnight.
     """
     if isinstance(group_by.source, EventSource):
-        events = Events(group_by, engine)
+        events = GuardedEvents(group_by, engine)
         rows = events.table.select(
             **{f"_fw_key{i}": events.value(k) for i, k in enumerate(group_by.keys)},
             **{EVENT: events.table[US]},
@@ -63,24 +63,24 @@ def known(group_by: GroupBy, engine: Engine) -> Known:
             **snapshots.keys(snapshots.table), **snapshots.ended(snapshots.table)
         )
     keys = [f"_fw_key{i}" for i in range(len(group_by.keys))]
-    there = rows.filter([rows[c].notnull() for c in (*keys, EVENT)])
-    return Known(
+    keyed_rows = rows.filter([rows[c].notnull() for c in (*keys, EVENT)])
+    return SourceKeys(
         group_by,
         engine,
         engine.keep(
-            there.group_by(keys).agg(
+            keyed_rows.group_by(keys).agg(
                 **{
-                    N: there.count(),
-                    FIRST: there[EVENT].min(),
-                    LAST: there[EVENT].max(),
-                    OFF: (there[EVENT] % in_us(DAY) != 0).ifelse(1, 0).max(),
+                    N: keyed_rows.count(),
+                    FIRST: keyed_rows[EVENT].min(),
+                    LAST: keyed_rows[EVENT].max(),
+                    OFF: (keyed_rows[EVENT] % in_us(DAY) != 0).ifelse(1, 0).max(),
                 }
             )
         ),
     )
 
 
-def _ask_skew(k: Known) -> Mapping[str, Any]:
+def _ask_skew(k: SourceKeys) -> Mapping[str, Any]:
     return {
         "rows": k.table[N].sum().cast("int64"),
         "keys": k.table.count(),
@@ -88,7 +88,7 @@ def _ask_skew(k: Known) -> Mapping[str, Any]:
     }
 
 
-def _judge_skew(k: Known, a: Answer) -> Finding | None:
+def _judge_skew(k: SourceKeys, a: Answer) -> GuardFinding | None:
     if (
         not a["rows"]
         or a["rows"] < ENOUGH
@@ -98,16 +98,16 @@ def _judge_skew(k: Known, a: Answer) -> Finding | None:
         return None
     keys = [f"_fw_key{i}" for i in range(len(k.group_by.keys))]
     key = k.engine.rows(k.table.order_by(ibis.desc(N), *keys).limit(1).select(*keys))[0]
-    said = ", ".join(
+    key_text = ", ".join(
         f"`{name}` {short(value)}" for name, value in zip(k.group_by.keys, key, strict=True)
     )
     name = title(k.group_by.source.table)
     sentence = (
-        f"one key of {a['keys']:,}, {said}, has {a['most'] / a['rows']:.0%} of the {a['rows']:,}"
-        f" events of {name}: if it stands for 'unknown', make it null; its windows take longest to"
-        " compute and to fetch"
+        f"one key of {a['keys']:,}, {key_text}, has {a['most'] / a['rows']:.0%} of the"
+        f" {a['rows']:,} events of {name}: if it stands for 'unknown', make it null; its windows"
+        " take longest to compute and to fetch"
     )
-    return Finding(
+    return GuardFinding(
         "skew", k.name, NOTE, sentence, features=tuple(f.name for f in k.group_by.outputs)
     )
 

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from workbench.guards.guard_finding import NOTE, WARNING, Finding, some, span
+from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some, span
 from workbench.guards.guard_runner import Answer, Guard
+from workbench.guards.guarded_events import US, GuardedEvents
 from workbench.guards.join_guards import AT
-from workbench.guards.source_guards import LOADED, US, Events
+from workbench.guards.source_guards import LOADED
 from workbench.planner.row_numbers import ROW
 from workbench.planner.source_rows import EVENT, EventRows
 from workbench.planner.training_set import instant
@@ -24,7 +25,7 @@ LATE = 0.01  # a share of left rows that would have lacked events, from which it
 
 
 def _loads(s: Matched) -> list[str]:
-    return Events(s.group_by, s.engine).named(LOADED) if s.timed else []
+    return GuardedEvents(s.group_by, s.engine).named(LOADED) if s.timed else []
 
 
 def _ask_load(s: Matched) -> ir.Table | None:
@@ -32,7 +33,7 @@ def _ask_load(s: Matched) -> ir.Table | None:
     loads = _loads(s)
     if not loads:
         return None
-    events = Events(s.group_by, s.engine)
+    events = GuardedEvents(s.group_by, s.engine)
     late = events.table.select(
         **{f"_fw_key{i}": events.value(k) for i, k in enumerate(s.group_by.keys)},
         **{EVENT: events.table[US]},
@@ -88,7 +89,7 @@ def _sampled(s: Matched) -> ir.Table:
     )
 
 
-def _judge_load(s: Matched, a: Answer) -> Finding | None:
+def _judge_load(s: Matched, a: Answer) -> GuardFinding | None:
     short = [r for r in a["rows"] if r[ROW] is not None]
     if not short:
         return None
@@ -101,7 +102,7 @@ def _judge_load(s: Matched, a: Answer) -> Finding | None:
         f" them; make `{column}` the time, or give `t` a delay"
     )
     rows = tuple(int(r[ROW]) + 1 for r in short)
-    return Finding(
+    return GuardFinding(
         "load",
         s.name,
         WARNING if len(short) >= LATE * looked else NOTE,

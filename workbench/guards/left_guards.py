@@ -11,9 +11,9 @@ import ibis.expr.operations as ops
 
 from workbench.definitions.binding import title
 from workbench.definitions.nodes import inline
-from workbench.guards.guard_finding import MOST_ROWS, NOTE, WARNING, Finding, listed, some
+from workbench.guards.guard_finding import MOST_ROWS, NOTE, WARNING, GuardFinding, listed, some
 from workbench.guards.guard_runner import Answer, Guard, counted
-from workbench.guards.source_guards import US
+from workbench.guards.guarded_events import US
 from workbench.planner.plan_choice import briefly
 from workbench.planner.row_numbers import ROW
 from workbench.planner.training_set import training_set
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.definitions.join import Join
-    from workbench.previews.grid_page import Page
+    from workbench.previews.preview_page_values import Page
 
 LABEL = re.compile(
     r"(.*_)?(labels?|target|y|outcome|churn(ed)?|fraud(ulent)?|converted|conversion"
@@ -40,7 +40,7 @@ N = "_fw_n"  # not one of the left's own names
 NEARLY = 0.999  # a correlation
 
 
-class Left:
+class GuardedLeft:
     """A join's left on an engine, each row numbered, and the page of a preview if there is one."""
 
     def __init__(
@@ -65,7 +65,9 @@ class Left:
     @property
     def keys(self) -> tuple[str, ...]:
         """The columns that any part is matched by."""
-        return tuple(dict.fromkeys(left for part in self.join.parts for left, _ in part.keys))
+        return tuple(
+            dict.fromkeys(left_key for part in self.join.parts for left_key, _ in part.keys)
+        )
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -88,8 +90,8 @@ class Left:
         """
         schema = self.join.left.table.schema
         plain = (c for c, t in schema.items() if t.is_numeric() or t.is_boolean() or t.is_string())
-        others = [c for c in plain if c not in {*self.keys, self.join.left.time, *self.asked}]
-        return others if self.paged else [c for c in others if LABEL.fullmatch(c)]
+        columns = [c for c in plain if c not in {*self.keys, self.join.left.time, *self.asked}]
+        return columns if self.paged else [c for c in columns if LABEL.fullmatch(c)]
 
     @property
     def paged(self) -> bool:
@@ -103,28 +105,32 @@ class Left:
             return self.page.rows
         ((rows,),) = self.engine.rows(self.table.agg(n=self.table.count()))
         step = max(-(-int(rows) // SAMPLE), 1)
-        kept = self.engine.keep(self.whole.filter(self.whole[ROW] % step == 0))
-        return fetched(self.engine, training_set(self.join, self.engine, kept, briefly)).to_pylist(
-            maps_as_pydicts="strict"
-        )
+        sampled_rows = self.engine.keep(self.whole.filter(self.whole[ROW] % step == 0))
+        return fetched(
+            self.engine, training_set(self.join, self.engine, sampled_rows, briefly)
+        ).to_pylist(maps_as_pydicts="strict")
 
 
-def _ask_unit(s: Left) -> Mapping[str, Any]:
+def _ask_unit(s: GuardedLeft) -> Mapping[str, Any]:
     return {"first": s.table[US].min(), "last": s.table[US].max()}
 
 
-def _judge_unit(s: Left, a: Answer) -> Finding | None:
-    said = wrong_unit(f"`{s.title}`", f"`{s.join.left.time}`", a)
-    return None if said is None else Finding("unit", s.name, WARNING, said, features=s.features)
+def _judge_unit(s: GuardedLeft, a: Answer) -> GuardFinding | None:
+    sentence = wrong_unit(f"`{s.title}`", f"`{s.join.left.time}`", a)
+    return (
+        None
+        if sentence is None
+        else GuardFinding("unit", s.name, WARNING, sentence, features=s.features)
+    )
 
 
-def _ask_clock(s: Left) -> Mapping[str, Any] | None:
+def _ask_clock(s: GuardedLeft) -> Mapping[str, Any] | None:
     if s.now is None:
         return None
     return {"rows": s.table.count(), "n": counted(s.table[US] > s.now), "last": s.table[US].max()}
 
 
-def _judge_clock(s: Left, a: Answer) -> Finding | None:
+def _judge_clock(s: GuardedLeft, a: Answer) -> GuardFinding | None:
     if not a["n"]:
         return None
     sentence = (
@@ -132,18 +138,18 @@ def _judge_clock(s: Left, a: Answer) -> Finding | None:
         f" to {moment(a['last'])}: their windows are not over, and their features will change;"
         " leave them out, or check the zone and unit"
     )
-    return Finding("clock", s.name, WARNING, sentence, count=a["n"], features=s.features)
+    return GuardFinding("clock", s.name, WARNING, sentence, count=a["n"], features=s.features)
 
 
-def _nobody(s: Left) -> Any:
+def _nobody(s: GuardedLeft) -> Any:
     return reduce(lambda a, b: a | b, (s.table[k].isnull() for k in s.keys))
 
 
-def _ask_nulls(s: Left) -> Mapping[str, Any]:
+def _ask_nulls(s: GuardedLeft) -> Mapping[str, Any]:
     return {"rows": s.table.count(), "n": counted(_nobody(s))}
 
 
-def _judge_nulls(s: Left, a: Answer) -> Finding | None:
+def _judge_nulls(s: GuardedLeft, a: Answer) -> GuardFinding | None:
     if not a["n"]:
         return None
     sentence = (
@@ -151,10 +157,10 @@ def _judge_nulls(s: Left, a: Answer) -> Finding | None:
         f" {' or no '.join(f'`{k}`' for k in s.keys)}: every feature of a part that needs it is"
         " null there, counts too"
     )
-    return Finding("nulls", s.name, NOTE, sentence, count=a["n"], features=s.features)
+    return GuardFinding("nulls", s.name, NOTE, sentence, count=a["n"], features=s.features)
 
 
-def _ask_rows(s: Left) -> ir.Table:
+def _ask_rows(s: GuardedLeft) -> ir.Table:
     """Return the rows that share keys and time with another, one row for each group."""
     named = s.table.filter([s.table[k].notnull() for k in s.keys])
     groups = named.group_by(*s.keys, US).agg(**{N: named.count()})
@@ -164,21 +170,23 @@ def _ask_rows(s: Left) -> ir.Table:
     )
 
 
-def _judge_rows(s: Left, a: Answer) -> Finding | None:
-    (told,) = a["rows"]
-    if not told["groups"]:
+def _judge_rows(s: GuardedLeft, a: Answer) -> GuardFinding | None:
+    (duplicates,) = a["rows"]
+    if not duplicates["groups"]:
         return None
     ((rows,),) = s.engine.rows(s.table.agg(n=s.table.count()))
     names = ", ".join(f"`{k}`" for k in (*s.keys, s.join.left.time))
     sentence = (
-        f"{some(told['rows'], rows, 'rows')} of {s.title} share {names} with another, up to"
-        f" {told['most']:,} of one: their features are equal, and each counts as an example of its"
-        " own; keep one, or say what tells them apart"
+        f"{some(duplicates['rows'], rows, 'rows')} of {s.title} share {names} with another, up to"
+        f" {duplicates['most']:,} of one: their features are equal, and each counts as an example"
+        " of its own; keep one, or say what tells them apart"
     )
-    return Finding("rows", s.name, WARNING, sentence, _repeated(s), told["rows"], s.features)
+    return GuardFinding(
+        "rows", s.name, WARNING, sentence, _repeated(s), duplicates["rows"], s.features
+    )
 
 
-def _repeated(s: Left) -> tuple[int, ...]:
+def _repeated(s: GuardedLeft) -> tuple[int, ...]:
     groups = s.table.group_by(*s.keys, US).agg(**{N: s.table.count()})
     several = groups.filter(groups[N] > 1)
     rows = s.table.semi_join(several, [*s.keys, US]).select(ROW).order_by(ROW).limit(MOST_ROWS)
@@ -188,22 +196,22 @@ def _repeated(s: Left) -> tuple[int, ...]:
 # --- labels
 
 
-def _ask_label(s: Left) -> Mapping[str, Any] | None:
+def _ask_label(s: GuardedLeft) -> Mapping[str, Any] | None:
     return {} if s.labels or any(LABEL.fullmatch(c) for c in s.asked) else None
 
 
-def _judge_label(s: Left, _: Answer) -> Finding | None:
+def _judge_label(s: GuardedLeft, _: Answer) -> GuardFinding | None:
     return _derived(s) or _sourced(s) or _determined(s)
 
 
-def _derived(s: Left) -> Finding | None:
+def _derived(s: GuardedLeft) -> GuardFinding | None:
     """Find derivations that use a column of the left that is named as labels are."""
     for d in s.join.derivations:
         used = [
             f.name for f in d.node.find(ops.Field) if f.name in s.asked and LABEL.fullmatch(f.name)
         ]
         if used:
-            return Finding(
+            return GuardFinding(
                 "label",
                 s.name,
                 WARNING,
@@ -214,7 +222,7 @@ def _derived(s: Left) -> Finding | None:
     return None
 
 
-def _sourced(s: Left) -> Finding | None:
+def _sourced(s: GuardedLeft) -> GuardFinding | None:
     """Find features over the left's own table that use its label.
 
     They are the labels of past rows, which may become known only later.
@@ -238,11 +246,11 @@ def _sourced(s: Left) -> Finding | None:
                 " may have become known only after `t`; give such events the time when their label"
                 " was known"
             )
-            return Finding("label", s.name, WARNING, sentence, features=tuple(names))
+            return GuardFinding("label", s.name, WARNING, sentence, features=tuple(names))
     return None
 
 
-def _determined(s: Left) -> Finding | None:
+def _determined(s: GuardedLeft) -> GuardFinding | None:
     """Find features that equal a column of the left on a sample, or determine a label."""
     for column in s.labels:
         for feature in s.join.outputs:
@@ -254,24 +262,24 @@ def _determined(s: Left) -> Finding | None:
             # any feature determines a constant
             if len(pairs) < LEAST or len({a for a, _ in pairs}) < 2:  # noqa: PLR2004
                 continue
-            same = all(a == b for a, b in pairs)
-            told = (
+            is_equal = all(a == b for a, b in pairs)
+            relation = (
                 "is equal to"
-                if same
+                if is_equal
                 else (
                     "all but determines"
                     if LABEL.fullmatch(column) and abs(_correlation(pairs)) > NEARLY
                     else ""
                 )
             )
-            if told:
+            if relation:
                 sentence = (
-                    f"`{feature.name}` {told} `{column}` of {s.title} in {len(pairs):,} of"
+                    f"`{feature.name}` {relation} `{column}` of {s.title} in {len(pairs):,} of"
                     f" {len(s.sample):,} rows looked at: a model that has it need not learn"
                     f" anything; look where it comes from, and leave it out if that is `{column}`"
                     " itself"
                 )
-                return Finding("label", s.name, WARNING, sentence, features=(feature.name,))
+                return GuardFinding("label", s.name, WARNING, sentence, features=(feature.name,))
     return None
 
 

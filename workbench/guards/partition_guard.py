@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from workbench.definitions.windows import DAY
-from workbench.guards.guard_finding import NOTE, WARNING, Finding, some
+from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some
 from workbench.guards.guard_runner import Answer, Guard, counted
 from workbench.planner.source_rows import in_us
 from workbench.portable.rewrites import floor_to, normal_value
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.guards.source_guards import Events
+    from workbench.guards.guarded_events import GuardedEvents
 
 NAMED = re.compile(
     r"_?(ds|dt|date|day|month|p_?date|partition(_?(date|day|month|ds))?"
@@ -57,12 +57,12 @@ def _digits(time: ir.TimestampValue) -> ir.StringValue:
     return normal_value(number.op()).to_expr().cast("string")
 
 
-def _asked_of_texts(s: Events, column: str) -> dict[str, Any]:
+def _asked_of_texts(s: GuardedEvents, column: str) -> dict[str, Any]:
     """Compare days as digits, since casting a text that is no day ends some engines' scan."""
     text = s.table[column].cast("string").strip().re_replace(r"^[A-Za-z_]+=", "")
     digits, day = text.re_replace("[^0-9]", ""), _digits(s.value(s.time))
     as_day, as_month = text.re_search(WRITTEN_DAY), text.re_search(WRITTEN_MONTH)
-    read, off = (
+    is_day, off = (
         as_day | as_month,
         (as_day & (digits.left(8) != day)) | (as_month & (digits != day.left(6))),
     )
@@ -70,21 +70,21 @@ def _asked_of_texts(s: Events, column: str) -> dict[str, Any]:
     if name in PIECES and {"year", "month"} <= names:
         pattern, first = PIECES[name]
         piece = text.re_search(pattern)
-        mine = day.left(4) if not first else day.substr(first, 2).re_replace("^0", "")
-        read, off = read | piece, off | (piece & (text.re_replace("^0", "") != mine))
+        expected = day.left(4) if not first else day.substr(first, 2).re_replace("^0", "")
+        is_day, off = is_day | piece, off | (piece & (text.re_replace("^0", "") != expected))
     default = text == NO_PARTITION
-    other = ~read & ~default
+    unread = ~is_day & ~default
     return {
-        "read": counted(read),
+        "read": counted(is_day),
         "off": counted(off),
         "none": counted(text.isnull() | default),
         "default": counted(default),
-        "other": counted(other),
-        "example": text.min(where=other),
+        "other": counted(unread),
+        "example": text.min(where=unread),
     }
 
 
-def _asked_of_times(s: Events, column: str) -> dict[str, Any]:
+def _asked_of_times(s: GuardedEvents, column: str) -> dict[str, Any]:
     us, unit = s.clock(column), in_us(DAY)
     return {
         "read": us.count(),
@@ -93,23 +93,23 @@ def _asked_of_times(s: Events, column: str) -> dict[str, Any]:
     }
 
 
-def _ask(s: Events) -> Mapping[str, Any] | None:
+def _ask(s: GuardedEvents) -> Mapping[str, Any] | None:
     columns = s.named(
         NAMED, lambda t: t.is_date() or t.is_timestamp() or t.is_string() or t.is_integer()
     )
-    asked = {"rows": s.table.count()}
+    question = {"rows": s.table.count()}
     for c in columns:
         dtype = s.table[c].type()
-        told = (
+        aggregates = (
             _asked_of_texts(s, c)
             if dtype.is_string() or dtype.is_integer()
             else _asked_of_times(s, c)
         )
-        asked |= {f"{what} {c}": value for what, value in told.items()}
-    return asked if columns else None
+        question |= {f"{label} {c}": value for label, value in aggregates.items()}
+    return question if columns else None
 
 
-def _judge(s: Events, a: Answer) -> Finding | None:
+def _judge(s: GuardedEvents, a: Answer) -> GuardFinding | None:
     columns = [k.removeprefix("read ") for k in a if k.startswith("read ")]
     # a column without any day is no partition by day; Hive's default partition does not count
     off = {
@@ -124,7 +124,7 @@ def _judge(s: Events, a: Answer) -> Finding | None:
             f" windows read `{s.time}` alone, and a scan that is pruned by `{column}` would lose"
             f" events; prune by `{s.time}`"
         )
-        return Finding("partition", s.name, WARNING, sentence, features=features)
+        return GuardFinding("partition", s.name, WARNING, sentence, features=features)
     for c in columns:
         if a.get(f"other {c}") and c.casefold() not in PIECES:
             sentence = (
@@ -132,7 +132,7 @@ def _judge(s: Events, a: Answer) -> Finding | None:
                 f" as {a[f'example {c}'][:EXAMPLE]!r}, and is not held against `{s.time}`: if it is"
                 f" a partition, prune by `{s.time}` instead"
             )
-            return Finding("partition", s.name, NOTE, sentence, features=features)
+            return GuardFinding("partition", s.name, NOTE, sentence, features=features)
     return None
 
 

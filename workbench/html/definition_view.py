@@ -114,29 +114,29 @@ def _call(node: ops.Node) -> str:
     ]
     first, rest = (values[:1], values[1:]) if values else ([], [])
     usual = {k: p.default for k, p in node.__signature__.parameters.items()}
-    said = [
+    arguments = [
         (k, v)
         for k, v in rest
         if v is not None and v is not False and v not in ((), "sample", usual[k])
     ]
-    shown = [
+    argument_texts = [
         (
             f"{k}={expression(v)}"
             if k in ("where", "how", "by_position") or isinstance(usual[k], int)
             else expression(v)
         )
-        for k, v in said
+        for k, v in arguments
     ]
     if type(node).__name__ in FUNCTIONS:
-        return f"{name}({', '.join([expression(v) for _, v in first] + shown)})"
+        return f"{name}({', '.join([expression(v) for _, v in first] + argument_texts)})"
     owner = (
         f"{_operand(first[0][1])}."
         if first and isinstance(first[0][1], ops.Value) and first[0][0] != "where"
         else ""
     )
     if not owner:
-        shown = [f"{k}={expression(v)}" for k, v in values if v is not None]
-    return f"{owner}{name}({', '.join(shown)})"
+        argument_texts = [f"{k}={expression(v)}" for k, v in values if v is not None]
+    return f"{owner}{name}({', '.join(argument_texts)})"
 
 
 # --- what is said of a definition: facts first, then one line a feature
@@ -179,8 +179,8 @@ def _facts(definition: Any) -> list[tuple[str, str]]:
             ("source", _source(definition.source)),
             ("as of", _as_of(definition)),
         ]
-        told = [*definition.source.checks, *definition.checks]
-        facts += [("checks", ", ".join(c.name for c in told))] if told else []
+        declared_checks = [*definition.source.checks, *definition.checks]
+        facts += [("checks", ", ".join(c.name for c in declared_checks))] if declared_checks else []
     people = [
         ("about", definition.description),
         ("owner", definition.owner),
@@ -190,7 +190,10 @@ def _facts(definition: Any) -> list[tuple[str, str]]:
 
 
 def _part(part: Any) -> str:
-    keys = ", ".join(left if left == key else f"{left} = {key}" for left, key in part.keys)
+    keys = ", ".join(
+        left_column if left_column == key else f"{left_column} = {key}"
+        for left_column, key in part.keys
+    )
     return f"{part.head} by {keys}"
 
 

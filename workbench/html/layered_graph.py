@@ -6,9 +6,9 @@ from attrs import frozen
 
 from workbench.html.markup import Markup, join, tag
 
-WIDE, HIGH, STEP, GAP = 154, 38, 50, 42  # of a box and of what lies between
-LEAST = 9.1 / 11  # of its width, down to which its letters can be read
-LETTERS, TOLD = 19, 24  # that a box's name holds, and what is told of it
+BOX_WIDTH, BOX_HEIGHT, STEP, GAP = 154, 38, 50, 42  # of a box and of what lies between
+MIN_LEGIBLE_SCALE = 9.1 / 11  # of its width, down to which its letters can be read
+LETTERS, DETAIL_LETTERS = 19, 24  # that a box's name holds, and what is told of it
 
 
 @frozen
@@ -32,12 +32,14 @@ class Graph:
 def drawing(found: Graph, said: str) -> Markup:
     """Draw the graph as SVG, with a sentence as its label; boxes of a layer are centred."""
     layers = [layer for layer in found.layers if layer]
-    height = max(map(len, layers)) * STEP - STEP + HIGH + 4
-    width = len(layers) * WIDE + (len(layers) - 1) * GAP + 4
+    height = max(map(len, layers)) * STEP - STEP + BOX_HEIGHT + 4
+    width = len(layers) * BOX_WIDTH + (len(layers) - 1) * GAP + 4
     places: dict[str, tuple[float, float]] = {}
     for i, layer in enumerate(layers):
-        top = 2 + (height - 4 - ((len(layer) - 1) * STEP + HIGH)) / 2
-        places |= {box.id: (2 + i * (WIDE + GAP), top + k * STEP) for k, box in enumerate(layer)}
+        top = 2 + (height - 4 - ((len(layer) - 1) * STEP + BOX_HEIGHT)) / 2
+        places |= {
+            box.id: (2 + i * (BOX_WIDTH + GAP), top + k * STEP) for k, box in enumerate(layer)
+        }
     lines = " ".join(
         _line(places[a], places[b]) for a, b in found.edges if a in places and b in places
     )
@@ -47,7 +49,7 @@ def drawing(found: Graph, said: str) -> Markup:
         tag("path", d=lines, class_="edge") if lines else "",
         boxes,
         viewBox=f"0 0 {width} {height:g}",
-        style=f"min-width:{width * LEAST:.0f}px;max-width:{width}px",
+        style=f"min-width:{width * MIN_LEGIBLE_SCALE:.0f}px;max-width:{width}px",
         role="img",
         aria_label=said,
         class_="lineage",
@@ -55,7 +57,7 @@ def drawing(found: Graph, said: str) -> Markup:
 
 
 def _line(a: tuple[float, float], b: tuple[float, float]) -> str:
-    x1, y1, x2, y2 = a[0] + WIDE, a[1] + HIGH / 2, b[0], b[1] + HIGH / 2
+    x1, y1, x2, y2 = a[0] + BOX_WIDTH, a[1] + BOX_HEIGHT / 2, b[0], b[1] + BOX_HEIGHT / 2
     middle = (x1 + x2) / 2
     return f"M{x1:g} {y1:g}C{middle:g} {y1:g} {middle:g} {y2:g} {x2:g} {y2:g}"
 
@@ -67,9 +69,9 @@ def _box(box: Box, at: tuple[float, float]) -> Markup:
         "rect",
         x=f"{x:g}",
         y=f"{y:g}",
-        width=WIDE,
-        height=HIGH,
-        rx=HIGH // 2 if box.shape == "topic" else 3,
+        width=BOX_WIDTH,
+        height=BOX_HEIGHT,
+        rx=BOX_HEIGHT // 2 if box.shape == "topic" else 3,
     )
     name = tag(
         "text",
@@ -78,16 +80,19 @@ def _box(box: Box, at: tuple[float, float]) -> Markup:
         y=f"{y + 16:g}",
         class_="nm",
     )
-    cut = len(box.told) > TOLD
-    told = tag(
-        "text", f"{box.told[: TOLD - 1]}…" if cut else box.told, x=f"{x + inset:g}", y=f"{y + 30:g}"
+    cut = len(box.told) > DETAIL_LETTERS
+    detail = tag(
+        "text",
+        f"{box.told[: DETAIL_LETTERS - 1]}…" if cut else box.told,
+        x=f"{x + inset:g}",
+        y=f"{y + 30:g}",
     )
     return tag(
         "g",
         tag("title", f"{box.name}: {box.told}" if cut else box.name),
         rect,
         name,
-        told,
+        detail,
         class_=box.shape,
     )
 
@@ -101,5 +106,5 @@ def short(name: str, most: int) -> str:
     if len(name) <= most:
         return name
     tail = name[len(name) - most + 1 :]
-    whole = tail.partition("_")[2]
-    return "…" + (whole if len(whole) > most // 2 else tail)
+    whole_words = tail.partition("_")[2]
+    return "…" + (whole_words if len(whole_words) > most // 2 else tail)

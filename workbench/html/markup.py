@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 INNER = re.compile(r"([^{}]+){")
 CLASS = re.compile(r"\.([a-zA-Z][\w-]*)")
-WRITTEN = re.compile(r'class="([^"]*)"')
+CLASS_ATTRIBUTE = re.compile(r'class="([^"]*)"')
 BOXES = frozenset({"div", "header", "li", "summary"})
 INLINE = ("</span>", "</b>", "</code>", "</a>", "</small>")
 # attributes that people read, or hear; others are values
-READ = frozenset({"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"})
+READ_ATTRIBUTES = frozenset(
+    {"aria_label", "title", "aria_valuetext", "label", "placeholder", "alt"}
+)
 HOST = frozenset({"jp-OutputArea-child", "light", "dark"})  # of JupyterLab's page, and of marimo's
 
 
@@ -48,9 +50,9 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
     if name == "pre":
         # a region that scrolls needs the focus, to be scrolled by keys
         attributes.setdefault("tabindex", "0")
-    written = "".join(f" {attribute(k, v)}" for k, v in attributes.items() if v is not None)
-    held = _apart(children) if name in BOXES else join(children)
-    return Markup(f"<{name}{written}>{held}</{name}>")
+    attribute_text = "".join(f" {attribute(k, v)}" for k, v in attributes.items() if v is not None)
+    content = _apart(children) if name in BOXES else join(children)
+    return Markup(f"<{name}{attribute_text}>{content}</{name}>")
 
 
 def _apart(children: Any) -> Markup:
@@ -58,13 +60,13 @@ def _apart(children: Any) -> Markup:
 
     Without the stylesheet's gaps, as in copied text, the words would run together.
     """
-    made: list[str] = []
+    pieces: list[str] = []
     for piece in map(text, children):
-        if made and piece.startswith("<") and made[-1].endswith(INLINE):
-            made.append(" ")
+        if pieces and piece.startswith("<") and pieces[-1].endswith(INLINE):
+            pieces.append(" ")
         if piece:
-            made.append(piece)
-    return Markup("".join(made))
+            pieces.append(piece)
+    return Markup("".join(pieces))
 
 
 def attribute(name: str, value: Any) -> str:
@@ -75,9 +77,13 @@ def attribute(name: str, value: Any) -> str:
     >>> print(attribute("data_params", '{"page": 2}'))
     data-params='{"page": 2}'
     """
-    said = escape(visible(str(value)) if name in READ else str(value), quote=False)
-    mark, entity = ("'", "&#x27;") if said.count('"') > said.count("'") else ('"', "&quot;")
-    return f"{name.rstrip('_').replace('_', '-')}={mark}{said.replace(mark, entity)}{mark}"
+    escaped_text = escape(
+        visible(str(value)) if name in READ_ATTRIBUTES else str(value), quote=False
+    )
+    mark, entity = (
+        ("'", "&#x27;") if escaped_text.count('"') > escaped_text.count("'") else ('"', "&quot;")
+    )
+    return f"{name.rstrip('_').replace('_', '-')}={mark}{escaped_text.replace(mark, entity)}{mark}"
 
 
 def row(
@@ -146,7 +152,7 @@ def stylesheet(content: str | None = None) -> Markup:
     used = (
         None
         if content is None
-        else {c for names in WRITTEN.findall(content) for c in names.split()} | HOST
+        else {c for names in CLASS_ATTRIBUTE.findall(content) for c in names.split()} | HOST
     )
     return Markup(
         f"""<style>{

@@ -16,7 +16,7 @@ from workbench.live.protocol import CANCEL, HELLO, VERSION, RefusedError, Reply,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.live.protocol import Subject
+    from workbench.live.protocol import PageSubject
 
 WORKERS = 2  # so that a slow slot does not hold up another
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Conversation:
     each hears every answer.
     """
 
-    def __init__(self, subject: Subject, send: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, subject: PageSubject, send: Callable[[dict[str, Any]], None]) -> None:
         self.subject = subject
         self._send = send
         self._lock = threading.Lock()
@@ -116,13 +116,13 @@ class Conversation:
         def elapsed() -> int:
             return round((time.perf_counter() - started) * 1000)
 
-        def told(reply: Reply, *, done: bool) -> None:
+        def send_reply(reply: Reply, *, is_last: bool) -> None:
             if self._current(request):
                 self._reply(
                     request.id,
                     request.slot,
                     ok=True,
-                    done=done,
+                    done=is_last,
                     parts={k: str(v) for k, v in reply.parts.items()},
                     say=reply.say,
                     focus=reply.focus,
@@ -131,7 +131,10 @@ class Conversation:
 
         stops = self._stops.get(request.slot, 0)
         try:
-            told(self.subject.answer(request, lambda reply: told(reply, done=False)), done=True)
+            send_reply(
+                self.subject.answer(request, lambda reply: send_reply(reply, is_last=False)),
+                is_last=True,
+            )
             self._moved = True
         except Exception as error:  # whatever went wrong is shown where it was asked for
             if not self._current(request):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 LARGEST = 16_384  # bytes of a request, and more than any that a page makes
-LONGEST = 1_000  # characters of a text in it
+MAX_TEXT_CHARACTERS = 1_000  # characters of a text in it
 FIELDS = {"v", "id", "slot", "kind", "params"}
 CANCEL = "cancel"
 HELLO = "hello"  # a page is there, and asks whether anybody is
@@ -52,7 +52,7 @@ class Reply:
     focus: str = ""
 
 
-class Subject(Protocol):
+class PageSubject(Protocol):
     """The subject of a page.
 
     `answer` runs in a worker thread, one request of a slot at a time; it may raise RefusedError.
@@ -126,19 +126,21 @@ def _size(content: dict[str, Any]) -> int:
         raise RefusedError(message) from None
 
 
-def _parameter(kind: str, name: str, value: Any, known: Mapping[str, type]) -> Any:
+def _parameter(kind: str, name: str, value: Any, parameter_types: Mapping[str, type]) -> Any:
     """Return the value, if the request has such a parameter of such a type. True is no number."""
-    if name not in known:
+    if name not in parameter_types:
         message = (
-            f"{kind} has no parameter {name!r:.40}: it has {', '.join(sorted(known)) or 'none'}"
+            f"{kind} has no parameter {name!r:.40}: it has"
+            f" {', '.join(sorted(parameter_types)) or 'none'}"
         )
         raise RefusedError(message)
-    if type(value) is not known[name]:
+    if type(value) is not parameter_types[name]:
         message = f"{kind}'s {name} is no {type(value).__name__}"
         raise RefusedError(message)
-    if isinstance(value, str) and len(value) > LONGEST:
+    if isinstance(value, str) and len(value) > MAX_TEXT_CHARACTERS:
         message = (
-            f"{kind}'s {name} has {len(value):,} characters, and at most {LONGEST:,} are taken"
+            f"{kind}'s {name} has {len(value):,} characters, and at most {MAX_TEXT_CHARACTERS:,}"
+            " are taken"
         )
         raise RefusedError(message)
     return value

@@ -16,15 +16,15 @@ from workbench.online.ipython_shell import running_kernel
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.live.protocol import Subject
+    from workbench.live.protocol import PageSubject
     from workbench.live.widget import LiveWidget
 
-    Begin = Callable[[Callable[[str, str], None]], tuple[Subject, str]]
+    Begin = Callable[[Callable[[str, str], None]], tuple[PageSubject, str]]
 
 # Seconds for the live page to be sent and drawn, before the static one takes the processor.
 FIRST = 0.1
 UNASKED = 5.0  # seconds without a request, after which nobody is taken to look at the page
-MOST = 16  # live views of a kernel; the oldest gives way to its static page
+MAX_LIVE_VIEWS = 16  # live views of a kernel; the oldest gives way to its static page
 LIVE: deque[LiveWidget] = deque()
 
 
@@ -78,14 +78,14 @@ def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
         display({"text/plain": text, "text/html": static()}, raw=True)
         return None
 
-    shown = display({"text/plain": text}, raw=True, display_id=True)
+    display_handle = display({"text/plain": text}, raw=True, display_id=True)
     # the later page may be ready before the static one is drawn
     turn, later = threading.Lock(), []
 
     def put(text: str, static: str) -> None:
         with turn:
             later.append(text)
-            shown.update({"text/plain": text, "text/html": str(static)}, raw=True)
+            display_handle.update({"text/plain": text, "text/html": str(static)}, raw=True)
 
     widget = _live_widget(subject, put)
     display(widget)
@@ -93,7 +93,7 @@ def show(text: str, static: Callable[[], str], subject: Begin) -> Any:
     drawn = static()
     with turn:
         if not later:
-            shown.update({"text/plain": text, "text/html": drawn}, raw=True)
+            display_handle.update({"text/plain": text, "text/html": drawn}, raw=True)
     return widget
 
 
@@ -142,6 +142,8 @@ def _make_room() -> None:
 
     Each holds rows and connections, and a cell that is run again leaves its earlier view behind.
     """
-    for widget in [w for w in LIVE if not w.conversation.busy][: max(0, len(LIVE) - MOST + 1)]:
+    for widget in [w for w in LIVE if not w.conversation.busy][
+        : max(0, len(LIVE) - MAX_LIVE_VIEWS + 1)
+    ]:
         LIVE.remove(widget)
         widget.close()

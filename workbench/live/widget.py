@@ -12,7 +12,7 @@ import traitlets
 from workbench.live.conversation import Conversation
 
 if TYPE_CHECKING:
-    from workbench.live.protocol import Subject
+    from workbench.live.protocol import PageSubject
 
 
 class LiveWidget(anywidget.AnyWidget):
@@ -24,7 +24,7 @@ class LiveWidget(anywidget.AnyWidget):
     _esm = Path(__file__).with_name("live.js")
     page = traitlets.Unicode("").tag(sync=True)
 
-    def __init__(self, subject: Subject, page: str) -> None:
+    def __init__(self, subject: PageSubject, page: str) -> None:
         super().__init__(page=str(page))  # marimo takes no kind of str but str itself
         self._lock = threading.Lock()
         self.conversation = Conversation(subject, self._tell)

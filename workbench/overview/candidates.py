@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from workbench.overview.column_facts import NUMBERS, ColumnFacts
 from workbench.previews import preview_words
-from workbench.training.source_checks import FAR, NEAR
+from workbench.training.source_checks import EARLIEST_PLAUSIBLE, LATEST_PLAUSIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,10 +59,10 @@ def time_candidates(
     A day comes after what tells the hour: an event that counts from its day's first instant is
     known before it happened.
     """
-    found = []
-    read = {r.name: r for r in readings if r.form.is_time and r.sure}
+    ranked = []
+    time_readings = {r.name: r for r in readings if r.form.is_time and r.sure}
     for place, column in enumerate(columns):
-        candidate = _time(column, read.get(column.name))
+        candidate = _time(column, time_readings.get(column.name))
         if candidate is not None and _plausible(column):
             named = bool(TIMEISH.search(column.name))
             clock = _utc_of(column, columns)
@@ -82,7 +82,7 @@ def time_candidates(
                 if named
                 else 3
             )
-            found.append(
+            ranked.append(
                 (
                     (
                         column.distinct == 1 < column.rows,
@@ -94,7 +94,7 @@ def time_candidates(
                     candidate,
                 )
             )
-    return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+    return [candidate for _, candidate in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
@@ -104,19 +104,21 @@ def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
     """
     if not column.dtype.is_timestamp() or column.dtype.timezone or not column.known:
         return None
-    for other in columns:
-        known = _extremes_us(other)
+    for candidate in columns:
+        extremes = _extremes_us(candidate)
         if (
-            known is None
-            or other.known != column.known
-            or not any(_off_quarter(at) for at in known)
+            extremes is None
+            or candidate.known != column.known
+            or not any(_off_quarter(at) for at in extremes)
         ):
             continue
-        apart = [mine - at for mine, at in zip((column.least, column.most), known, strict=True)]
+        apart = [
+            value - at for value, at in zip((column.least, column.most), extremes, strict=True)
+        ]
         if all(not _off_quarter(a) and abs(a) <= FARTHEST_US for a in apart) and any(
             abs(a) > ROUNDED_US for a in apart
         ):
-            return other.name
+            return candidate.name
     return None
 
 
@@ -152,12 +154,15 @@ def _plausible(column: ColumnFacts) -> bool:
             for t in (column.least, column.most)
             if column.kind == "text" and t and t[:4].isdigit()
         ]
-        return all(FIRST_YEAR <= y < FAR.year for y in years) and years != [NEAR.year, NEAR.year]
+        return all(FIRST_YEAR <= y < LATEST_PLAUSIBLE.year for y in years) and years != [
+            EARLIEST_PLAUSIBLE.year,
+            EARLIEST_PLAUSIBLE.year,
+        ]
     unit = 1 if column.kind == "date" else DAY_US
     first, near, far = (
         (date(FIRST_YEAR, 1, 1) - EPOCH).days,
-        (NEAR.date() - EPOCH).days,
-        (FAR.date() - EPOCH).days,
+        (EARLIEST_PLAUSIBLE.date() - EPOCH).days,
+        (LATEST_PLAUSIBLE.date() - EPOCH).days,
     )
     return (
         first * unit <= column.least
@@ -200,11 +205,11 @@ def _time(column: ColumnFacts, reading: Reading | None) -> TimeCandidate | None:
                 " others have no time, and count nowhere",
             )
         case "whole" if (unit := _epoch(column)) is not None:
-            then = (
+            conversion = (
                 f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
             )
             return TimeCandidate(
-                column.name, then, f"whole numbers that look like {CALLED[unit]} since 1970"
+                column.name, conversion, f"whole numbers that look like {CALLED[unit]} since 1970"
             )
     return None
 
@@ -236,23 +241,25 @@ def key_candidates(
     Those named as keys come first, then texts and whole numbers whose values repeat, then unique
     ones.
     """
-    taken = {t.name for t in times} | {r.name for r in readings if r.form.is_time}
+    time_names = {t.name for t in times} | {r.name for r in readings if r.form.is_time}
     added = {r.name for r in amounts(columns, readings)}
-    found = []
+    ranked = []
     for place, column in enumerate(columns):
         if (
-            column.name in taken
+            column.name in time_names
             or column.kind not in {"text", "whole", "uuid"}
             or not column.distinct
         ):
             continue
-        each = column.known / column.distinct
-        if not column.unique and (each < REPEATS or column.distinct == 1):
+        rows_per_value = column.known / column.distinct
+        if not column.unique and (rows_per_value < REPEATS or column.distinct == 1):
             continue
         reason = (
             "unique"
             if column.unique
-            else f"{preview_words.plural(column.distinct, 'value')}, {each:,.1f} rows each"
+            else (
+                f"{preview_words.plural(column.distinct, 'value')}, {rows_per_value:,.1f} rows each"
+            )
         )
         nulls = f", {preview_words.plural(column.nulls, 'row')} of none" if column.nulls else ""
         rank = (
@@ -264,8 +271,8 @@ def key_candidates(
             -column.distinct,
             place,
         )
-        found.append((rank, KeyCandidate(column.name, column.unique, reason + nulls)))
-    return [candidate for _, candidate in sorted(found, key=lambda pair: pair[0])]
+        ranked.append((rank, KeyCandidate(column.name, column.unique, reason + nulls)))
+    return [candidate for _, candidate in sorted(ranked, key=lambda pair: pair[0])]
 
 
 def _adds_up(column: ColumnFacts) -> bool:
@@ -281,7 +288,7 @@ def amounts(columns: Sequence[ColumnFacts], readings: Sequence[Reading]) -> list
 
     They are not named as a key, and not all of them are plain digits.
     """
-    shown = {
+    sample_texts = {
         c.name: "".join(str(v) for v in (c.least, c.most, *(v for v, _ in c.top)))
         for c in columns
         if c.kind == "text"
@@ -292,7 +299,7 @@ def amounts(columns: Sequence[ColumnFacts], readings: Sequence[Reading]) -> list
         if r.sure
         and not r.form.is_time
         and not KEYISH.search(r.name)
-        and (r.rows < r.known or set(",.") & set(shown[r.name]))
+        and (r.rows < r.known or set(",.") & set(sample_texts[r.name]))
     ]
 
 
@@ -301,7 +308,7 @@ def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]
 
     Those that are named as a key count only where there are no others.
     """
-    found = [
+    number_columns = [
         c
         for c in columns
         if c.kind in NUMBERS
@@ -310,5 +317,5 @@ def values(columns: Sequence[ColumnFacts], taken: set[str]) -> list[ColumnFacts]
         and not (c.unique and c.kind == "whole")
         and _adds_up(c)
     ]
-    found = [c for c in found if not KEYISH.search(c.name)] or found
-    return sorted(found, key=lambda c: (c.kind == "whole", columns.index(c)))
+    number_columns = [c for c in number_columns if not KEYISH.search(c.name)] or number_columns
+    return sorted(number_columns, key=lambda c: (c.kind == "whole", columns.index(c)))

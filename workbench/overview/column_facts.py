@@ -8,7 +8,7 @@ import ibis
 import ibis.expr.datatypes as dt
 from attrs import field, frozen
 
-from workbench.planner.source_rows import cleaned
+from workbench.planner.bound_tables import cleaned
 from workbench.portable.rewrites import micros
 from workbench.portable.text_rewrites import CLOCK, ZONE, ends_with_match
 
@@ -44,11 +44,11 @@ KINDS: Mapping[str, Callable[[dt.DataType], bool]] = {
     "nested": lambda t: t.is_nested() or t.is_json(),
     "untyped": lambda t: t.is_null(),
 }
-OTHER = "other"  # of no kind above: intervals, bits, shapes, addresses
+OTHER_KIND = "other"  # of no kind above: intervals, bits, shapes, addresses
 NUMBERS = frozenset({"whole", "float", "decimal"})
 TIMES = frozenset({"date", "instant"})
 ORDERED = NUMBERS | TIMES | {"text", "uuid", "clock"}
-COUNTED = ORDERED | {"flag", "bytes"}
+COUNTED_SHAPES = ORDERED | {"flag", "bytes"}
 
 
 @frozen
@@ -88,7 +88,7 @@ class ColumnFacts:
 
 def kind_of(dtype: dt.DataType) -> str:
     """Return the kind of column that a type makes."""
-    return next((kind for kind, test in KINDS.items() if test(dtype)), OTHER)
+    return next((kind for kind, test in KINDS.items() if test(dtype)), OTHER_KIND)
 
 
 def wanting(dtype: dt.DataType) -> str:
@@ -100,7 +100,7 @@ def wanting(dtype: dt.DataType) -> str:
             "lengths of time mean something else on each engine, so a feature only counts them:"
             " store seconds as a number"
         )
-    if dtype.is_unknown() or kind_of(dtype) == OTHER:
+    if dtype.is_unknown() or kind_of(dtype) == OTHER_KIND:
         called = getattr(dtype, "raw_type", None) or dtype
         return (
             f"{called} is no type that all engines share, so a feature only counts it: store it as"
@@ -111,32 +111,32 @@ def wanting(dtype: dt.DataType) -> str:
 
 def questions(table: ir.Table, names: list[str], engine: Engine) -> dict[str, ir.Value]:
     """Return the aggregates of a table by name: the number of rows, and each column's facts."""
-    asked: dict[str, ir.Value] = {"rows": table.count()}
+    aggregates: dict[str, ir.Value] = {"rows": table.count()}
     for i, name in enumerate(names):
-        for what, value in _questions(table[name], engine).items():
-            asked[f"{what}_{i}"] = value
-    return asked
+        for fact, value in _questions(table[name], engine).items():
+            aggregates[f"{fact}_{i}"] = value
+    return aggregates
 
 
 def _questions(column: ir.Column, engine: Engine) -> dict[str, ir.Value]:
     kind = kind_of(column.type())
     if kind == "untyped":
         return {}
-    asked = {"known": column.count()}
-    if kind not in COUNTED:
-        return asked
+    aggregates = {"known": column.count()}
+    if kind not in COUNTED_SHAPES:
+        return aggregates
     fine = measured(column, kind, engine)
-    asked |= {"fine": fine.count(), "distinct": fine.nunique()}
+    aggregates |= {"fine": fine.count(), "distinct": fine.nunique()}
     if kind == "flag":
-        asked["true"] = column.ifelse(1, 0).sum()
+        aggregates["true"] = column.ifelse(1, 0).sum()
     if kind in ORDERED:
-        asked |= {
+        aggregates |= {
             "least": extreme(fine, engine, largest=False),
             "most": extreme(fine, engine, largest=True),
         }
     if kind == "text":
-        asked["iso"] = ends_with_match(column, ISO).ifelse(1, 0).sum()
-    return asked
+        aggregates["iso"] = ends_with_match(column, ISO).ifelse(1, 0).sum()
+    return aggregates
 
 
 def measured(column: ir.Column, kind: str, engine: Engine) -> ir.Column:
@@ -154,10 +154,10 @@ def measured(column: ir.Column, kind: str, engine: Engine) -> ir.Column:
 
 def extreme(fine: ir.Column, engine: Engine, *, largest: bool) -> ir.Value:
     """Return the least or the largest value; of texts, as much as is shown."""
-    found = engine.extremum(fine, None, largest=largest)
+    value = engine.extremum(fine, None, largest=largest)
     if fine.type().is_string():
-        return found.left(LONGEST_TEXT)
-    return found.cast("string") if fine.type().is_uuid() else found
+        return value.left(LONGEST_TEXT)
+    return value.cast("string") if fine.type().is_uuid() else value
 
 
 def facts(
@@ -174,25 +174,25 @@ def facts(
 
 
 def _facts(
-    i: int, name: str, dtype: dt.DataType, stored: str, told: Mapping[str, Any]
+    i: int, name: str, dtype: dt.DataType, stored: str, answers: Mapping[str, Any]
 ) -> ColumnFacts:
-    rows, kind = int(told["rows"]), kind_of(dtype)
-    known = int(told.get(f"known_{i}", 0))
-    fine = int(told.get(f"fine_{i}", known))
-    numbers = {what: told.get(f"{what}_{i}") for what in ("distinct", "true", "iso")}
-    whole: dict[str, Any] = {what: None if n is None else int(n) for what, n in numbers.items()}
+    rows, kind = int(answers["rows"]), kind_of(dtype)
+    known_count = int(answers.get(f"known_{i}", 0))
+    fine = int(answers.get(f"fine_{i}", known_count))
+    numbers = {fact: answers.get(f"{fact}_{i}") for fact in ("distinct", "true", "iso")}
+    counts: dict[str, Any] = {fact: None if n is None else int(n) for fact, n in numbers.items()}
     return ColumnFacts(
         name,
         dtype,
         stored,
         kind,
         rows,
-        rows - known,
-        known - fine,
-        least=told.get(f"least_{i}"),
-        most=told.get(f"most_{i}"),
+        rows - known_count,
+        known_count - fine,
+        least=answers.get(f"least_{i}"),
+        most=answers.get(f"most_{i}"),
         wanting=wanting(dtype),
-        **whole,
+        **counts,
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 BINS, TOP = 12, 5
 # Up to so many whole numbers have a bar each: in fewer bins some would hold two, and stand out.
-EACH = 31
+MAX_SINGLE_BINS = 31
 LONGEST_VALUE = 60  # characters of a common text
 
 
@@ -43,7 +43,7 @@ def edges(column: ColumnFacts) -> list[Any]:
         step = (Decimal(most) - Decimal(least)) / BINS
         return [least, *(least + (step * i) for i in range(1, BINS))]
     span = int(most) - int(least) + 1
-    count = span if column.kind == "whole" and span <= EACH else min(BINS, span)
+    count = span if column.kind == "whole" and span <= MAX_SINGLE_BINS else min(BINS, span)
     return [int(least) + span * i // count for i in range(count)]
 
 
@@ -51,7 +51,7 @@ def bin_counts(
     table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine
 ) -> dict[str, ir.Value]:
     """Return, for each bin but a column's first, how many values are at or above its beginning."""
-    asked = {}
+    counts = {}
     for i, column in enumerate(columns):
         starts = edges(column)
         if not starts:
@@ -64,7 +64,7 @@ def bin_counts(
                 [float(s - column.least) for s in starts],
             )
         for j, start in enumerate(starts[1:], 1):
-            asked[f"from_{i}_{j}"] = (
+            counts[f"from_{i}_{j}"] = (
                 (
                     value
                     >= ibis.literal(
@@ -75,7 +75,7 @@ def bin_counts(
                 .ifelse(1, 0)
                 .sum()
             )
-    return asked
+    return counts
 
 
 def _integer_type(value: int) -> str:
@@ -84,7 +84,7 @@ def _integer_type(value: int) -> str:
 
 def binned(columns: Sequence[ColumnFacts], told: Mapping[str, Any]) -> list[ColumnFacts]:
     """Return the columns with their bins."""
-    made = []
+    binned_columns = []
     for i, column in enumerate(columns):
         starts = edges(column)
         above = [column.known, *(int(told[f"from_{i}_{j}"] or 0) for j in range(1, len(starts))), 0]
@@ -92,8 +92,8 @@ def binned(columns: Sequence[ColumnFacts], told: Mapping[str, Any]) -> list[Colu
         bins = tuple(
             (a, b, n - m) for a, b, n, m in zip(starts, ends, above, above[1:], strict=False)
         )
-        made.append(evolve(column, bins=bins) if starts else column)
-    return made
+        binned_columns.append(evolve(column, bins=bins) if starts else column)
+    return binned_columns
 
 
 def commonest(table: ir.Table, columns: Sequence[ColumnFacts]) -> ir.Table | None:
@@ -101,7 +101,7 @@ def commonest(table: ir.Table, columns: Sequence[ColumnFacts]) -> ir.Table | Non
 
     Values with most rows come first, then by value; `None` where no text repeats.
     """
-    asked = []
+    queries = []
     for i, column in enumerate(columns):
         if column.kind != "text" or not column.distinct or column.distinct == column.known:
             continue
@@ -110,29 +110,35 @@ def commonest(table: ir.Table, columns: Sequence[ColumnFacts]) -> ir.Table | Non
             values.filter(values["value"].notnull()).group_by("value").agg(n=lambda t: t.count())
         )
         best = counted.order_by(ibis.desc("n"), "value").limit(TOP)
-        asked.append(
+        queries.append(
             best.select(
                 column=ibis.literal(i, "int64"),
                 value=best["value"].left(LONGEST_VALUE),
                 n=best["n"],
             )
         )
-    return ibis.union(asked[0], *asked[1:]) if len(asked) > 1 else asked[0] if asked else None
+    return (
+        ibis.union(queries[0], *queries[1:])
+        if len(queries) > 1
+        else queries[0]
+        if queries
+        else None
+    )
 
 
 def with_commonest(
     columns: Sequence[ColumnFacts], told: Sequence[tuple[Any, ...]]
 ) -> list[ColumnFacts]:
     """Return the columns with their commonest values; a flag has both of its own."""
-    found: dict[int, list[tuple[Any, int]]] = {}
+    value_counts: dict[int, list[tuple[Any, int]]] = {}
     for i, value, n in told:
-        found.setdefault(int(i), []).append((value, int(n)))
-    made = []
+        value_counts.setdefault(int(i), []).append((value, int(n)))
+    new_columns = []
     for i, column in enumerate(columns):
-        top = sorted(found.get(i, []), key=lambda pair: (-pair[1], pair[0]))
+        top = sorted(value_counts.get(i, []), key=lambda pair: (-pair[1], pair[0]))
         if column.kind == "flag" and column.known:
             true = column.true or 0
             top = sorted(((True, true), (False, column.known - true)), key=lambda pair: -pair[1])
             top = [pair for pair in top if pair[1]]
-        made.append(evolve(column, top=tuple(top)))
-    return made
+        new_columns.append(evolve(column, top=tuple(top)))
+    return new_columns

@@ -55,9 +55,9 @@ def first_lines(
         *opened,
         *([f"{table} = {table}.rename({snippets.python(renamed)})"] if renamed else []),
     ]
-    made = []
+    lines = []
     if times:
-        made.append(
+        lines.append(
             FirstLines(
                 "each row is something that happened: features count what came before a time",
                 _event_lines(columns, times, keys[0], title, start, table),
@@ -67,13 +67,13 @@ def first_lines(
     days = snapshot_of(columns, times)
     key = state if days is not None else unique if not times else None
     if key is not None:
-        said = (
+        heading = (
             "each row is the state of its key at the end of a day"
             if days
             else "each row is the state of its key, at all times"
         )
-        made.append(FirstLines(said, _entity_lines(columns, days, key, title, start, table)))
-    return made
+        lines.append(FirstLines(heading, _entity_lines(columns, days, key, title, start, table)))
+    return lines
 
 
 def snapshot_of(
@@ -101,14 +101,14 @@ def _without_inner(
 
     Returns old names by new ones, and the columns and candidates under their new names.
     """
-    taken = {c.name.casefold() for c in columns}
+    used_names = {c.name.casefold() for c in columns}
     new: dict[str, str] = {}
     for name in (c.name for c in columns if is_inner(c.name)):
         free = name
         while is_inner(free):
             free = free[len(INNER) :]
-        free = name_beside(free or "column", taken)
-        taken.add(free.casefold())
+        free = name_beside(free or "column", used_names)
+        used_names.add(free.casefold())
         new[name] = free
     # `rename` takes the new name first
     back = {to: name for name, to in new.items()}
@@ -136,23 +136,26 @@ def _event_lines(
         else table
     )
     added = values(columns, {key.name, *(t.name for t in times)})[:MOST_VALUES]
-    taken: set[str] = set()
-    asked = [*(f"{member(c.name)}.sum(){_named(c.name, 'sum', taken)}" for c in added), "_.count()"]
-    given = {
+    used_names: set[str] = set()
+    reductions = [
+        *(f"{member(c.name)}.sum(){_named(c.name, 'sum', used_names)}" for c in added),
+        "_.count()",
+    ]
+    arguments = {
         "name": snippets.python(_definition(title)),
         "source": f"EventSource({source}, time={snippets.python(time.name)})",
         "keys": f"[{snippets.python(key.name)}]",
-        "aggregations": f"trailing(days(7), {', '.join(asked)})",
+        "aggregations": f"trailing(days(7), {', '.join(reductions)})",
         "accuracy": ACCURACY,
     }
-    return _written(
+    return _definition_text(
         [
             *_imports(start),
             "from ibis import _",
             "from workbench import EventSource, GroupBy, days, preview, trailing",
             *start,
         ],
-        given,
+        arguments,
     )
 
 
@@ -164,7 +167,7 @@ def _entity_lines(
     start: Sequence[str],
     table: str,
 ) -> str:
-    others = [
+    feature_names = [
         c.name
         for c in columns
         if c.name != key.name
@@ -172,17 +175,18 @@ def _entity_lines(
         and not c.wanting
         and _nameable(c.name)
     ]
-    if not others:
+    if not feature_names:
         return ""
     snapshot = "None" if days is None else snippets.python(days.name)
-    given = {
+    arguments = {
         "name": snippets.python(_definition(title)),
         "source": f"EntitySource({table}, snapshot={snapshot})",
         "keys": f"[{snippets.python(key.name)}]",
-        "features": snippets.python(others[:MOST_FEATURES]),
+        "features": snippets.python(feature_names[:MOST_FEATURES]),
     }
-    return _written(
-        [*_imports(start), "from workbench import EntitySource, GroupBy, preview", *start], given
+    return _definition_text(
+        [*_imports(start), "from workbench import EntitySource, GroupBy, preview", *start],
+        arguments,
     )
 
 
@@ -190,8 +194,8 @@ def _imports(start: Sequence[str]) -> list[str]:
     return ["import ibis"] if any("ibis." in line for line in start) else []
 
 
-def _written(start: Sequence[str], given: dict[str, str]) -> str:
-    rows = "".join(f"    {name}={source},\n" for name, source in given.items())
+def _definition_text(start: Sequence[str], arguments: dict[str, str]) -> str:
+    rows = "".join(f"    {name}={source},\n" for name, source in arguments.items())
     return "\n".join([*start, "", f"features = GroupBy(\n{rows})", "preview(features)"])
 
 
@@ -204,21 +208,21 @@ def _nameable(name: str) -> bool:
     return True
 
 
-def _named(name: str, op: str, taken: set[str]) -> str:
+def _named(name: str, op: str, used_names: set[str]) -> str:
     """Return the `.name(...)` that a reduction needs, or an empty text.
 
     It needs one where its own name could not be a feature's, or differs from another by case alone.
     """
-    own = f"{name}_{op}".casefold()
-    if _nameable(name) and IDENTIFIER.fullmatch(name) and own not in taken:
-        taken.add(own)
+    default_name = f"{name}_{op}".casefold()
+    if _nameable(name) and IDENTIFIER.fullmatch(name) and default_name not in used_names:
+        used_names.add(default_name)
         return ""
     plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "value"
-    made = f"{plain}_{op}"
-    while made.casefold() in taken:
-        made += "_"
-    taken.add(made.casefold())
-    return f".name({snippets.python(made)})"
+    new_name = f"{plain}_{op}"
+    while new_name.casefold() in used_names:
+        new_name += "_"
+    used_names.add(new_name.casefold())
+    return f".name({snippets.python(new_name)})"
 
 
 def _definition(title: str) -> str:
@@ -227,12 +231,12 @@ def _definition(title: str) -> str:
         r"\.(csv|tsv|txt|parquet|json|jsonl|ndjson)(\.gz)?$", "", title, flags=re.IGNORECASE
     )
     plain = re.sub(r"\W+", "_", stem, flags=re.ASCII).strip("_").lower()
-    made = f"{plain[:40]}_v1"
+    name = f"{plain[:40]}_v1"
     return (
-        made
+        name
         if plain
-        and IDENTIFIER.fullmatch(made)
-        and not is_inner(made)
+        and IDENTIFIER.fullmatch(name)
+        and not is_inner(name)
         and "memory" not in plain
         and "the_" not in plain
         else "features_v1"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from workbench.overview.column_facts import ColumnFacts
     from workbench.overview.table_preview import TablePreview
 
-WIDE, HIGH = 132, 22
+WIDTH_PX, HEIGHT_PX = 132, 22
 HEADS = (
     "column",
     "type",
@@ -46,11 +46,11 @@ def html(preview: TablePreview) -> Markup:
     body += [
         tag(
             "details",
-            tag("summary", "Lines to go on with: ", one.said),
-            tag("pre", tag("code", one.code), tabindex="0"),
+            tag("summary", "Lines to go on with: ", opening.said),
+            tag("pre", tag("code", opening.code), tabindex="0"),
             **({"open": ""} if i == 0 else {}),
         )
-        for i, one in enumerate(preview.lines)
+        for i, opening in enumerate(preview.lines)
     ]
     body.append(
         tag(
@@ -96,20 +96,20 @@ def _drawn(column: ColumnFacts) -> Markup:
     if not column.bins:
         return tag("span", shape(column) or column.wanting, class_="muted")
     most = max(n for *_, n in column.bins) or 1
-    wide = WIDE / len(column.bins)
+    wide = WIDTH_PX / len(column.bins)
     marks = []
     for i, (a, b, n) in enumerate(column.bins):
-        tall = max(1.0, round(HIGH * n / most, 1)) if n else 0
-        said = (
+        tall = max(1.0, round(HEIGHT_PX * n / most, 1)) if n else 0
+        tooltip = (
             f"{value_of(column, a)} to {value_of(column, b)}: {preview_words.plural(n, 'row')}"
             f" ({share(n, column.rows)})"
         )
         marks.append(
             tag(
                 "rect",
-                tag("title", said),
+                tag("title", tooltip),
                 x=round(i * wide, 1),
-                y=round(HIGH - tall, 1),
+                y=round(HEIGHT_PX - tall, 1),
                 width=round(max(1.0, wide - 1), 1),
                 height=tall,
                 fill="var(--s1)",
@@ -119,20 +119,20 @@ def _drawn(column: ColumnFacts) -> Markup:
     return tag(
         "svg",
         *marks,
-        viewBox=f"0 0 {WIDE} {HIGH}",
-        width=WIDE,
-        height=HIGH,
+        viewBox=f"0 0 {WIDTH_PX} {HEIGHT_PX}",
+        width=WIDTH_PX,
+        height=HEIGHT_PX,
         role="img",
         aria_label=label,
     )
 
 
 def _notes(preview: TablePreview) -> Markup:
-    said: list[tuple[str, Any]] = [("when", f"{t.name}: {t.reason}") for t in preview.times[:3]]
-    said += [("whose", f"{k.name}: {k.reason}") for k in preview.keys[:3]]
-    said += [("lacks", sentence) for sentence in preview.lacks]
-    said += [("no input", f"{c.name}: {c.wanting}") for c in preview.columns if c.wanting]
-    said += [
+    notes: list[tuple[str, Any]] = [("when", f"{t.name}: {t.reason}") for t in preview.times[:3]]
+    notes += [("whose", f"{k.name}: {k.reason}") for k in preview.keys[:3]]
+    notes += [("lacks", sentence) for sentence in preview.lacks]
+    notes += [("no input", f"{c.name}: {c.wanting}") for c in preview.columns if c.wanting]
+    notes += [
         (
             "as text",
             tag(
@@ -143,21 +143,22 @@ def _notes(preview: TablePreview) -> Markup:
         )
         for h in preview.hints
     ]
-    items = (part for k, v in said for part in (tag("dt", k), tag("dd", v)))
-    return tag("dl", *items, style="padding-top:12px") if said else Markup("")
+    items = (part for k, v in notes for part in (tag("dt", k), tag("dd", v)))
+    return tag("dl", *items, style="padding-top:12px") if notes else Markup("")
 
 
 def _first_rows(preview: TablePreview) -> Markup:
     heads = [c.name for c in preview.columns]
-    right = {
+    column_classes = {
         i: "num" for i, c in enumerate(preview.columns) if c.kind in {"whole", "float", "decimal"}
     }
     rows = (
-        row([value_of(c, r[c.name]) for c in preview.columns], classes=right) for r in preview.rows
+        row([value_of(c, r[c.name]) for c in preview.columns], classes=column_classes)
+        for r in preview.rows
     )
     return tag(
         "table",
         tag("caption", "First rows, as the engine gives them"),
-        tag("thead", row(heads, "th", right)),
+        tag("thead", row(heads, "th", column_classes)),
         tag("tbody", *rows),
     )

@@ -26,11 +26,18 @@ from workbench.overview.candidates import (
     key_candidates,
     time_candidates,
 )
-from workbench.overview.column_facts import OTHER, ColumnFacts, facts, kind_of, measured, questions
+from workbench.overview.column_facts import (
+    OTHER_KIND,
+    ColumnFacts,
+    facts,
+    kind_of,
+    measured,
+    questions,
+)
 from workbench.overview.column_shapes import bin_counts, binned, commonest, with_commonest
 from workbench.overview.first_lines import TABLE, FirstLines, first_lines, snapshot_of
 from workbench.overview.text_forms import TO_TIME, Hint, as_numbers, hint, line_of, sampled, settled
-from workbench.planner.source_rows import rebound
+from workbench.planner.bound_tables import rebound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -112,15 +119,15 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
     columns = [
         c for some in _chunks(list(plain.columns)) for c in _profiled(looked, some, stored, engine)
     ]
-    found = columns[0].rows if columns else 0
+    row_count = columns[0].rows if columns else 0
     forms = sampled(looked, columns, engine)
-    read = settled(columns, forms, looked, engine)
-    times = time_candidates(columns, read)
-    keys = key_candidates(columns, times, read)
+    readings = settled(columns, forms, looked, engine)
+    times = time_candidates(columns, readings)
+    keys = key_candidates(columns, times, readings)
     state = _state_key(looked, columns, snapshot_of(columns, times), keys, engine)
     numbers = [
         r
-        for r in amounts(columns, read)
+        for r in amounts(columns, readings)
         if not is_inner(r.name) and not any(k.name == r.name for k in keys[:1])
     ]
     lines, lacks = _leading_on(
@@ -133,12 +140,14 @@ def table_preview(what: Any, rows: int = 10, on: BaseBackend | None = None) -> T
         name,
         state,
     )
-    hints = tuple(hint(r, name, opened) for r in read if r.rows < r.known or r.form.then != TO_TIME)
+    hints = tuple(
+        hint(r, name, opened) for r in readings if r.rows < r.known or r.form.then != TO_TIME
+    )
     return TablePreview(
         called,
         engine.title,
-        found,
-        found == engine.most_looked_at,
+        row_count,
+        row_count == engine.most_looked_at,
         tuple(columns),
         tuple(_first_rows(looked, rows, engine)),
         tuple(times),
@@ -177,14 +186,14 @@ def _state_key(
     return None
 
 
-def _table_of(what: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
+def _table_of(source: Any, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
     """Return the table, the lines that open it, its variable, and its title."""
-    if isinstance(what, str | Path):
-        return _read(what, on)
-    name = variable_of(what)
-    if isinstance(what, ir.Table):
-        return what, [], name or TABLE, title(what.op())
-    table = relation_of(what).to_expr()
+    if isinstance(source, str | Path):
+        return _open_file(source, on)
+    name = variable_of(source)
+    if isinstance(source, ir.Table):
+        return source, [], name or TABLE, title(source.op())
+    table = relation_of(source).to_expr()
     return table, [f"table = ibis.memtable({name or 'data'})"], TABLE, name or title(table.op())
 
 
@@ -211,60 +220,60 @@ def relation_of(what: Any) -> Any:
         message = f"the {kind} has two columns named {visible(repr(twice))}: rename one of them"
         raise DefinitionError(message)
     try:
-        found = ibis.memtable(what).op()
+        node = ibis.memtable(what).op()
         # a column of several types is refused here, not by an engine
-        found.data.to_pyarrow(found.schema)
+        node.data.to_pyarrow(node.schema)
     except Exception as error:  # pandas, Arrow and Ibis each raise their own kinds
         if not hasattr(what, "iloc") and not hasattr(what, "column_names"):
             return relation(what, "preview")
         message = f"the {kind} makes no table: {visible(str(error).strip().partition(chr(10))[0])}"
         raise DefinitionError(message) from error
-    return found
+    return node
 
 
-def _read(what: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
-    path = Path(what)
+def _open_file(source: str | Path, on: BaseBackend | None) -> tuple[ir.Table, list[str], str, str]:
+    path = Path(source)
     ending = path.suffix.lower() if path.suffix.lower() != ".gz" else Path(path.stem).suffix.lower()
     reader = READERS.get(ending)
     if reader is None:
         message = (
-            f"{visible(repr(str(what)))} is no path of a"
+            f"{visible(repr(str(source)))} is no path of a"
             f" {', '.join(sorted({r.removeprefix('read_') for r in READERS.values()}))} file by its"
             " ending: preview takes a table, con.table('purchases'), or such a file"
         )
         raise DefinitionError(message)
-    if not path.exists() and "://" not in str(what) and not any(c in str(what) for c in "*?["):
+    if not path.exists() and "://" not in str(source) and not any(c in str(source) for c in "*?["):
         message = (
-            f"there is no file {visible(repr(str(what)))}: the folder here is"
+            f"there is no file {visible(repr(str(source)))}: the folder here is"
             f" {visible(repr(str(Path.cwd())))}"
         )
         raise DefinitionError(message)
     try:
-        table = getattr(on or ibis.duckdb.connect(), reader)(str(what))
+        table = getattr(on or ibis.duckdb.connect(), reader)(str(source))
     except Exception as error:  # an engine's reader, which raises its own kinds
         message = (
-            f"{visible(repr(str(what)))} is not read:"
+            f"{visible(repr(str(source)))} is not read:"
             f" {visible(str(error).strip().partition(chr(10))[0])}"
         )
         raise DefinitionError(message) from error
-    return table, [f"table = ibis.{reader}({snippets.python(str(what))})"], TABLE, path.name
+    return table, [f"table = ibis.{reader}({snippets.python(str(source))})"], TABLE, path.name
 
 
 def _connection(table: ir.Table) -> BaseBackend:
-    found = connections(table.op())
-    if len(found) > 1:
+    backends = connections(table.op())
+    if len(backends) > 1:
         message = (
-            f"{title(table.op())} is read through {len(found)} connections: use one for a table and"
-            " everything joined to it"
+            f"{title(table.op())} is read through {len(backends)} connections: use one for a table"
+            " and everything joined to it"
         )
         raise DefinitionError(message)
-    if not found and table.op().find(ops.UnboundTable):
+    if not backends and table.op().find(ops.UnboundTable):
         message = (
             f"{title(table.op())} is unbound: pass on=, for example"
             " on=ibis.duckdb.connect('warehouse.duckdb')"
         )
         raise DefinitionError(message)
-    return found[0] if found else ibis.get_backend()
+    return backends[0] if backends else ibis.get_backend()
 
 
 def _chunks(names: list[str]) -> Iterator[list[str]]:
@@ -286,11 +295,11 @@ def _profiled(
     return with_commonest(columns, [] if best is None else engine.rows(best))
 
 
-def _one_row(table: ir.Table, asked: dict[str, ir.Value], engine: Engine) -> dict[str, Any]:
-    if not asked:
+def _one_row(table: ir.Table, aggregates: dict[str, ir.Value], engine: Engine) -> dict[str, Any]:
+    if not aggregates:
         return {}
-    (row,) = engine.rows(table.agg(**asked))
-    return dict(zip(asked, row, strict=True))
+    (row,) = engine.rows(table.agg(**aggregates))
+    return dict(zip(aggregates, row, strict=True))
 
 
 def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, Any]]:
@@ -299,19 +308,19 @@ def _first_rows(looked: ir.Table, rows: int, engine: Engine) -> list[dict[str, A
     `None` stands for what has no value outside of its engine.
     """
     kinds = {name: kind_of(dtype) for name, dtype in looked.schema().items()}
-    asked = {}
+    selection = {}
     for i, (name, kind) in enumerate(kinds.items()):
-        if kind not in {OTHER, "untyped"}:
-            asked[f"c{i}"] = (
+        if kind not in {OTHER_KIND, "untyped"}:
+            selection[f"c{i}"] = (
                 measured(looked[name], kind, engine)
                 if kind in {"instant", "date"}
                 else looked[name]
             )
-    if not asked:
+    if not selection:
         return []
-    found = engine.rows(looked.limit(rows).select(**asked))
-    told = [dict(zip(asked, row, strict=True)) for row in found]
-    return [{name: row.get(f"c{i}") for i, name in enumerate(kinds)} for row in told]
+    value_rows = engine.rows(looked.limit(rows).select(**selection))
+    named_rows = [dict(zip(selection, row, strict=True)) for row in value_rows]
+    return [{name: row.get(f"c{i}") for i, name in enumerate(kinds)} for row in named_rows]
 
 
 def _leading_on(
@@ -340,5 +349,5 @@ def _leading_on(
         check_rowwise("a group-by", unbind(table.op()))
     except DefinitionError as error:
         return [], [*lacks, str(error)]
-    made = first_lines(columns, times, keys, called, opened, name, state)
-    return [one for one in made if one.code], lacks
+    lines = first_lines(columns, times, keys, called, opened, name, state)
+    return [line for line in lines if line.code], lacks

@@ -43,17 +43,19 @@ def text(preview: TablePreview) -> str:
     lines += [f"  {c.name}: {c.wanting}" for c in preview.columns if c.wanting]
     lines += [f"  {h.name}: {h.said}" for h in preview.hints]
     lines += ["", *_first_rows(preview), "", *_candidates(preview)]
-    said = written(line.rstrip() for line in lines)
-    read = [f"\n# what is read as text: {h.name}\n{h.code}" for h in preview.hints if h.code]
-    return "\n".join([said, *read, *(f"\n# {one.said}\n{one.code}" for one in preview.lines)])
+    body = written(line.rstrip() for line in lines)
+    text_lines = [f"\n# what is read as text: {h.name}\n{h.code}" for h in preview.hints if h.code]
+    return "\n".join(
+        [body, *text_lines, *(f"\n# {opening.said}\n{opening.code}" for opening in preview.lines)]
+    )
 
 
 def _first_rows(preview: TablePreview) -> list[str]:
-    shown = preview.columns[:SHOWN_COLUMNS]
-    cells = [[value_of(c, row[c.name]) for c in shown] for row in preview.rows[:SHOWN_ROWS]]
-    rest = len(preview.columns) - len(shown)
+    columns = preview.columns[:SHOWN_COLUMNS]
+    cells = [[value_of(c, row[c.name]) for c in columns] for row in preview.rows[:SHOWN_ROWS]]
+    rest = len(preview.columns) - len(columns)
     return [
-        *table([c.name for c in shown], cells),
+        *table([c.name for c in columns], cells),
         *([f"  {preview_words.plural(rest, 'more column')}: .rows has all"] if rest else []),
     ]
 
@@ -82,8 +84,8 @@ def cut(type_: str) -> str:
 
 def nulls(column: ColumnFacts) -> str:
     """Write the share of nulls, and how many values are neither null nor finite."""
-    said = share(column.nulls, column.rows)
-    return f"{said} + {column.unusual:,} not finite" if column.unusual else said
+    null_share = share(column.nulls, column.rows)
+    return f"{null_share} + {column.unusual:,} not finite" if column.unusual else null_share
 
 
 def distinct(column: ColumnFacts) -> str:

@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 
 MOSTLY = 0.5  # of a column's texts: so many have to be of a form for it to be said
 SAMPLED_ROWS = 1_000  # by which a form is chosen
-LONGEST = 60  # characters of a text that has a form
+MAX_TEXT_CHARACTERS = 60  # characters of a text that has a form
 TO_NUMBER, TO_TIME = '.try_cast("float64")', '.cast("timestamp")'
 # Numbers have no leading zeros, as codes do.
-WHOLE = "(?:0|[1-9][0-9]{0,199})"
+WHOLE_NUMBER = "(?:0|[1-9][0-9]{0,199})"
 EXPONENT = "(?:(?:0|[1-9][0-9]{0,7})[.]?[0-9]{0,40}|[.][0-9]{1,40})[eE][+-]?[0-2]?[0-9]{1,2}"
-POINT = f"{WHOLE}(?:[.][0-9]{{0,200}})?|[.][0-9]{{1,40}}|{EXPONENT}"
+POINT = f"{WHOLE_NUMBER}(?:[.][0-9]{{0,200}})?|[.][0-9]{{1,40}}|{EXPONENT}"
 THOUSANDS = "[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:[.][0-9]{1,200})?"
 DOTTED = "[1-9][0-9]{0,2}(?:[.][0-9]{3})+"
-COMMA = f"(?:{DOTTED}|{WHOLE}),[0-9]{{1,200}}|{DOTTED}|{WHOLE}"
+COMMA = f"(?:{DOTTED}|{WHOLE_NUMBER}),[0-9]{{1,200}}|{DOTTED}|{WHOLE_NUMBER}"
 # Texts in which a comma, or a point, can only be read in one way.
 COMMA_ALONE = (
     f"^ *[+-]?(?:(?:{DOTTED}|0),[0-9]+|[0-9]+,(?:[0-9]{{1,2}}|[0-9]{{4,}})|[0-9]{{4,}},[0-9]+) *"
 )
 POINT_ALONE = (
-    f"^ *[+-]?(?:{WHOLE}?[.](?:[0-9]{{1,2}}|[0-9]{{4,}})|0[.][0-9]+|[1-9][0-9]{{3,}}[.][0-9]+"
+    f"^ *[+-]?(?:{WHOLE_NUMBER}?[.](?:[0-9]{{1,2}}|[0-9]{{4,}})"
+    "|0[.][0-9]+|[1-9][0-9]{3,}[.][0-9]+"
     "|[1-9][0-9]{0,2}(?:,[0-9]{3})+[.][0-9]+) *"
 )
 MONTH, DAY = "(?:0[1-9]|1[0-2])", "(?:0[1-9]|[12][0-9]|3[01])"
@@ -78,12 +79,12 @@ class TextForm:
         return not self.then.endswith(TO_NUMBER)
 
 
-def _numbers(said: str, forms: str, then: str, against: str) -> TextForm:
-    return TextForm(said, f"^ *[+-]?(?:{forms}) *", then + TO_NUMBER, against)
+def _numbers(label: str, forms: str, code: str, against: str) -> TextForm:
+    return TextForm(label, f"^ *[+-]?(?:{forms}) *", code + TO_NUMBER, against)
 
 
 def _turned(
-    said: str, first: str, second: str, mark: str, months: int, signs: tuple[str, str] = ("", "")
+    label: str, first: str, second: str, mark: str, months: int, signs: tuple[str, str] = ("", "")
 ) -> TextForm:
     """Return the form of a day that ends with its year; `months` is where the month is.
 
@@ -94,7 +95,7 @@ def _turned(
         f" t.substr({3 - months}, 2) + t.substr(10, 16)){TO_TIME}"
     )
     return TextForm(
-        said,
+        label,
         f"^{first}{mark}{second}{mark}{YEAR}{CLOCK}",
         line,
         signs[0],
@@ -232,13 +233,13 @@ def sampled(table: ir.Table, columns: Sequence[ColumnFacts], engine: Engine) -> 
     texts = [c for c in columns if c.kind == "text" and c.known]
     if not texts:
         return {}
-    asked = {f"c{i}": table[c.name].left(LONGEST + 1) for i, c in enumerate(texts)}
-    rows = list(zip(*engine.rows(table.limit(SAMPLED_ROWS).select(**asked)), strict=True))
-    found = {
+    selection = {f"c{i}": table[c.name].left(MAX_TEXT_CHARACTERS + 1) for i, c in enumerate(texts)}
+    rows = list(zip(*engine.rows(table.limit(SAMPLED_ROWS).select(**selection)), strict=True))
+    text_forms = {
         c.name: form_of([v for v in values if v is not None])
         for c, values in zip(texts, rows, strict=False)
     }
-    return {name: form for name, form in found.items() if form is not None}
+    return {name: form for name, form in text_forms.items() if form is not None}
 
 
 def form_of(values: Sequence[str]) -> TextForm | None:
@@ -267,32 +268,32 @@ def reading_counts(table: ir.Table, forms: Mapping[str, TextForm]) -> dict[str, 
 
     They say how many texts are of the form, are like it, contradict it or prove it.
     """
-    asked: dict[str, ir.Value] = {}
+    counts: dict[str, ir.Value] = {}
     for i, (name, form) in enumerate(forms.items()):
         text = table[name]
         if not form.then:
-            asked[f"form_{i}"] = ends_with_match(text, form.pattern).ifelse(1, 0).sum()
+            counts[f"form_{i}"] = ends_with_match(text, form.pattern).ifelse(1, 0).sum()
             continue
         line = form.then.removesuffix(TO_TIME).removesuffix(TO_NUMBER)
         of = ends_with_match(text, form.pattern)
-        taken = of.ifelse(text, None) if form.is_time else text
+        readable = of.ifelse(text, None) if form.is_time else text
         # a line of FORMS runs as it is printed, so that the printed line is what was counted
-        made = eval(f"t{line}", {"t": taken})  # noqa: S307
-        read = ends_with_match(made, ISO if form.is_time else NUMBER)
-        asked[f"form_{i}"] = (of & read).ifelse(1, 0).sum()
+        value = eval(f"t{line}", {"t": readable})  # noqa: S307
+        is_read = ends_with_match(value, ISO if form.is_time else NUMBER)
+        counts[f"form_{i}"] = (of & is_read).ifelse(1, 0).sum()
         if form == FORMS[0]:
-            asked[f"comma_{i}"] = (of & text.contains(",")).ifelse(1, 0).sum()
-        asked[f"like_{i}"] = (
-            (text.re_search(form.start) if form.is_time else read).ifelse(1, 0).sum()
+            counts[f"comma_{i}"] = (of & text.contains(",")).ifelse(1, 0).sum()
+        counts[f"like_{i}"] = (
+            (text.re_search(form.start) if form.is_time else is_read).ifelse(1, 0).sum()
         )
-        for what, sign in (("against", form.against), ("proof", form.proof)):
+        for prefix, sign in (("against", form.against), ("proof", form.proof)):
             if sign:
-                asked[f"{what}_{i}"] = (
+                counts[f"{prefix}_{i}"] = (
                     (text.re_search(sign) if form.is_time else ends_with_match(text, sign))
                     .ifelse(1, 0)
                     .sum()
                 )
-    return asked
+    return counts
 
 
 def settled(
@@ -303,55 +304,55 @@ def settled(
     Where some texts contradict a column's form, its twin is tried: the first rows of a sorted file
     are of one day, and do not tell the day from the month.
     """
-    told = _counts(table, forms, engine)
+    counts = _counts(table, forms, engine)
     twins = {
         n: TWINS[f]
         for i, (n, f) in enumerate(forms.items())
-        if f in TWINS and told.get(f"against_{i}")
+        if f in TWINS and counts.get(f"against_{i}")
     }
-    made = readings(columns, forms, told)
+    first_readings = readings(columns, forms, counts)
     if not twins:
-        return made
-    found = {r.name: r for r in made}
-    for other in readings(columns, twins, _counts(table, twins, engine)):
-        one = found.get(other.name)
-        if one is None or (other.against, -other.rows) < (one.against, -one.rows):
-            found[other.name] = other
-    return [found[c.name] for c in columns if c.name in found]
+        return first_readings
+    by_column = {r.name: r for r in first_readings}
+    for reading in readings(columns, twins, _counts(table, twins, engine)):
+        best = by_column.get(reading.name)
+        if best is None or (reading.against, -reading.rows) < (best.against, -best.rows):
+            by_column[reading.name] = reading
+    return [by_column[c.name] for c in columns if c.name in by_column]
 
 
 def _counts(table: ir.Table, forms: Mapping[str, TextForm], engine: Engine) -> dict[str, Any]:
-    asked = reading_counts(table, forms)
-    if not asked:
+    aggregates = reading_counts(table, forms)
+    if not aggregates:
         return {}
-    (row,) = engine.rows(table.agg(**asked))
-    return dict(zip(asked, row, strict=True))
+    (row,) = engine.rows(table.agg(**aggregates))
+    return dict(zip(aggregates, row, strict=True))
 
 
 def readings(
     columns: Sequence[ColumnFacts], forms: Mapping[str, TextForm], told: Mapping[str, Any]
 ) -> list[Reading]:
     """Return what the texts are read as, where half of them can be read."""
-    known = {c.name: c.known for c in columns}
-    made = []
+    known_counts = {c.name: c.known for c in columns}
+    text_readings = []
     for i, (name, form) in enumerate(forms.items()):
         of, like, against, proof = (
-            int(told.get(f"{what}_{i}") or 0) for what in ("form", "like", "against", "proof")
+            int(told.get(f"{prefix}_{i}") or 0) for prefix in ("form", "like", "against", "proof")
         )
         plain = form == FORMS[0] and not told.get(f"comma_{i}")
-        if of >= MOSTLY * known[name]:
-            made.append(
+        if of >= MOSTLY * known_counts[name]:
+            text_readings.append(
                 Reading(
                     name,
                     PLAIN if plain else form,
                     of,
-                    known[name],
+                    known_counts[name],
                     like - of,
                     against,
                     bool(form.proof) and not proof,
                 )
             )
-    return made
+    return text_readings
 
 
 @frozen
@@ -368,18 +369,18 @@ class Hint:
 
 def hint(reading: Reading, table: str, opened: Sequence[str]) -> Hint:
     """Return a reading as a hint; `opened` are the lines that open the table, if any."""
-    said = f"{share(reading.rows, reading.known)} of its texts are {reading.form.said}"
+    sentence = f"{share(reading.rows, reading.known)} of its texts are {reading.form.said}"
     if not reading.sure:
-        return Hint(reading.name, f"{said}; {reading.doubt}", "")
-    others = "; the others become null" if reading.rows < reading.known else ""
+        return Hint(reading.name, f"{sentence}; {reading.doubt}", "")
+    rest = "; the others become null" if reading.rows < reading.known else ""
     code = "\n".join([*(["import ibis"] if opened else []), *opened, line_of(reading, table)])
-    return Hint(reading.name, said + others, code)
+    return Hint(reading.name, sentence + rest, code)
 
 
 def line_of(reading: Reading, table: str) -> str:
     """Return the line that reads a column in its place."""
-    made = member(reading.name, table) + reading.then
-    return f"{table} = {table}.mutate({snippets.arguments({reading.name: made})})"
+    value_code = member(reading.name, table) + reading.then
+    return f"{table} = {table}.mutate({snippets.arguments({reading.name: value_code})})"
 
 
 def as_numbers(columns: Sequence[ColumnFacts], numbers: Sequence[Reading]) -> list[ColumnFacts]:

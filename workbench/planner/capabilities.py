@@ -10,7 +10,7 @@ from workbench.definitions import feature_names
 from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.sketch_reductions import Estimate, refuse
 from workbench.errors import DefinitionError
-from workbench.planner.kernel_requests import ASKED
+from workbench.planner.kernel_requests import KERNEL_REDUCTIONS
 
 if TYPE_CHECKING:
     from workbench.backends import Engine
@@ -35,7 +35,7 @@ def check_engine(group_by: GroupBy, engine: Engine) -> None:
             )
             raise DefinitionError(message)
         for op in reductions(feature.node):
-            name = ASKED[type(op)][0] if type(op) in ASKED else ""
+            name = KERNEL_REDUCTIONS[type(op)][0] if type(op) in KERNEL_REDUCTIONS else ""
             if not engine.lacking(name):
                 continue
             if isinstance(op, Estimate):

@@ -16,13 +16,13 @@ from attrs import evolve, field, frozen
 from workbench.backends.time_literals import LEAST, Extremes, Form, edge
 from workbench.definitions.nodes import base, inline, name_values
 from workbench.definitions.windows import DAY
+from workbench.planner.bound_tables import Bound
 from workbench.planner.source_rows import (
     AT,
     END,
     EVENT,
-    NEVER,
     NEWEST,
-    Bound,
+    NO_DAY,
     Inputs,
     Rows,
     beside,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from workbench.definitions.windows import Window
     from workbench.planner.time_bounds import Clock
 
-BEFORE = -(2**62)  # before all instants
+BEFORE_ALL_INSTANTS = -(2**62)  # before all instants
 # how far back the snapshot in force is searched for, in turn
 LOOKS = (in_us(7 * DAY), in_us(400 * DAY), None)
 
@@ -58,10 +58,10 @@ class EntityRows(Rows):
 
     @cached_property
     def _bound(self) -> Bound:
-        stretch, found = self.read, self._calendar
-        if stretch is None or found is None:
+        stretch, day_calendar = self.read, self._calendar
+        if stretch is None or day_calendar is None:
             return Bound(self.engine)
-        return Bound(self.engine, lambda table: found.within(table, stretch))
+        return Bound(self.engine, lambda table: day_calendar.within(table, stretch))
 
     @property
     def _calendar(self) -> Clock | None:
@@ -75,17 +75,17 @@ class EntityRows(Rows):
         whether less than the whole table is read then: not where the stored table has no column of
         days, or an instant is too far away for some engines.
         """
-        asked, read = Extremes(), Extremes()
-        latest = cache(lambda back: self._latest(asked, back))
-        known = evolve(self, read=Stretch(read, 0))
+        instants, read_ends = Extremes(), Extremes()
+        latest = cache(lambda back: self._latest(instants, back))
+        bounded_rows = evolve(self, read=Stretch(read_ends, 0))
 
         def look(first: int | None, last: int | None) -> bool:
-            asked.least, asked.largest = first, first
-            read.least, read.largest = first, last
+            instants.least, instants.largest = first, first
+            read_ends.least, read_ends.largest = first, last
             if (
                 self._calendar is None
-                or not asked.near(max(b for b in LOOKS if b))
-                or not read.near(in_us(DAY))
+                or not instants.near(max(b for b in LOOKS if b))
+                or not read_ends.near(in_us(DAY))
             ):
                 return False
             if first is not None:
@@ -95,18 +95,18 @@ class EntityRows(Rows):
                     for ((end,),) in (self.engine.rows(latest(back)),)
                     if end is not None
                 )
-                read.least = next(ends, first) - in_us(DAY)
+                read_ends.least = next(ends, first) - in_us(DAY)
             return True
 
-        return known, look
+        return bounded_rows, look
 
-    def _latest(self, asked: Extremes, back: int | None) -> ir.Table:
+    def _latest(self, instants: Extremes, back: int | None) -> ir.Table:
         """Return the end of the latest snapshot that is over by an instant.
 
         A snapshot that is more than `back` microseconds older is left out.
         """
-        ends = evolve(self, read=Stretch(asked, back)).snapshots()
-        return ends.filter(ends[EVENT] <= edge(asked, LEAST, 0, Form(), dt.int64)).agg(
+        ends = evolve(self, read=Stretch(instants, back)).snapshots()
+        return ends.filter(ends[EVENT] <= edge(instants, LEAST, 0, Form(), dt.int64)).agg(
             end=lambda t: t[EVENT].max()
         )
 
@@ -133,21 +133,21 @@ class EntityRows(Rows):
         """Return the rows before all instants, with their snapshot's end as one key more."""
         rows = self.selected(inputs, each, bucket, self.ended)
         return rows.filter(rows[EVENT].notnull()).mutate(
-            **{END: rows[EVENT], EVENT: ibis.literal(BEFORE, "int64")}
+            **{END: rows[EVENT], EVENT: ibis.literal(BEFORE_ALL_INSTANTS, "int64")}
         )
 
     def dated(self, spine: ir.Table) -> ir.Table:
         """Return the spine with the end of the snapshot in force, or one that no snapshot has."""
         ended = beside(spine, self._in_force(spine), [AT])
-        return ended.mutate(**{END: ended[END].fill_null(NEVER)})
+        return ended.mutate(**{END: ended[END].fill_null(NO_DAY)})
 
     def columns_of(self, spine: ir.Table) -> ir.Table:
         """Return the spine with the entity's columns taken as they are."""
         inputs, table = Inputs(), self.group_by.source.table
         names = {inputs.name(ops.Field(table, c)): c for c in self.group_by.taken}
         pairs = self.pairs(spine, (), inputs, each=None, bucket=None, newest=True)
-        taken = {feature: pairs[name] for name, feature in names.items()}
-        return pairs.select(*spine.columns, *name_values({NEWEST: pairs[END], **taken}))
+        entity_columns = {feature: pairs[name] for name, feature in names.items()}
+        return pairs.select(*spine.columns, *name_values({NEWEST: pairs[END], **entity_columns}))
 
     def ended(self, table: ir.Table) -> dict[str, ir.Value]:
         """Return the end of each row's day in microseconds.

@@ -13,21 +13,21 @@ import ibis.expr.datatypes as dt
 from attrs import frozen
 
 from workbench.backends.asof_query import AsOf
-from workbench.backends.asof_request import Ask, LacksError, Span
+from workbench.backends.asof_request import Ask, LacksError, WindowSpan
 from workbench.backends.time_literals import LARGEST, LEAST, Form, edge
 from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.sketch_reductions import Estimate
 from workbench.planner.kernel_requests import asked, reach_of, span
-from workbench.planner.pairs_plan import Evaluation, contained, contribution, counted, seen
-from workbench.planner.pairs_reductions import Cell
+from workbench.planner.pairs_cells import AggregateCell
+from workbench.planner.pairs_plan import Evaluation, contained, contribution, counted, seen_column
 from workbench.planner.source_rows import (
     AT,
     BUCKET,
     END,
     EVENT,
     MEMBER,
-    NEVER,
     NEWEST,
+    NO_DAY,
     Inputs,
     beside,
 )
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.definitions.group_by import Feature
+    from workbench.definitions.aggregations import Feature
     from workbench.definitions.reductions import Each
     from workbench.definitions.windows import Window
 
@@ -53,7 +53,7 @@ class Sweep(Evaluation):
 
     def _branch(
         self,
-        each: Each | None,
+        each_op: Each | None,
         cells: Sequence[Any],
         named: dict[Any, str],
         *,
@@ -62,25 +62,27 @@ class Sweep(Evaluation):
     ) -> ir.Table:
         """Return one query's answer, for the reductions that unfold the same list, or none."""
         try:
-            return self._asked(each, cells, named, newest=newest, wanted=wanted)
+            return self._asked(each_op, cells, named, newest=newest, wanted=wanted)
         except LacksError:
             only = (
                 []
-                if each is not None and contained(each)
+                if each_op is not None and contained(each_op)
                 else [c for c in cells if isinstance(c[0], Estimate)]
             )
             table = super()._branch(
-                each, [c for c in cells if c not in only], named, newest=newest, wanted=wanted
+                each_op, [c for c in cells if c not in only], named, newest=newest, wanted=wanted
             )
             return (
-                beside(table, self._asked(each, only, named, newest=False, wanted=()), self.group)
+                beside(
+                    table, self._asked(each_op, only, named, newest=False, wanted=()), self.group
+                )
                 if only
                 else table
             )
 
     def _asked(
         self,
-        each: Each | None,
+        each_op: Each | None,
         cells: Sequence[Any],
         named: dict[Any, str],
         *,
@@ -88,9 +90,12 @@ class Sweep(Evaluation):
         wanted: Sequence[Feature],
     ) -> ir.Table:
         inputs = Inputs()
-        made = {c: Cell(named[c], c[0], inputs.of(c[0]), "") for c in cells}
+        aggregate_cells = {c: AggregateCell(named[c], c[0], inputs.of(c[0]), "") for c in cells}
         question = _Question(
-            self, inputs, each, [asked(cell, self._span(c[1])) for c, cell in made.items()]
+            self,
+            inputs,
+            each_op,
+            [asked(cell, self._span(c[1])) for c, cell in aggregate_cells.items()],
         )
         for i, feature in enumerate(wanted):
             question.whether(
@@ -100,19 +105,21 @@ class Sweep(Evaluation):
             )
         if newest:
             question.newest()
-        if each is None or not contained(each):
+        if each_op is None or not contained(each_op):
             return question.answer(self.group)
-        for (_, window), cell in made.items():
+        for (_, window), cell in aggregate_cells.items():
             question.whether(
-                seen(cell.name), [cell] if each.arg.dtype.is_map() else [], self._span(window)
+                seen_column(cell.name),
+                [cell] if each_op.arg.dtype.is_map() else [],
+                self._span(window),
             )
         return self._folded(
             question.answer((*self.group, MEMBER)),
-            [c.name for c in made.values()],
-            by_key=each.arg.dtype.is_map(),
+            [c.name for c in aggregate_cells.values()],
+            by_key=each_op.arg.dtype.is_map(),
         )
 
-    def _span(self, window: Window | None) -> Span:
+    def _span(self, window: Window | None) -> WindowSpan:
         return span(window, self.source.group_by.resolution)
 
 
@@ -121,9 +128,9 @@ class _Question:
 
     def __init__(self, sweep: Sweep, inputs: Inputs, each: Each | None, asks: list[Ask]) -> None:
         self.sweep, self.inputs, self.each, self.asks = sweep, inputs, each, asks
-        self.flags: dict[str, list[Cell]] = {}
+        self.flags: dict[str, list[AggregateCell]] = {}
 
-    def whether(self, name: str, cells: Sequence[Cell], over: Span) -> None:
+    def whether(self, name: str, cells: Sequence[AggregateCell], over: WindowSpan) -> None:
         """Request whether any event of the span counts for any of these cells.
 
         Without cells, whether there is an event.
@@ -134,7 +141,9 @@ class _Question:
 
     def newest(self) -> None:
         """Request the time of the key's latest event."""
-        self.asks.append(Ask(NEWEST, "last", {"arg": EVENT}, Span(), arrow(ibis.dtype("int64"))))
+        self.asks.append(
+            Ask(NEWEST, "last", {"arg": EVENT}, WindowSpan(), arrow(ibis.dtype("int64")))
+        )
 
     def answer(self, group: tuple[str, ...]) -> ir.Table:
         """Return the group's columns and one column for each request.
@@ -157,9 +166,11 @@ class _Question:
         question = AsOf(
             self._pruned(events), spine, keys, EVENT, AT, order, tuple(self.asks), self.sweep.plan
         )
-        found = self.sweep.engine.as_of(question)
+        answers = self.sweep.engine.as_of(question)
         return (
-            found.mutate(**{NEWEST: found[END].nullif(NEVER)}) if END in found.columns else found
+            answers.mutate(**{NEWEST: answers[END].nullif(NO_DAY)})
+            if END in answers.columns
+            else answers
         ).select(*group, *(a.name for a in self.asks))
 
     def _spread(self, events: ir.Table, more: tuple[str, ...]) -> ir.Table:
@@ -168,8 +179,8 @@ class _Question:
         if not more:
             return spine
         keys = [c for c in spine.columns if c != AT]
-        there = events.select(*keys, *more).distinct()
-        return spine.join(there, keys).select(*spine.columns, *more)
+        event_keys = events.select(*keys, *more).distinct()
+        return spine.join(event_keys, keys).select(*spine.columns, *more)
 
     @property
     def reach(self) -> int | None:
@@ -184,15 +195,17 @@ class _Question:
         instants, reach = self.sweep.source.instants, self.reach
         if instants is None:
             return events
-        kept = events.filter(events[EVENT] < edge(instants, LARGEST, 0, Form(), dt.int64))
+        earlier_events = events.filter(events[EVENT] < edge(instants, LARGEST, 0, Form(), dt.int64))
         return (
-            kept
+            earlier_events
             if reach is None
-            else kept.filter(kept[EVENT] >= edge(instants, LEAST, -reach, Form(), dt.int64))
+            else earlier_events.filter(
+                earlier_events[EVENT] >= edge(instants, LEAST, -reach, Form(), dt.int64)
+            )
         )
 
 
-def _counts(cells: Sequence[Cell], events: ir.Table) -> ir.BooleanValue:
+def _counts(cells: Sequence[AggregateCell], events: ir.Table) -> ir.BooleanValue:
     if not cells:
         return ibis.literal(True)
     return reduce(lambda a, b: a | b, (c.counts(events).fill_null(False) for c in cells))

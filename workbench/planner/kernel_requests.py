@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.operations as ops
 
-from workbench.backends.asof_request import Ask, LacksError, Span
+from workbench.backends.asof_request import Ask, LacksError, WindowSpan
 from workbench.definitions.reductions import (
     BottomK,
     FirstK,
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import ibis.expr.datatypes as dt
 
     from workbench.definitions.windows import Window
-    from workbench.planner.pairs_reductions import Cell
+    from workbench.planner.pairs_cells import AggregateCell
 
 
 def _none(_: Any) -> Mapping[str, Any]:
@@ -53,7 +53,7 @@ def _quantile(op: Any) -> Mapping[str, Any]:
 
 
 # Each reduction's name in the kernel, and its settings.
-ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]] = {
+KERNEL_REDUCTIONS: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]] = {
     ops.CountStar: ("count", _none),
     ops.Count: ("count", _none),
     ops.CountDistinct: ("unique_count", _none),
@@ -101,27 +101,27 @@ ASKED: dict[type[ops.Reduction], tuple[str, Callable[[Any], Mapping[str, Any]]]]
 PLACED = (ops.CountStar, ops.Count, ops.First, ops.Last, FirstK, LastK, ops.ArrayCollect)
 
 
-def span(window: Window | None, resolution: str) -> Span:
+def span(window: Window | None, resolution: str) -> WindowSpan:
     """Return a window in microseconds, its start rounded to hops where `"sawtooth"` (rule 3)."""
     if window is None:
-        return Span()
-    return Span(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)
+        return WindowSpan()
+    return WindowSpan(in_us(window.length), in_us(window.hop) if resolution == "sawtooth" else None)
 
 
-def reach_of(spans: Iterable[Span]) -> int | None:
+def reach_of(spans: Iterable[WindowSpan]) -> int | None:
     """Return how many microseconds before an instant the longest span begins, rounded up a little.
 
     `None` where a span has no beginning.
     """
-    found = [(s.length, s.hop or 0) for s in spans]
+    reaches = [(s.length, s.hop or 0) for s in spans]
     return (
         None
-        if any(length is None for length, _ in found)
-        else max((length + hop for length, hop in found if length is not None), default=None)
+        if any(length is None for length, _ in reaches)
+        else max((length + hop for length, hop in reaches if length is not None), default=None)
     )
 
 
-def asked(cell: Cell, over: Span) -> Ask:
+def asked(cell: AggregateCell, over: WindowSpan) -> Ask:
     """Return the cell as a request to the kernel.
 
     Raises LacksError where the kernel does not take such values.
@@ -132,10 +132,10 @@ def asked(cell: Cell, over: Span) -> Ask:
     strange = [c for c in (answer, *columns) if not _carried(c)] + [
         c for c in columns if c.is_nested() and not isinstance(cell.op, PLACED)
     ]
-    if strange or type(cell.op) not in ASKED:
+    if strange or type(cell.op) not in KERNEL_REDUCTIONS:
         message = f"{type(cell.op).__name__} of {', '.join(map(str, strange))}"
         raise LacksError(message)
-    name, options = ASKED[type(cell.op)]
+    name, options = KERNEL_REDUCTIONS[type(cell.op)]
     return Ask(cell.name, name, cell.inputs, over, arrow(answer), options(cell.op))
 
 

@@ -11,15 +11,8 @@ from workbench.definitions.feature_expressions import finish_over, reductions
 from workbench.definitions.nodes import name_values
 from workbench.definitions.reductions import kind
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.pairs_reductions import (
-    Cell,
-    Context,
-    lower,
-    prepare,
-    tallied,
-    tally,
-    unfolded,
-)
+from workbench.planner.pairs_cells import AggregateCell, Context
+from workbench.planner.pairs_reductions import lower, prepare, tallied, tally, unfolded
 from workbench.planner.source_rows import (
     BUCKET,
     END,
@@ -40,7 +33,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.backends import Engine
-    from workbench.definitions.group_by import Feature
+    from workbench.definitions.aggregations import Feature
     from workbench.definitions.reductions import Each
     from workbench.definitions.windows import Window
 
@@ -77,14 +70,14 @@ class Evaluation:
         """
         cells = self._cells(wanted)
         table = self._finished(cells, wanted, contributed=True)
-        kept = {
+        conditions = {
             f.name: table[counted(i)].fill_null(False) & table[f.name].notnull()
             for i, f in enumerate(wanted)
         }
         return table.group_by(*self.spine.columns).agg(
             *name_values(
                 {
-                    f.name: self.engine.mapped(table[BUCKET], table[f.name], kept[f.name])
+                    f.name: self.engine.mapped(table[BUCKET], table[f.name], conditions[f.name])
                     for f in wanted
                 }
             )
@@ -113,25 +106,27 @@ class Evaluation:
             newest=newest,
             wanted=wanted if contributed else (),
         )
-        for each in unfolds:
-            if each is not None:
-                mine = [c for c in named if unfolded(c[0]) == each]
-                zeros = [named[c] for c in mine if kind(c[0]).counts and not contained(each)]
-                table = beside(table, self._branch(each, mine, named), self.group, zeros)
+        for each_op in unfolds:
+            if each_op is not None:
+                each_cells = [c for c in named if unfolded(c[0]) == each_op]
+                zeros = [
+                    named[c] for c in each_cells if kind(c[0]).counts and not contained(each_op)
+                ]
+                table = beside(table, self._branch(each_op, each_cells, named), self.group, zeros)
         values = {}
         for feature in wanted:
             parts = {op: table[named[op, feature.window]].op() for op in reductions(feature.node)}
             values[feature.name] = finite(normal_value(finish_over(feature.node, parts)).to_expr())
-        kept = [
+        kept_columns = [
             *self.group,
             *([NEWEST] if newest else []),
             *(counted(i) for i in range(len(wanted)) if contributed),
         ]
-        return table.select(*kept, *name_values(values))
+        return table.select(*kept_columns, *name_values(values))
 
     def _branch(
         self,
-        each: Each | None,
+        each_op: Each | None,
         cells: Sequence[Any],
         named: dict[Any, str],
         *,
@@ -140,35 +135,45 @@ class Evaluation:
     ) -> ir.Table:
         """Return one pass over the pairs, for the reductions that unfold the same list, or none."""
         inputs = Inputs()
-        made = [Cell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells]
+        aggregate_cells = [
+            AggregateCell(named[c], c[0], inputs.of(c[0]), inside(c[1])) for c in cells
+        ]
         contributions = {
             f.name: [contribution(op, inputs, inside(f.window)) for op in reductions(f.node)]
             for f in wanted
         }
         windows = dict.fromkeys([w for _, w in cells] + [f.window for f in wanted])
         pairs = self.source.pairs(
-            self.spine, tuple(windows), inputs, each=each, bucket=self.bucket, newest=newest
+            self.spine, tuple(windows), inputs, each=each_op, bucket=self.bucket, newest=newest
         )
         if self.bucket:
             pairs = pairs.filter(pairs[BUCKET].notnull())
-        group = (*self.group, *([MEMBER] if each is not None and contained(each) else []))
+        group = (*self.group, *([MEMBER] if each_op is not None and contained(each_op) else []))
         context = Context(self.engine, group, self.source.order(pairs))
         extra = {counted(i): _any(cs, pairs) for i, cs in enumerate(contributions.values())}
         if newest:
             extra[NEWEST] = pairs[END if END in pairs.columns else EVENT].max()
         if MEMBER not in group:
-            return self._grouped(made, pairs, context, extra)
-        by_key = each is not None and each.arg.dtype.is_map()
+            return self._grouped(aggregate_cells, pairs, context, extra)
+        by_key = each_op is not None and each_op.arg.dtype.is_map()
         saw = {
-            seen(c.name): (c.kept(pairs) if by_key else pairs[c.inside]).fill_null(False).any()
-            for c in made
+            seen_column(c.name): (c.kept(pairs) if by_key else pairs[c.inside])
+            .fill_null(False)
+            .any()
+            for c in aggregate_cells
         }
         return self._folded(
-            self._grouped(made, pairs, context, saw), [c.name for c in made], by_key=by_key
+            self._grouped(aggregate_cells, pairs, context, saw),
+            [c.name for c in aggregate_cells],
+            by_key=by_key,
         )
 
     def _grouped(
-        self, cells: Sequence[Cell], pairs: ir.Table, context: Context, extra: dict[str, ir.Scalar]
+        self,
+        cells: Sequence[AggregateCell],
+        pairs: ir.Table,
+        context: Context,
+        extra: dict[str, ir.Scalar],
     ) -> ir.Table:
         flat = [c for c in cells if not tallied(c)]
         ready = prepare(flat, pairs, context)
@@ -179,8 +184,8 @@ class Evaluation:
             else pairs.select(*context.group).distinct()
         )
         for value in dict.fromkeys(c.inputs["arg"] for c in cells if tallied(c)):
-            mine = [c for c in cells if tallied(c) and c.inputs["arg"] == value]
-            table = beside(table, tally(mine, pairs, context), context.group)
+            tallied_cells = [c for c in cells if tallied(c) and c.inputs["arg"] == value]
+            table = beside(table, tally(tallied_cells, pairs, context), context.group)
         return table
 
     def _folded(self, table: ir.Table, names: Sequence[str], *, by_key: bool) -> ir.Table:
@@ -189,17 +194,24 @@ class Evaluation:
         A key is left out where no value of it counted; a position only where the window has no list
         at all.
         """
-        known = table.filter(table[MEMBER].notnull())
+        member_rows = table.filter(table[MEMBER].notnull())
         if by_key:
             folded = {
-                n: self.engine.mapped(known[MEMBER], known[n], known[seen(n)] & known[n].notnull())
+                n: self.engine.mapped(
+                    member_rows[MEMBER],
+                    member_rows[n],
+                    member_rows[seen_column(n)] & member_rows[n].notnull(),
+                )
                 for n in names
             }
         else:
             folded = {
-                n: self.engine.collected(known[n], known[MEMBER], known[seen(n)]) for n in names
+                n: self.engine.collected(
+                    member_rows[n], member_rows[MEMBER], member_rows[seen_column(n)]
+                )
+                for n in names
             }
-        return known.group_by(*self.group).agg(**folded)
+        return member_rows.group_by(*self.group).agg(**folded)
 
 
 def counted(number: int) -> str:
@@ -210,18 +222,20 @@ def counted(number: int) -> str:
     return f"_fw_any{number}"
 
 
-def seen(cell: str) -> str:
+def seen_column(cell: str) -> str:
     """Return the column that says whether a member's cell saw anything."""
     return f"{cell}_seen"
 
 
-def contribution(op: ops.Reduction, inputs: Inputs, within: str) -> Cell:
+def contribution(op: ops.Reduction, inputs: Inputs, within: str) -> AggregateCell:
     """Return what a reduction takes of an event; under `each`, the list."""
-    each = unfolded(op)
-    return Cell("", op, inputs.of(op) if each is None else {"arg": inputs.name(each.arg)}, within)
+    each_op = unfolded(op)
+    return AggregateCell(
+        "", op, inputs.of(op) if each_op is None else {"arg": inputs.name(each_op.arg)}, within
+    )
 
 
-def _any(cells: Sequence[Cell], pairs: ir.Table) -> ir.BooleanScalar:
+def _any(cells: Sequence[AggregateCell], pairs: ir.Table) -> ir.BooleanScalar:
     return reduce(lambda a, b: a | b, (c.kept(pairs).fill_null(False) for c in cells)).any()
 
 

@@ -5,13 +5,11 @@ They run on any engine.
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
-from attrs import frozen
 
 from workbench.definitions import reductions
 from workbench.definitions.binding import WIDEST
@@ -27,6 +25,7 @@ from workbench.definitions.reductions import (
     TopK,
 )
 from workbench.definitions.sketch_reductions import Estimate, refuse
+from workbench.planner.pairs_cells import AggregateCell, Context
 from workbench.portable.rewrites import cast, finite
 
 if TYPE_CHECKING:
@@ -41,57 +40,11 @@ EXACT = "decimal(38, 0)"
 THIRD, FOURTH = 3, 4
 
 
-@frozen
-class Cell:
-    """One reduction over one window: a column of the aggregate.
-
-    `inputs` maps the reduction's arguments to columns of the pairs; `inside` is the boolean column
-    of its window.
-    """
-
-    name: str
-    op: ops.Reduction
-    inputs: dict[str, str]
-    inside: str
-
-    def column(self, pairs: ir.Table, argument: str = "arg") -> ir.Column:
-        """Return an argument of the reduction, as a column of the pairs."""
-        return pairs[self.inputs[argument]]
-
-    def kept(self, pairs: ir.Table) -> ir.BooleanColumn:
-        """Return which pairs count."""
-        return pairs[self.inside] & self.counts(pairs)
-
-    def counts(self, rows: ir.Table) -> ir.BooleanValue:
-        """Return which rows count in any window.
-
-        They pass `where` and have no null among the reduction's arguments (rule 9).
-        """
-        tests = [
-            rows[name].fill_null(False) if argument == "where" else rows[name].notnull()
-            for argument, name in self.inputs.items()
-        ]
-        return reduce(lambda a, b: a & b, tests, ibis.literal(True))
-
-
-@frozen
-class Context:
-    """The facts that lowering needs of the pairs: engine, group columns, columns of order."""
-
-    engine: Engine
-    group: tuple[str, ...]
-    order: tuple[str, ...]
-
-    def ordered(self, pairs: ir.Table, *values: ir.Column) -> list[ir.Column]:
-        """Return the sort keys of rule 10: time, the source's order, the reduction's own value."""
-        return [*(pairs[o] for o in self.order), *map(self.engine.comparable, values)]
-
-
-def _count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+def _count(cell: AggregateCell, pairs: ir.Table, _: Context) -> ir.Scalar:
     return cell.kept(pairs).ifelse(1, None).count()
 
 
-def _unique_count(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+def _unique_count(cell: AggregateCell, pairs: ir.Table, _: Context) -> ir.Scalar:
     return cell.column(pairs).nunique(where=cell.kept(pairs))
 
 
@@ -103,7 +56,7 @@ def _exact_total(value: ir.NumericColumn, keep: ir.BooleanValue) -> ir.Scalar:
     return _decimal(value).sum(where=keep)
 
 
-def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _sum(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
     if value.type().is_floating():
         return context.engine.total(cast(value, "float64"), keep)
@@ -115,7 +68,7 @@ def _sum(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     return cast(total, cell.op.dtype)
 
 
-def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _mean(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     value, keep = cell.column(pairs), cell.kept(pairs)
     total = (
         context.engine.total(cast(value, "float64"), keep)
@@ -126,27 +79,27 @@ def _mean(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 
 def _plain(method: str) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+    def lower(cell: AggregateCell, pairs: ir.Table, _: Context) -> ir.Scalar:
         return getattr(cell.column(pairs), method)(where=cell.kept(pairs))
 
     return lower
 
 
 def _extremum(*, largest: bool) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    def lower(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
         return context.engine.extremum(cell.column(pairs), cell.kept(pairs), largest=largest)
 
     return lower
 
 
 def _bits(name: str) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    def lower(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
         return context.engine.bits(name, cell.column(pairs), cell.kept(pairs))
 
     return lower
 
 
-def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _first(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     return context.engine.chosen(
         cell.column(pairs),
         _key(context.ordered(pairs, cell.column(pairs))),
@@ -155,7 +108,7 @@ def _first(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     )
 
 
-def _last(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _last(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     return context.engine.chosen(
         cell.column(pairs),
         _key(context.ordered(pairs, cell.column(pairs))),
@@ -169,7 +122,7 @@ def _key(columns: Sequence[ir.Column]) -> ir.StructColumn:
     return ibis.struct({f"o{i}": c for i, c in enumerate(columns)})
 
 
-def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _arg_extreme(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """Return the first in rule 10's order among the rows whose key is extreme."""
     keep = cell.kept(pairs) & (cell.column(pairs, "key") == pairs[_extreme(cell)])
     return context.engine.chosen(
@@ -180,7 +133,7 @@ def _arg_extreme(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
 def _listed(
     order: Callable[[Context, ir.Table, ir.Column], Sequence[ir.Column]], *, descending: bool
 ) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    def lower(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
         value = cell.column(pairs)
         most = cell.op.k if isinstance(cell.op, KList) else None
         short = context.engine.listed(
@@ -199,12 +152,12 @@ def _by_value(_: Context, __: ir.Table, value: ir.Column) -> Sequence[ir.Column]
     return [value]
 
 
-def _concat(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _concat(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     return _listed(_in_time, descending=False)(cell, pairs, context).join(cell.op.sep.to_expr())
 
 
 def _spread(method: str) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+    def lower(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
         return getattr(_shifted(cell, pairs, context), method)(
             where=cell.kept(pairs), how=cell.op.how
         )
@@ -216,7 +169,7 @@ def _exact(value: ir.Column) -> bool:
     return value.type().is_integer() or value.type().is_decimal()
 
 
-def _shifted(cell: Cell, pairs: ir.Table, context: Context) -> ir.FloatingColumn:
+def _shifted(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.FloatingColumn:
     """Return a reduction's values as doubles of which a spread can be taken.
 
     Exact numbers are first reduced by the least of their group, as a double would lose their
@@ -248,25 +201,29 @@ def _less(value: ir.DecimalColumn, least: ir.DecimalColumn, engine: Engine) -> i
 
 
 def _together(method: str, how: str | None) -> Any:
-    def lower(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
-        left, right = (cast(cell.column(pairs, side), "float64") for side in ("left", "right"))
-        return getattr(left, method)(right, where=cell.kept(pairs), how=how or cell.op.how)
+    def lower(cell: AggregateCell, pairs: ir.Table, _: Context) -> ir.Scalar:
+        left_column, right_column = (
+            cast(cell.column(pairs, side), "float64") for side in ("left", "right")
+        )
+        return getattr(left_column, method)(
+            right_column, where=cell.kept(pairs), how=how or cell.op.how
+        )
 
     return lower
 
 
-def _quantile(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+def _quantile(cell: AggregateCell, pairs: ir.Table, _: Context) -> ir.Scalar:
     q = 0.5 if isinstance(cell.op, ops.Median) else float(cell.op.quantile.value)
     return cast(cell.column(pairs), "float64").quantile(q, where=cell.kept(pairs))
 
 
-def _quantiles(cell: Cell, pairs: ir.Table, _: Context) -> ir.Scalar:
+def _quantiles(cell: AggregateCell, pairs: ir.Table, _: Context) -> ir.Scalar:
     value, keep = cast(cell.column(pairs), "float64"), cell.kept(pairs)
     several = ibis.array([value.quantile(float(q), where=keep) for q in cell.op.quantile.value])
     return keep.any().fill_null(False).ifelse(several, ibis.null(several.type()))
 
 
-def _moment(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def _moment(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """Centre on the mean of a first pass, since raw moments lose digits that rule 11 promises."""
     value, keep = _shifted(cell, pairs, context), cell.kept(pairs)
     n = cast(keep.ifelse(1, None).count(), "float64")
@@ -326,22 +283,22 @@ LOWER: dict[type[ops.Reduction], Any] = {
 }
 
 
-def _centre(cell: Cell) -> str:
+def _centre(cell: AggregateCell) -> str:
     return f"{cell.name}_mean"
 
 
-def _extreme(cell: Cell) -> str:
+def _extreme(cell: AggregateCell) -> str:
     return f"{cell.name}_key"
 
 
-def _least(cell: Cell) -> str:
+def _least(cell: AggregateCell) -> str:
     return f"{cell.name}_least"
 
 
 SPREADS = (ops.Variance, ops.StandardDev, reductions.Moment)
 
 
-def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
+def prepare(cells: Sequence[AggregateCell], pairs: ir.Table, context: Context) -> ir.Table:
     """Add to the pairs what some reductions need of their whole group first.
 
     That is the least value and the mean for spreads and moments, and the extreme key for `argmin`
@@ -368,7 +325,7 @@ def prepare(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Tabl
     return pairs.mutate(**added) if added else pairs
 
 
-def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
+def lower(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
     """Return one cell as an aggregate of the prepared pairs, non-finite results null.
 
     DefinitionError for what SQL cannot say.
@@ -378,20 +335,20 @@ def lower(cell: Cell, pairs: ir.Table, context: Context) -> ir.Scalar:
     return finite(LOWER[type(cell.op)](cell, pairs, context))
 
 
-def tallied(cell: Cell) -> bool:
+def tallied(cell: AggregateCell) -> bool:
     """Return whether the reduction counts values first, as an aggregate of an aggregate."""
     return isinstance(cell.op, ops.Mode | Histogram)
 
 
-def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
+def tally(cells: Sequence[AggregateCell], pairs: ir.Table, context: Context) -> ir.Table:
     """Compute modes and histograms of one input: the group's columns and one column for each cell.
 
     Ties go to the smaller value.
     """
     value = cells[0].inputs["arg"]
-    known = pairs.filter(pairs[value].notnull())
-    counts = known.group_by(*context.group, value).agg(
-        **{c.name: _count(c, known, context) for c in cells}
+    valued_pairs = pairs.filter(pairs[value].notnull())
+    counts = valued_pairs.group_by(*context.group, value).agg(
+        **{c.name: _count(c, valued_pairs, context) for c in cells}
     )
     best = {
         f"{c.name}_most": counts[c.name].max().over(group_by=context.group)
@@ -413,7 +370,9 @@ def tally(cells: Sequence[Cell], pairs: ir.Table, context: Context) -> ir.Table:
     )
 
 
-def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -> ir.Scalar:
+def _tallied(
+    cell: AggregateCell, ranked: ir.Table, value: ir.Column, context: Context
+) -> ir.Scalar:
     count = ranked[cell.name]
     if isinstance(cell.op, ops.Mode):
         most = (count > 0) & (count == ranked[f"{cell.name}_most"])
@@ -426,5 +385,5 @@ def _tallied(cell: Cell, ranked: ir.Table, value: ir.Column, context: Context) -
 
 def unfolded(op: ops.Reduction) -> Each | None:
     """Return the `each()` under a reduction, if there is one."""
-    found = op.find(Each, filter=ops.Value)
-    return found[0] if found else None
+    each_ops = op.find(Each, filter=ops.Value)
+    return each_ops[0] if each_ops else None

@@ -22,8 +22,9 @@ from workbench.errors import DefinitionError
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.kernel_plan import Sweep
 from workbench.planner.kernel_requests import asked, reach_of, span
+from workbench.planner.pairs_cells import AggregateCell
 from workbench.planner.pairs_plan import Evaluation
-from workbench.planner.pairs_reductions import Cell, unfolded
+from workbench.planner.pairs_reductions import unfolded
 from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs, Rows, in_us
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 PAIRS = "pairs"
 # A range join has done so many pairs before the kernel has started, and a scan counts so many
 # events cheaply.
-FEW = 1_000_000
+MAX_PAIRS = 1_000_000
 
 
 class Planner(Protocol):
@@ -58,8 +59,8 @@ def lazily(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable
 
 def estimate_in(group_by: GroupBy) -> Estimate | None:
     """Return the first sketch that a group-by has."""
-    found = (op for f in group_by.computed for op in reductions(f.node))
-    return next((op for op in found if isinstance(op, Estimate)), None)
+    operations = (op for f in group_by.computed for op in reductions(f.node))
+    return next((op for op in operations if isinstance(op, Estimate)), None)
 
 
 def briefly(spine: ir.Table, source: Rows, name: str) -> tuple[ir.Table, Callable[..., Evaluation]]:
@@ -84,42 +85,42 @@ def seeing(engine: Engine, source: Rows, spine: ir.Table) -> Rows:
         Extremes(),
         max((in_us(w.length + w.hop) for w in source.group_by.windows if w), default=0),
     )
-    known = evolve(source, instants=instants)
+    bounded_rows = evolve(source, instants=instants)
 
     def usable() -> bool:
         instants.look(engine, spine, AT)
         near = instants.near(longest + in_us((source.group_by.events.slack or DAY) + DAY))
         if near:
-            check_partition(known, longest)
+            check_partition(bounded_rows, longest)
         return near
 
-    found = usable()
+    was_usable = usable()
 
-    def again() -> None:
-        if usable() != found:
+    def recheck() -> None:
+        if usable() != was_usable:
             raise OtherPlanError(source.group_by.name)
 
-    engine.note(again)
-    return evolve(known, pruned=True) if found else source
+    engine.note(recheck)
+    return evolve(bounded_rows, pruned=True) if was_usable else source
 
 
 def _seeing_states(engine: Engine, source: EntityRows, spine: ir.Table) -> Rows:
     if source.group_by.entity.snapshot is None:
         return source
-    instants, (known, look) = Extremes(), source.seen()
+    instants, (bounded_rows, look) = Extremes(), source.seen()
 
     def usable() -> bool:
         instants.look(engine, spine, AT)
         return look(instants.least, instants.largest)
 
-    found = usable()
+    was_usable = usable()
 
-    def again() -> None:
-        if usable() != found:
+    def recheck() -> None:
+        if usable() != was_usable:
             raise OtherPlanError(source.group_by.name)
 
-    engine.note(again)
-    return known if found else source
+    engine.note(recheck)
+    return bounded_rows if was_usable else source
 
 
 def check_partition(source: EventRows, reach: int) -> None:
@@ -148,14 +149,14 @@ def _looked_through(source: EventRows, reach: int) -> bool:
 
     An engine that keeps no record, because it is not queried again, gives False.
     """
-    known, at = source.engine.stretches, source.instants
-    if known is None or at is None or at.least is None or at.largest is None:
+    stretches, at = source.engine.stretches, source.instants
+    if stretches is None or at is None or at.least is None or at.largest is None:
         return False
     of = (source.group_by.events.table, source.group_by.events.time, source.partition)
-    first, last = known.get(of, (at.largest, at.least))
+    first, last = stretches.get(of, (at.largest, at.least))
     if first <= at.least - reach and at.largest <= last:
         return True
-    known[of] = (at.least - reach, at.largest)
+    stretches[of] = (at.least - reach, at.largest)
     return False
 
 
@@ -197,8 +198,12 @@ class Chooser:
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """Return the spine and the evaluation of one part; counts rows where no plan is forced."""
         if not self.chooses(source):
-            seen = seeing(self.engine, source, spine) if isinstance(source, EntityRows) else source
-            return spine, lambda asked, _, engine, **more: Evaluation(asked, seen, engine, **more)
+            bounded_rows = (
+                seeing(self.engine, source, spine) if isinstance(source, EntityRows) else source
+            )
+            return spine, lambda asked, _, engine, **more: Evaluation(
+                asked, bounded_rows, engine, **more
+            )
         spine = self.engine.keep(spine)
         source = seeing(self.engine, source, spine)
         question = cache(lambda: self._question(spine, source))
@@ -250,29 +255,34 @@ class Chooser:
         """
         if self.engine.plans == (PAIRS,):
             refuse(estimate, self.engine.connected.name, "compute it on DuckDB, Postgres or Spark")
-        told = self._told(source)
-        if told == PAIRS:
+        forced_plan = self._told(source)
+        if forced_plan == PAIRS:
             refuse(estimate, f"plan={PAIRS!r}", "leave the plan to the engine")
-        return told or self.engine.plans[-1], f"{estimate.written} is a sketch, made in one pass"
+        return forced_plan or self.engine.plans[
+            -1
+        ], f"{estimate.written} is a sketch, made in one pass"
 
     def _cheaper(self, question: AsOf) -> tuple[str, str]:
         """Return the cheaper plan and why.
 
         Pairs are counted, by two group-bys, only where the choice depends on them.
         """
-        left, events = self.engine.sizes(question)
-        if left * events <= FEW:
-            return PAIRS, f"{left:,} left rows and {events:,} events make at most {FEW:,} pairs"
-        own = self.engine.own(question)
-        if events > FEW:
-            return own, f"there are {events:,} events, more than {FEW:,}"
+        left_rows, events = self.engine.sizes(question)
+        if left_rows * events <= MAX_PAIRS:
+            return (
+                PAIRS,
+                f"{left_rows:,} left rows and {events:,} events make at most {MAX_PAIRS:,} pairs",
+            )
+        own_plan = self.engine.own(question)
+        if events > MAX_PAIRS:
+            return own_plan, f"there are {events:,} events, more than {MAX_PAIRS:,}"
         pairs = self.engine.pairs(question)
-        few = pairs <= FEW
+        few = pairs <= MAX_PAIRS
         return (
-            (PAIRS if few else own),
+            (PAIRS if few else own_plan),
             (
-                f"{left:,} left rows and {events:,} events make {pairs:,} pairs of equal keys,"
-                f" {'at most' if few else 'more than'} {FEW:,}"
+                f"{left_rows:,} left rows and {events:,} events make {pairs:,} pairs of equal keys,"
+                f" {'at most' if few else 'more than'} {MAX_PAIRS:,}"
             ),
         )
 
@@ -288,7 +298,7 @@ class Chooser:
         reach = reach_of(span(f.window, group_by.resolution) for f in group_by.computed)
         source = source if reach is None else source.within(reach)
         asks = tuple(
-            asked(Cell("", op, inputs.of(op), ""), span(window, group_by.resolution))
+            asked(AggregateCell("", op, inputs.of(op), ""), span(window, group_by.resolution))
             for op, window in parts
         )
         keys = tuple(c for c in spine.columns if c != AT)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ibis
 
-from workbench.planner.source_rows import rebound
+from workbench.planner.bound_tables import rebound
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

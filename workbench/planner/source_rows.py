@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from difflib import get_close_matches
 from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +12,13 @@ import ibis.expr.operations as ops
 import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 
-from workbench.backends import EngineError
 from workbench.backends.time_literals import LARGEST, LEAST, Form, edge
-from workbench.definitions.binding import alike, plain
-from workbench.definitions.nodes import as_it_stands, name_values, rebuild, substitute
+from workbench.definitions.nodes import as_it_stands, name_values, substitute
 from workbench.definitions.partition_columns import Partition
 from workbench.definitions.windows import Window
+from workbench.planner.bound_tables import Bound, Within
 from workbench.planner.time_bounds import Stretch, clock, stored_column
-from workbench.portable.rewrites import finite, floor_to, micros, normal, rewritten
+from workbench.portable.rewrites import finite, floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,10 +28,7 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.definitions.reductions import Each
 
-Within = Callable[[ir.Table], list[ir.BooleanValue]]  # conditions on a stored table's own columns
-NEVER = -1  # the end of no day
-READ = (ops.UnboundTable, ops.InMemoryTable, ops.SQLQueryResult)
-SHORT = 4  # bytes of an integer that every double holds
+NO_DAY = -1  # the end of no day
 AT, EVENT, BUCKET, MEMBER, NEWEST, END = (
     "_fw_at",
     "_fw_time",
@@ -52,137 +47,6 @@ def in_us(span: timedelta) -> int:
 def inside(window: Window | None) -> str:
     """Name the pairs' boolean column of a window."""
     return f"_fw_in_{in_us(window.length)}us" if window else "_fw_in_all"
-
-
-def rebound(node: ops.Node, engine: Engine, *, clean: bool = True) -> ops.Node:
-    """Return the normalised node over the engine's own tables.
-
-    Without a connection the tables stay unbound. What the engine names or types in its own way is
-    plain from there on (`Engine.plain`). `clean` makes NaN and infinities nulls at the tables (rule
-    9), as for every source; a left keeps what it has.
-    """
-    return _on_tables(normal(node), engine, clean=clean)
-
-
-def _on_tables(
-    node: ops.Node, engine: Engine, *, clean: bool = True, within: Within | None = None
-) -> ops.Node:
-    """Return a normalised node over the engine's tables; of stored ones, only what is `within`."""
-
-    def step(inner: ops.Node, kwargs: dict[str, Any] | None) -> ops.Node:
-        new = inner.__recreate__(kwargs) if kwargs else inner
-        if isinstance(new, ops.UnboundTable) and engine.con is not None:
-            return _physical(new, engine, clean=clean, within=within)
-        if isinstance(new, READ):
-            table = new.to_expr()
-            return _plain(
-                table,
-                table,
-                {c: engine.plain(table[c], t) for c, t in table.schema().items()},
-                engine,
-                clean=clean,
-            )
-        return new
-
-    return node.replace(step)
-
-
-class Bound:
-    """A source's table and expressions over it on an engine, as `rebound` gives them.
-
-    Each table is looked up and cleaned once.
-    """
-
-    def __init__(self, engine: Engine, within: Within | None = None) -> None:
-        self.engine, self.within = engine, within
-        self._normal: dict[ops.Relation, ops.Relation] = {}
-        self._on_tables: dict[ops.Relation, ops.Relation] = {}
-
-    def __getitem__(self, table: ops.Relation) -> ops.Relation:
-        return self._bound(self._normalised(table))
-
-    def value(self, node: ops.Value) -> ops.Value:
-        """Return an expression over the engine's tables.
-
-        It is made normal over the tables as they are declared first, since rewrites depend on
-        types.
-        """
-        return rebuild(rebuild(node, rewritten, self._normalised), lambda inner: inner, self._bound)
-
-    def _normalised(self, table: ops.Relation) -> ops.Relation:
-        if table not in self._normal:
-            self._normal[table] = normal(table)
-        return self._normal[table]
-
-    def _bound(self, table: ops.Relation) -> ops.Relation:
-        if table not in self._on_tables:
-            self._on_tables[table] = _on_tables(table, self.engine, within=self.within)
-        return self._on_tables[table]
-
-
-def _plain(
-    rows: ir.Table, table: ir.Table, columns: dict[str, ir.Value], engine: Engine, *, clean: bool
-) -> ops.Relation:
-    """Return the table's columns in these forms, clean if requested, for some of its rows.
-
-    Rows whose columns all stay as they are, are returned unchanged.
-    """
-    found = {c: cleaned(v, engine) for c, v in columns.items()} if clean else columns
-    same = list(found) == list(table.columns) and all(v.equals(table[c]) for c, v in found.items())
-    return rows.op() if same else rows.select(*name_values(found)).op()
-
-
-def cleaned(value: ir.Value, engine: Engine) -> ir.Value:
-    """Return a value with NaN and infinities of any type as null, and -0.0 as 0.0 (rule 9)."""
-    return engine.bounded(finite(value))
-
-
-def _physical(
-    node: ops.UnboundTable, engine: Engine, *, clean: bool, within: Within | None = None
-) -> ops.Relation:
-    """Return the engine's table of that name, with its declared columns in the declared types.
-
-    With `within`, only the rows that it selects.
-    """
-    table = engine.table(node.name, node.namespace.catalog, node.namespace.database)
-    types, columns = engine.types(table), {}
-    for name, declared in node.schema.items():
-        if name not in table.columns:
-            close = get_close_matches(name, table.columns, n=1)
-            message = (
-                f"{node.name} has no column {name!r} on {engine.title}: it has"
-                f" {', '.join(table.columns)}{f'; did you mean {close[0]!r}?' if close else ''}"
-            )
-            raise EngineError(message)
-        there, typed = plain(types[name]), engine.typed(table[name], declared)
-        if typed is not None:
-            columns[name] = typed
-            continue
-        if alike(there) != alike(declared) and not _widens(there, declared):
-            message = (
-                f"{node.name}.{name} is {there} on {engine.title} and {declared} in the definition:"
-                f" cast it in the warehouse or define it over {there}"
-            )
-            raise EngineError(message)
-        column = engine.plain(table[name], types[name])
-        columns[name] = column if alike(there) == alike(declared) else column.cast(declared)
-    kept = within(table) if within else []
-    return _plain(table.filter(kept) if kept else table, table, columns, engine, clean=clean)
-
-
-def _widens(there: dt.DataType, declared: dt.DataType) -> bool:
-    """Return whether a cast to the declared type keeps every value, or raises, but never rounds."""
-    if there.is_integer():
-        return (
-            declared.is_integer()
-            or declared.is_decimal()
-            or (declared.is_float64() and there.nbytes <= SHORT)
-        )
-    if there.is_decimal() and declared.is_decimal():
-        return declared.scale is None or (there.scale is not None and there.scale <= declared.scale)
-    return (there.is_float32() and declared.is_float64()) or (
-        there.is_json() and declared.is_string()
-    )
 
 
 def beside(
@@ -208,11 +72,11 @@ class Inputs:
 
     def of(self, op: ops.Reduction) -> dict[str, str]:
         """Return the column name of each argument that is a value of the event."""
-        found = {}
+        input_names = {}
         for argument, node in zip(op.__argnames__, op.__args__, strict=True):
             if isinstance(node, ops.Value) and argument not in ("quantile", "sep"):
-                found[argument] = self.name(node)
-        return found
+                input_names[argument] = self.name(node)
+        return input_names
 
     def name(self, node: ops.Value) -> str:
         """Return the column of one argument."""
@@ -320,23 +184,23 @@ class Rows:
         self, node: ops.Value, table: ir.Table, element: dict[ops.Node, ops.Node]
     ) -> ir.Value:
         """Return an author's expression over this table's columns."""
-        mine = self.table.op()
+        own_table = self.table.op()
 
         def moved(inner: ops.Value) -> ops.Value | None:
-            if isinstance(inner, ops.Field) and inner.rel == mine:
+            if isinstance(inner, ops.Field) and inner.rel == own_table:
                 return table[inner.name].op()
             return element.get(inner)
 
         return substitute(self._bound.value(node), moved).to_expr()
 
-    def _elements(self, each: Each) -> tuple[ir.Table, dict[ops.Node, ops.Node]]:
+    def _elements(self, each_op: Each) -> tuple[ir.Table, dict[ops.Node, ops.Node]]:
         """Return a row for each element, and what replaces `each(...)` in expressions over them."""
-        container, node = self._bound.value(each.arg).to_expr(), self._bound.value(each)
-        if each.arg.dtype.is_map():
+        container, node = self._bound.value(each_op.arg).to_expr(), self._bound.value(each_op)
+        if each_op.arg.dtype.is_map():
             out = self.engine.entries(self.table, container, MEMBER, "_fw_element")
         else:
             out = self.table.mutate(_fw_element=container).unnest(
-                "_fw_element", offset=MEMBER if each.by_position else None
+                "_fw_element", offset=MEMBER if each_op.by_position else None
             )
         return out, {node: out["_fw_element"].op()}
 
@@ -359,12 +223,17 @@ class EventRows(Rows):
     def _bound(self) -> Bound:
         if self.conditions is not None:
             return Bound(self.engine, self.conditions)
-        stretch, found = self.stretch, clock(self.group_by.source.table, self.group_by.events.time)
+        stretch, event_clock = (
+            self.stretch,
+            clock(self.group_by.source.table, self.group_by.events.time),
+        )
         if stretch is None:
             return Bound(self.engine)
-        read = [by for by in (found, self.partition if self.pruned else None) if by is not None]
+        bounds = [
+            by for by in (event_clock, self.partition if self.pruned else None) if by is not None
+        ]
         return Bound(
-            self.engine, lambda table: [c for by in read for c in by.within(table, stretch)]
+            self.engine, lambda table: [c for by in bounds for c in by.within(table, stretch)]
         )
 
     @property
@@ -379,7 +248,7 @@ class EventRows(Rows):
 
         `reach` is how many microseconds the instants look back.
         """
-        seen, source, by, at = (
+        bounded_rows, source, by, at = (
             self.within(reach),
             self.group_by.events,
             self.partition,
@@ -387,12 +256,12 @@ class EventRows(Rows):
         )
         assert by is not None, "there is a partition"  # noqa: S101 what the caller knows
         assert at is not None, "it is known who asks"  # noqa: S101 what the caller knows
-        us = micros(seen.table[source.time])
-        value = seen.table[source.partition]
+        us = micros(bounded_rows.table[source.time])
+        value = bounded_rows.table[source.partition]
         inside = (us < edge(at, LARGEST, 0, Form(), dt.int64)) & (
             us >= edge(at, LEAST, -reach, Form(), dt.int64)
         )
-        return seen.table.filter(inside, ~by.near(value, us)).select(partition=value, us=us)
+        return bounded_rows.table.filter(inside, ~by.near(value, us)).select(partition=value, us=us)
 
     def outside(self, ends: Extremes | None) -> EventRows:
         """Return at least the events without a time, or outside [least, largest) of two midnights.
@@ -400,20 +269,24 @@ class EventRows(Rows):
         Without `ends`, all events. Where there is a partition column and a stretch, only the
         stretch's partitions are read.
         """
-        found, by, stretch = (
+        event_clock, by, stretch = (
             clock(self.group_by.source.table, self.group_by.events.time),
             self.partition,
             self.stretch,
         )
 
-        def kept(table: ir.Table) -> list[ir.BooleanValue]:
+        def outside_conditions(table: ir.Table) -> list[ir.BooleanValue]:
             near = [] if by is None or stretch is None else by.within_or_none(table, stretch)
             return [
                 *near,
-                *(found.outside(table, ends) if found is not None and ends is not None else []),
+                *(
+                    event_clock.outside(table, ends)
+                    if event_clock is not None and ends is not None
+                    else []
+                ),
             ]
 
-        return evolve(self, conditions=kept)
+        return evolve(self, conditions=outside_conditions)
 
     def within(self, reach: int | None) -> EventRows:
         """Return the rows in reach, by comparisons of a stored column that engines skip rows by.

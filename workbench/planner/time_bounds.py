@@ -60,26 +60,26 @@ class Clock:
         Rows that pass them may still lie outside. There are no conditions where the column has
         another type on the engine.
         """
-        there = table[self.column].type()
-        if not isinstance(there, self.kind):
+        column_type = table[self.column].type()
+        if not isinstance(column_type, self.kind):
             return []
-        dtype = dt.int64 if self.form.written == DIGITS else there.copy(nullable=True)
+        dtype = dt.int64 if self.form.written == DIGITS else column_type.copy(nullable=True)
         column, of = table[self.column], stretch.extremes
         # a microsecond more, since a finer time is floored, and engines may round it
-        kept = [column < edge(of, LARGEST, 1, self.form, dtype)]
+        conditions = [column < edge(of, LARGEST, 1, self.form, dtype)]
         if stretch.reach is not None:
-            kept.append(column >= edge(of, LEAST, -stretch.reach - 1, self.form, dtype))
-        return kept
+            conditions.append(column >= edge(of, LEAST, -stretch.reach - 1, self.form, dtype))
+        return conditions
 
     def outside(self, table: ir.Table, ends: Extremes) -> list[ir.BooleanValue]:
         """Return conditions that at least the rows outside [least, largest) of two midnights pass.
 
         Rows without a time, or with an infinite one, pass them too.
         """
-        there = table[self.column].type()
-        if not isinstance(there, self.kind):
+        column_type = table[self.column].type()
+        if not isinstance(column_type, self.kind):
             return []
-        dtype = dt.int64 if self.form.written == DIGITS else there.copy(nullable=True)
+        dtype = dt.int64 if self.form.written == DIGITS else column_type.copy(nullable=True)
         column = table[self.column]
         first, last = (
             edge(ends, LEAST, 1, self.form, dtype),
@@ -95,18 +95,18 @@ def between(time: ir.TimestampColumn, ends: Extremes) -> list[ir.BooleanValue]:
     """
     if not ends.near(0):
         return []
-    dtype, kept = time.type().copy(nullable=True), []
+    dtype, conditions = time.type().copy(nullable=True), []
     if ends.least is not None:
-        kept.append(
+        conditions.append(
             (time >= edge(ends, LEAST, 0, Form(TIME), dtype))
             | (time < edge(OUTERMOST, LEAST, 0, Form(TIME), dtype))
         )
     if ends.largest is not None:
-        kept.append(
+        conditions.append(
             (time < edge(ends, LARGEST, 1, Form(TIME), dtype))
             | (time > edge(OUTERMOST, LARGEST, 0, Form(TIME), dtype))
         )
-    return [time.isnull() | k for k in kept]
+    return [time.isnull() | k for k in conditions]
 
 
 def clock(table: ops.Relation, time: str) -> Clock | None:
@@ -118,14 +118,14 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
     if isinstance(value, ops.Cast) and _keeps_instants(value):
         value = value.arg
     if isinstance(value, ops.TimestampFromUNIX) and isinstance(value.arg, ops.Field):
-        known = value.unit.value in UNITS and value.arg.dtype.is_signed_integer()
-        return _read(value.arg, Form(DIGITS, UNITS[value.unit.value])) if known else None
+        is_epoch = value.unit.value in UNITS and value.arg.dtype.is_signed_integer()
+        return _clock_of(value.arg, Form(DIGITS, UNITS[value.unit.value])) if is_epoch else None
     if not isinstance(value, ops.Field):
         return None
     return (
-        _read(value, Form("day", DAY))
+        _clock_of(value, Form("day", DAY))
         if value.dtype.is_date()
-        else _read(value, Form(TIME))
+        else _clock_of(value, Form(TIME))
         if value.dtype.is_timestamp()
         else None
     )
@@ -155,7 +155,7 @@ def stored_column(table: ops.Relation, name: str) -> str | None:
     return value.name if isinstance(value, ops.Field) and isinstance(value.rel, TABLES) else None
 
 
-def _read(value: ops.Field, form: Form) -> Clock | None:
+def _clock_of(value: ops.Field, form: Form) -> Clock | None:
     kind = {DIGITS: dt.SignedInteger, TIME: dt.Timestamp}.get(form.written, dt.Date)
     return Clock(value.name, form, kind) if isinstance(value.rel, ops.UnboundTable) else None
 

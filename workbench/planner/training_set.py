@@ -19,18 +19,10 @@ import ibis.expr.operations as ops
 from workbench.definitions.nodes import name_values
 from workbench.definitions.sources import EntitySource
 from workbench.definitions.windows import DAY
+from workbench.planner.bound_tables import cleaned, rebound
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import Planner, lazily
-from workbench.planner.source_rows import (
-    AT,
-    NEWEST,
-    EventRows,
-    Rows,
-    beside,
-    cleaned,
-    in_us,
-    rebound,
-)
+from workbench.planner.source_rows import AT, NEWEST, EventRows, Rows, beside, in_us
 from workbench.portable.rewrites import finite, floor_to, micros, normal
 
 if TYPE_CHECKING:
@@ -80,14 +72,16 @@ def training_set(
             part,
             number,
             engine,
-            partial(parts or _alone, join=join, part=part, engine=engine, planner=planner),
+            partial(parts or _part_features, join=join, part=part, engine=engine, planner=planner),
             beside,
         )
-    made = {f.name: _over(base, f.node) for f in join.derivations}
-    return base.mutate(*name_values(made)).select(*columns, *(f.name for f in join.outputs))
+    derived_values = {f.name: _over(base, f.node) for f in join.derivations}
+    return base.mutate(*name_values(derived_values)).select(
+        *columns, *(f.name for f in join.outputs)
+    )
 
 
-def _alone(
+def _part_features(
     spine: ir.Table,
     *,
     join: Join,  # noqa: ARG001 as Parts have it
@@ -115,13 +109,13 @@ def _with_part(
     key = _keys(base, part, engine)
     spine = _spine(base, key, base[at], beside)
     table = computed(spine)
-    mine = table.rename(
+    part_rows = table.rename(
         **{f"{c}_{number}": c for c in spine.columns},
         **{f"{part.head}_{f.name}": f.name for f in group_by.outputs},
     )
-    matched = [value == mine[f"{name}_{number}"] for name, value in key.items()]
-    matched += [base[c] == mine[f"{c}_{number}"] for c in beside]
-    joined = base.left_join(mine, [*matched, base[at] == mine[f"{AT}_{number}"]])
+    matched = [value == part_rows[f"{name}_{number}"] for name, value in key.items()]
+    matched += [base[c] == part_rows[f"{c}_{number}"] for c in beside]
+    joined = base.left_join(part_rows, [*matched, base[at] == part_rows[f"{AT}_{number}"]])
     names = [f"{part.head}_{f.name}" for f in group_by.outputs]
     values = {n: joined[n] for n in names}
     if part.max_age is not None:
@@ -132,7 +126,10 @@ def _with_part(
 
 def _keys(rows: ir.Table, part: JoinPart, engine: Engine) -> dict[str, ir.Value]:
     """Return the left's keys, cleaned as a source's are: NaN and infinity are null (rules 8, 9)."""
-    return {f"_fw_key{i}": cleaned(rows[left], engine) for i, (left, _) in enumerate(part.keys)}
+    return {
+        f"_fw_key{i}": cleaned(rows[left_column], engine)
+        for i, (left_column, _) in enumerate(part.keys)
+    }
 
 
 def _spine(
@@ -142,9 +139,9 @@ def _spine(
 
     A row with a null key is left out.
     """
-    known = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
+    has_key = reduce(lambda a, b: a & b, (c.notnull() for c in key.values()))
     return (
-        base.filter(known & at.notnull()).select(*name_values(key | {AT: at}), *beside).distinct()
+        base.filter(has_key & at.notnull()).select(*name_values(key | {AT: at}), *beside).distinct()
     )
 
 
@@ -203,8 +200,12 @@ def features(
     else:
         table = _aggregated(group_by, *planner(spine, source, group_by.name), source, newest=newest)
     derived = {f.name: _over(table, f.node) for f in group_by.derivations}
-    kept = [*spine.columns, *(f.name for f in group_by.outputs), *([NEWEST] if newest else [])]
-    return table.mutate(*name_values(derived)).select(*kept)
+    kept_columns = [
+        *spine.columns,
+        *(f.name for f in group_by.outputs),
+        *([NEWEST] if newest else []),
+    ]
+    return table.mutate(*name_values(derived)).select(*kept_columns)
 
 
 def _aggregated(

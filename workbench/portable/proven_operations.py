@@ -14,21 +14,18 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 from attrs import field, frozen
 
-from workbench.definitions.group_by import GroupBy
-from workbench.definitions.reductions import Each
 from workbench.portable.regex_subset import replaceable, searchable
 from workbench.portable.rewrites import PARTS, UNITS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
 
-    from workbench.definitions.join import Join
 
 NUMBERS, TIMES = "int float decimal", "timestamp zoned date"
 SCALARS = f"bool {NUMBERS} string {TIMES}"
-ANY = f"{SCALARS} list"
+ANY_FAMILY = f"{SCALARS} list"
 CASTS = {
-    "null": ANY,
+    "null": ANY_FAMILY,
     "bool": "bool int float string",
     "int": "bool int float decimal string",
     "float": "bool int float",
@@ -45,8 +42,6 @@ TRUNCATED = ("Y", "Q", "M", "W", "D", "h", "m", "s", "ms", "us")
 DIGITS = 15  # what a double holds
 FORMAT = re.compile(r"(%[YmdHMS]|[-/:_., ])+")  # letters are patterns of their own on Postgres
 SEPARATOR = re.compile(r"[^\\\[\](){}*+?.^$|]+")  # Spark takes a separator for a regular expression
-# characters whose Ibis literals lose their backslash on Spark
-CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
 def family(dtype: dt.DataType) -> str:
@@ -55,13 +50,13 @@ def family(dtype: dt.DataType) -> str:
         return "zoned" if dtype.timezone else "timestamp"
     if dtype.is_floating():
         return "float" if dtype.is_float64() else str(dtype)
-    known = {
+    families = {
         "bool": dtype.is_boolean,
         "int": dtype.is_integer,
         "decimal": dtype.is_decimal,
         "list": dtype.is_array,
     }
-    return next((name for name, is_ in known.items() if is_()), re.split(r"\W", str(dtype))[0])
+    return next((name for name, is_ in families.items() if is_()), re.split(r"\W", str(dtype))[0])
 
 
 def _families(names: str) -> frozenset[str]:
@@ -82,7 +77,8 @@ def _value(node: Any) -> Any:
     return node.value if isinstance(node, ops.Literal) else node
 
 
-def _text(node: Any, fits: Callable[[str], Any]) -> bool:
+def is_constant_text(node: Any, fits: Callable[[str], Any]) -> bool:
+    """Return whether a node is a literal text that `fits` accepts."""
     return isinstance(_value(node), str) and bool(fits(node.value))
 
 
@@ -97,7 +93,7 @@ def _rounds(node: Any) -> bool:
 
 
 def _padding(node: Any) -> bool:
-    return _count(node.length) and _text(node.pad, lambda pad: len(pad) == 1)
+    return _count(node.length) and is_constant_text(node.pad, lambda pad: len(pad) == 1)
 
 
 def _slice(node: Any) -> bool:
@@ -107,17 +103,17 @@ def _slice(node: Any) -> bool:
 
 
 def _like(node: Any) -> bool:
-    return node.escape is None and _text(node.pattern, lambda p: "\\" not in p)
+    return node.escape is None and is_constant_text(node.pattern, lambda p: "\\" not in p)
 
 
 def _translates(node: Any) -> bool:
-    return _text(node.from_str, len) and _text(
+    return is_constant_text(node.from_str, len) and is_constant_text(
         node.to_str, lambda to: len(to) == len(node.from_str.value)
     )
 
 
 def _replaces(node: Any) -> bool:
-    return _text(node.pattern, replaceable) and _text(
+    return is_constant_text(node.pattern, replaceable) and is_constant_text(
         node.replacement, lambda r: not re.search(r"[\\$&]", r) or not r
     )
 
@@ -163,12 +159,12 @@ def _span(node: Any) -> bool:
     return node.dtype.unit.value in ("Y", "M", *UNITS)
 
 
-NUMERIC, WHOLE, LOGIC, SCALAR, WHATEVER = (
+NUMERIC, WHOLE_NUMBERS, LOGIC, SCALAR, WHATEVER = (
     Proven(NUMBERS),
     Proven("int"),
     Proven("bool"),
     Proven(SCALARS),
-    Proven(ANY),
+    Proven(ANY_FAMILY),
 )
 TEXT, TIME, INSTANT, LISTED = (
     Proven("string"),
@@ -223,7 +219,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.Log: Proven(
         NUMBERS, lambda n: isinstance(n.base, ops.Literal), "a base that is written out"
     ),
-    **dict.fromkeys((ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot), WHOLE),
+    **dict.fromkeys((ops.BitwiseAnd, ops.BitwiseOr, ops.BitwiseXor, ops.BitwiseNot), WHOLE_NUMBERS),
     ops.Pi: Proven(""),
     ops.E: Proven(""),
     # comparing, choosing
@@ -295,7 +291,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.StringSQLILike: Proven("string", _like, "a written out pattern without backslash"),
     ops.RegexSearch: Proven(
         "string",
-        lambda n: _text(n.pattern, searchable),
+        lambda n: is_constant_text(n.pattern, searchable),
         "a written out pattern of plain characters, classes, groups, | and greedy repetition",
     ),
     ops.RegexReplace: Proven(
@@ -306,7 +302,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ),
     ops.StringSplit: Proven(
         "string",
-        lambda n: _text(n.delimiter, SEPARATOR.fullmatch),
+        lambda n: is_constant_text(n.delimiter, SEPARATOR.fullmatch),
         r"a written out separator without any of \ [ ] ( ) { } * + ? . ^ $ |",
     ),
     # times
@@ -359,10 +355,10 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.TimestampFromUNIX: Proven(
         "int", lambda n: n.unit.value in EPOCHS, "seconds, milliseconds or microseconds"
     ),
-    ops.DateFromYMD: WHOLE,
+    ops.DateFromYMD: WHOLE_NUMBERS,
     ops.Strftime: Proven(
         "timestamp date",
-        lambda n: _text(n.format_str, FORMAT.fullmatch),
+        lambda n: is_constant_text(n.format_str, FORMAT.fullmatch),
         "a format of %Y %m %d %H %M %S and the signs - / : _ . , and space",
     ),
     # lists
@@ -393,91 +389,6 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ),
 }
 
-# How authors write operations whose method is not named after the class.
-SIGNS = {
-    "Add": "+",
-    "Subtract": "-",
-    "Multiply": "*",
-    "Divide": "/",
-    "FloorDivide": "//",
-    "Modulus": "%",
-    "Power": "**",
-    "Negate": "-x",
-    "Equals": "==",
-    "NotEquals": "!=",
-    "Less": "<",
-    "LessEqual": "<=",
-    "Greater": ">",
-    "GreaterEqual": ">=",
-    "And": "&",
-    "Or": "|",
-    "Xor": "^",
-    "Not": "~",
-    "BitwiseAnd": "& of integers",
-    "BitwiseOr": "| of integers",
-    "BitwiseXor": "^ of integers",
-    "BitwiseNot": "~ of integers",
-    "BitwiseLeftShift": "<<",
-    "BitwiseRightShift": ">>",
-    "ArrayIndex": "list[i]",
-    "ArraySlice": "list[i:j]",
-    "StringSlice": "text[i:j]",
-    "Pi": "ibis.pi",
-    "E": "ibis.e",
-    "InValues": "isin()",
-    "IdenticalTo": "identical_to()",
-    "IsNull": "isnull()",
-    "NotNull": "notnull()",
-    "IfElse": "ifelse()",
-    "SearchedCase": "ibis.cases()",
-    "SimpleCase": "cases()",
-    "NullIf": "nullif()",
-    "Uppercase": "upper()",
-    "Lowercase": "lower()",
-    "LStrip": "lstrip()",
-    "RStrip": "rstrip()",
-    "LPad": "lpad()",
-    "RPad": "rpad()",
-    "Substring": "substr()",
-    "StrRight": "right()",
-    "StringAscii": "ascii_str()",
-    "StringSQLLike": "like()",
-    "StringSQLILike": "ilike()",
-    "StartsWith": "startswith()",
-    "EndsWith": "endswith()",
-    "RegexSearch": "re_search()",
-    "RegexReplace": "re_replace()",
-    "RegexExtract": "re_extract()",
-    "RegexSplit": "re_split()",
-    "DayOfWeekIndex": "day_of_week.index()",
-    "DayOfWeekName": "day_of_week.full_name()",
-    "TimestampFromUNIX": "as_timestamp(unit)",
-    "StringToTimestamp": "as_timestamp(format)",
-    "StringToDate": "as_date(format)",
-    "DateFromYMD": "ibis.date(y, m, d)",
-    "TimestampFromYMDHMS": "ibis.timestamp(y, ...)",
-    "IntervalFromInteger": "as_interval()",
-    "IntervalMultiply": "interval * int",
-    "TimestampAdd": "time + interval",
-    "TimestampSub": "time - interval",
-    "DateAdd": "date + interval",
-    "DateSub": "date - interval",
-    "TimestampDiff": "time - time",
-    "DateDiff": "date - date",
-    "Array": "ibis.array()",
-    "ArraySum": "sums()",
-    "ArrayMean": "means()",
-    "ArrayMin": "mins()",
-    "ArrayMax": "maxs()",
-    "ArrayAny": "anys()",
-    "ArrayAll": "alls()",
-    "StructField": "a struct's field",
-    "MapGet": "map.get()",
-    "ArrayDistinct": "unique()",
-    "IsNan": "isnan()",
-    "IsInf": "isinf()",
-}
-PREFIXES = re.compile(r"^(extract|string|timestamp|array|date(?=_[td]))_")
 
 # What to write instead of operations that are not listed at all.
 INSTEAD: dict[type[ops.Node], str] = {
@@ -495,117 +406,3 @@ INSTEAD: dict[type[ops.Node], str] = {
     ops.BitwiseLeftShift: "say * 2**n",
     ops.BitwiseRightShift: "say // 2**n",
 }
-OTHERWISE = "store its result as a column of the table"
-
-
-@frozen
-class Doubt:
-    """A scalar operation outside the proven list: what it is, and what to do instead."""
-
-    what: str
-    instead: str
-
-
-def written(operation: type[ops.Node]) -> str:
-    """Write an operation as authors do."""
-    name = operation.__name__
-    snake = re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-    return SIGNS.get(name) or f"{PREFIXES.sub('', snake)}()"
-
-
-def unproven(definition: GroupBy | Join) -> tuple[Doubt, ...]:
-    """Return a definition's operations that are not proven to agree on every engine, each once.
-
-    Reductions are not looked at, nor a join's left, which is evaluated once (rule 7).
-    """
-    found = (doubt(node) for node in _operations(definition))
-    return tuple(dict.fromkeys(d for d in found if d is not None))
-
-
-def _operations(definition: GroupBy | Join) -> Iterator[ops.Value]:
-    if isinstance(definition, GroupBy):
-        for node in _nodes(definition.__meaning__()):
-            yield from node.find(ops.Value)
-    else:
-        for part in definition.parts:
-            yield from _operations(part.group_by)
-        for derived in definition.derivations:
-            yield from derived.node.find(ops.Value)
-
-
-def _nodes(meaning: Any) -> Iterator[ops.Node]:
-    """Yield the nodes in what a definition's values depend on.
-
-    Columns that nothing uses are not among them.
-    """
-    if isinstance(meaning, ops.Node):
-        yield meaning
-    elif isinstance(meaning, dict | tuple):
-        for one in meaning.values() if isinstance(meaning, dict) else meaning:
-            yield from _nodes(one)
-
-
-def doubt(node: ops.Value) -> Doubt | None:
-    """Return what is not proven of one node, its arguments aside."""
-    if isinstance(node, ops.Literal):
-        return (
-            Doubt("a text with control characters", "store it as a column of the table")
-            if _text(node, CONTROL.search)
-            else None
-        )
-    if isinstance(node, ops.Field | ops.Alias | ops.Argument | ops.Reduction | Each):
-        return None
-    if isinstance(node, ops.ScalarUDF):
-        return Doubt(
-            f"the function {node.__func_name__}() of your own",
-            "write it with Ibis's operations, or " + OTHERWISE,
-        )
-    known = PROVEN.get(type(node))
-    if known is None:
-        return Doubt(written(type(node)), INSTEAD.get(type(node), OTHERWISE))
-    if isinstance(node, ops.Cast | ops.TryCast) and not known.only(node):
-        cast = "cast" if isinstance(node, ops.Cast) else "try_cast"
-        return Doubt(f"{cast}() of {node.arg.dtype} to {node.to}", OTHERWISE)
-    strange = [str(a.dtype) for a in arguments(node) if family(a.dtype) not in known.of | {"null"}]
-    if strange:
-        return Doubt(
-            f"{written(type(node))} of {strange[0]}",
-            f"cast it to one of {', '.join(sorted(known.of))}, or {OTHERWISE}",
-        )
-    return None if known.only(node) else Doubt(written(type(node)), f"give it {known.asks}")
-
-
-def said(name: str, doubts: Sequence[Doubt]) -> str:
-    """Write one sentence on the doubts of a definition, for a warning or a refusal."""
-    advised = {d.instead: [e.what for e in doubts if e.instead == d.instead] for d in doubts}
-    advice = "; ".join(f"for {listed(names)}, {instead}" for instead, names in advised.items())
-    return (
-        f"{name} uses {listed([d.what for d in doubts])}, not proven to give the same value on"
-        f" DuckDB, Postgres and Spark, so publish will refuse it; {advice}"
-    )
-
-
-def listed(names: Sequence[str]) -> str:
-    """Write names as a reader's list.
-
-    >>> listed(["a", "b", "c"])
-    'a, b and c'
-    """
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
-
-
-def arguments(node: ops.Node) -> Iterator[ops.Value]:
-    """Yield the values that an operation takes, in tuples or not.
-
-    Units and formats are left out, and so are the parts of a `map()` or `filter()` over a list.
-    """
-    taken = (
-        {"arg"}
-        if isinstance(node, ops.ArrayMap | ops.ArrayFilter)
-        else {*node.__argnames__} - {"part", "format_str"}
-    )
-    for name in (n for n in node.__argnames__ if n in taken):
-        one = getattr(node, name)
-        yield from (
-            v for v in (one if isinstance(one, tuple) else (one,)) if isinstance(v, ops.Value)
-        )

@@ -26,15 +26,15 @@ def searchable(pattern: str) -> tuple[str, bool] | None:
     `None` where engines may differ. The mark of the end is taken off, since Java's `$` also stands
     before a last newline.
     """
-    made, at, ends = [], 0, False
+    pieces, at, ends = [], 0, False
     while at < len(pattern):
         token = TOKEN.match(pattern, at)
         if token is None or ends:
             return None
         at = token.end()
         ends = token[0] == "$"
-        made.append(_spelled(token))
-    return None if (ends and "|" in pattern) or not _compiles(pattern) else ("".join(made), ends)
+        pieces.append(_spelled(token))
+    return None if (ends and "|" in pattern) or not _compiles(pattern) else ("".join(pieces), ends)
 
 
 def _spelled(token: re.Match[str]) -> str:

@@ -87,11 +87,11 @@ def _divide(node: ops.Divide) -> ir.Value:
 
 
 def _nonzero(node: Any) -> ir.Value:
-    right = node.right
+    divisor = node.right
     return (
-        right.to_expr()
-        if isinstance(right, ops.Literal) and right.value
-        else right.to_expr().nullif(0)
+        divisor.to_expr()
+        if isinstance(divisor, ops.Literal) and divisor.value
+        else divisor.to_expr().nullif(0)
     )
 
 
@@ -102,14 +102,14 @@ def _modulus(node: ops.Modulus) -> ir.Value:
 
 def _floor_divide(node: ops.FloorDivide) -> ir.Value:
     """Divide integers exactly: DuckDB divides as doubles, so the quotient's error is added back."""
-    left, right = node.left.to_expr(), _nonzero(node)
+    dividend, divisor = node.left.to_expr(), _nonzero(node)
     if not (node.left.dtype.is_integer() and node.right.dtype.is_integer()):
-        return ops.FloorDivide(left.op(), right.op()).to_expr()
-    left, right = left.cast("int64"), right.cast("int64")
-    multiple = left - ((left % right) + right) % right
-    near = (multiple.cast("float64") / right.cast("float64")).round().cast("int64")
-    missed = multiple - near * right
-    return (near + (missed.cast("float64") / right.cast("float64")).round().cast("int64")).cast(
+        return ops.FloorDivide(dividend.op(), divisor.op()).to_expr()
+    dividend, divisor = dividend.cast("int64"), divisor.cast("int64")
+    multiple = dividend - ((dividend % divisor) + divisor) % divisor
+    near = (multiple.cast("float64") / divisor.cast("float64")).round().cast("int64")
+    missed = multiple - near * divisor
+    return (near + (missed.cast("float64") / divisor.cast("float64")).round().cast("int64")).cast(
         node.dtype
     )
 
@@ -119,14 +119,14 @@ def _arithmetic(node: Any) -> ir.Value | None:
 
     Engines overflow in the narrower type, and Ibis types products of decimals too narrow.
     """
-    left, right = node.left.dtype, node.right.dtype
-    if left.is_decimal() or right.is_decimal():
+    left_type, right_type = node.left.dtype, node.right.dtype
+    if left_type.is_decimal() or right_type.is_decimal():
         return _of_decimals(node)
     if (
         node.dtype.is_integer()
-        and left.is_integer()
-        and right.is_integer()
-        and (left != node.dtype or right != node.dtype)
+        and left_type.is_integer()
+        and right_type.is_integer()
+        and (left_type != node.dtype or right_type != node.dtype)
     ):
         return type(node)(
             ops.Cast(node.left, node.dtype), ops.Cast(node.right, node.dtype)
@@ -135,14 +135,14 @@ def _arithmetic(node: Any) -> ir.Value | None:
 
 
 def _of_decimals(node: Any) -> ir.Value | None:
-    left, right = node.left.dtype, node.right.dtype
-    if left.is_floating() or right.is_floating():
+    left_type, right_type = node.left.dtype, node.right.dtype
+    if left_type.is_floating() or right_type.is_floating():
         return type(node)(
             ops.Cast(node.left, dt.float64), ops.Cast(node.right, dt.float64)
         ).to_expr()
-    if any(d.is_decimal() and d.scale is None for d in (left, right)):
+    if any(d.is_decimal() and d.scale is None for d in (left_type, right_type)):
         return None  # Postgres's plain numeric keeps what it needs
-    scales = [d.scale if d.is_decimal() else 0 for d in (left, right)]
+    scales = [d.scale if d.is_decimal() else 0 for d in (left_type, right_type)]
     scale = sum(scales) if isinstance(node, ops.Multiply) else max(scales)
     return ops.Cast(node, dt.Decimal(38, min(scale, 37))).to_expr()
 
@@ -238,12 +238,12 @@ def _power(node: ops.Power) -> ir.Value:
     Engines raise an error or give NaN for a root of a negative number and for 1 / 0.
     """
     base, exponent = (side.to_expr().cast("float64") for side in (node.left, node.right))
-    whole = (exponent.abs() < EVERY_WHOLE).ifelse(exponent, 0.0).floor() == exponent
-    real = ((base > 0) | ((base == 0) & (exponent >= 0)) | ((base < 0) & whole)).fill_null(False)
+    is_whole = (exponent.abs() < EVERY_WHOLE).ifelse(exponent, 0.0).floor() == exponent
+    real = ((base > 0) | ((base == 0) & (exponent >= 0)) | ((base < 0) & is_whole)).fill_null(False)
     size = exponent * (real & (base != 0)).ifelse(base.abs(), 1.0).ln()
     inside = real & size.between(LEAST_EXPONENT, LARGEST_EXPONENT)
-    made = ops.Power(inside.ifelse(base, 1.0).op(), inside.ifelse(exponent, 1.0).op()).to_expr()
-    return ibis.cases((inside, made), (real & (size < 0), 0.0)).cast("float64")
+    power = ops.Power(inside.ifelse(base, 1.0).op(), inside.ifelse(exponent, 1.0).op()).to_expr()
+    return ibis.cases((inside, power), (real & (size < 0), 0.0)).cast("float64")
 
 
 def _round(node: ops.Round) -> ir.Value | None:
@@ -258,8 +258,8 @@ def _round(node: ops.Round) -> ir.Value | None:
     scaled = value if digits == 0 else value * scale if digits > 0 else value / scale
     fractional = scaled.abs() < EVERY_WHOLE
     size = fractional.ifelse(scaled.abs(), 0.0)
-    whole = size.floor() + (size - size.floor() >= HALF).ifelse(1, 0)
-    signed = (value < 0).ifelse(-whole, whole)
+    rounded = size.floor() + (size - size.floor() >= HALF).ifelse(1, 0)
+    signed = (value < 0).ifelse(-rounded, rounded)
     if node.dtype.is_integer():
         return fractional.ifelse(signed, fractional.ifelse(0.0, value).cast("int64")).cast(
             node.dtype
@@ -459,5 +459,5 @@ def normal_value(node: ops.Value) -> ops.Value:
 def rewritten(node: ops.Node) -> Any:
     """Return the operation, its arguments being normal, as the one that engines agree on."""
     rewrite = REWRITES.get(type(node))
-    made = rewrite(node) if rewrite else None
-    return node if made is None else made.op()
+    replacement = rewrite(node) if rewrite else None
+    return node if replacement is None else replacement.op()

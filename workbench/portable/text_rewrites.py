@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 BLANKS = r"[\t\n\x0b\x0c\r]"  # and the space: what strip() takes off
 # a mark put after a text, at which a pattern ends: Java's $ also matches before a last newline
-END = "$"
+END_OF_TEXT = "$"
 PRIVATE = 0x10F000  # where letters wait while an engine changes the case of the others
 CASED = 0xFB18  # beyond the last letter whose upper case is several
 
-WHOLE = r"^ *[+-]?[0-9]{1,38} *"
+WHOLE_NUMBER = r"^ *[+-]?[0-9]{1,38} *"
 NUMBER = (
     r"^ *[+-]?(?:[0-9]{1,200}(?:[.][0-9]{0,200})?"
     r"|(?:[0-9]{1,8}[.]?[0-9]{0,40}|[.][0-9]{1,40})(?:[eE][+-]?[0-2]?[0-9]{1,2})?) *"
@@ -36,7 +36,7 @@ NO_NUMBERS = ("nan", "inf", "+inf", "-inf", "infinity", "+infinity", "-infinity"
 
 def ends_with_match(text: ir.StringValue, pattern: str) -> ir.BooleanValue:
     """Return whether the pattern matches and ends where the text ends."""
-    return text.concat(END).re_search(f"{pattern}[{END}]$")
+    return text.concat(END_OF_TEXT).re_search(f"{pattern}[{END_OF_TEXT}]$")
 
 
 # --- case and blanks
@@ -97,10 +97,12 @@ def _strip(node: ops.StringUnary) -> ir.Value:
 
 
 def _search(node: ops.RegexSearch) -> ir.Value | None:
-    known = searchable(node.pattern.value) if isinstance(node.pattern, ops.Literal) else None
-    if known is None:
+    searchable_pattern = (
+        searchable(node.pattern.value) if isinstance(node.pattern, ops.Literal) else None
+    )
+    if searchable_pattern is None:
         return None
-    text, (pattern, ends) = node.arg.to_expr(), known
+    text, (pattern, ends) = node.arg.to_expr(), searchable_pattern
     return ends_with_match(text, pattern) if ends else text.re_search(pattern)
 
 
@@ -132,7 +134,7 @@ def _index(node: ops.ArrayIndex) -> ir.Value:
     return inside.ifelse(ops.ArrayIndex(node.arg, counted.op()).to_expr(), ibis.null(node.dtype))
 
 
-def _known(*names: str) -> Callable[[Any], ir.Value]:
+def _null_with_operands(*names: str) -> Callable[[Any], ir.Value]:
     """Make a value null where an operand is, since some engines see an empty list or no match."""
 
     def rewrite(node: Any) -> ir.Value:
@@ -154,7 +156,7 @@ def parsed(node: Any) -> ir.Value | None:
     text, to, strict = node.arg.to_expr(), node.to, isinstance(node, ops.Cast)
     if to.is_integer():
         return (
-            _strictly(ends_with_match(text, WHOLE), text, to, "whole number")
+            _strictly(ends_with_match(text, WHOLE_NUMBER), text, to, "whole number")
             if strict
             else _fitting(text, to)
         )
@@ -173,12 +175,18 @@ def parsed(node: Any) -> ir.Value | None:
     return _instant(text, to) if to.is_timestamp() and strict else None
 
 
-def _strictly(fine: ir.BooleanValue, text: ir.StringValue, to: dt.DataType, what: str) -> ir.Value:
-    return fine.ifelse(text, ibis.literal(f"no {what}: ").concat(text)).cast(to)
+def _strictly(
+    fine: ir.BooleanValue, text: ir.StringValue, to: dt.DataType, type_name: str
+) -> ir.Value:
+    return fine.ifelse(text, ibis.literal(f"no {type_name}: ").concat(text)).cast(to)
 
 
 def _fitting(text: ir.StringValue, to: Any) -> ir.Value:
-    number = ends_with_match(text, WHOLE).ifelse(text, ibis.null("string")).cast(dt.Decimal(38, 0))
+    number = (
+        ends_with_match(text, WHOLE_NUMBER)
+        .ifelse(text, ibis.null("string"))
+        .cast(dt.Decimal(38, 0))
+    )
     bounds = to.bounds
     return (
         number.between(ibis.literal(bounds.lower), ibis.literal(bounds.upper))
@@ -219,9 +227,9 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.RegexSearch: _search,
     ops.RegexReplace: _replace,
     ops.StringSplit: _split,
-    ops.StringFind: _known("arg"),
+    ops.StringFind: _null_with_operands("arg"),
     ops.ArrayIndex: _index,
-    ops.ArrayContains: _known("arg", "other"),
-    ops.ArrayMap: _known("arg"),
-    ops.ArrayFilter: _known("arg"),
+    ops.ArrayContains: _null_with_operands("arg", "other"),
+    ops.ArrayMap: _null_with_operands("arg"),
+    ops.ArrayFilter: _null_with_operands("arg"),
 }

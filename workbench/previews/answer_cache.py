@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any
 from attrs import evolve
 
 from workbench.definitions.join import tables
-from workbench.guards import Finding, guards, of_group_by
+from workbench.guards import GuardFinding, guards, of_group_by
 from workbench.html.markup import Markup
 from workbench.live.protocol import RefusedError
 from workbench.previews.distribution import Distribution, distribution
 from workbench.previews.engine_check import compared
-from workbench.previews.explained_value import Moment, moment
-from workbench.previews.grid_page import ALL, SAMPLE, Page, page, whole
-from workbench.previews.served_value import Service, served
+from workbench.previews.explained_value import ExplainedValue, moment
+from workbench.previews.grid_page import ALL_ROWS, SAMPLE, page, wanted_features
+from workbench.previews.preview_page_values import Page
+from workbench.previews.served_value import ServedJoin, served
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -29,10 +30,10 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.online.storage.store import Store
     from workbench.previews.local_copy import Nearby
-    from workbench.previews.view_state import State
+    from workbench.previews.view_state import ViewState
     from workbench.training.engine_comparison import Certificate
 
-KEPT = 64  # answers
+MAX_ANSWERS_KEPT = 64  # answers
 GUARDED = {"Join": guards, "GroupBy": of_group_by}  # a reduction that has no name yet is not
 VIEW = "view"  # the slot of what a person moves
 
@@ -42,7 +43,7 @@ class Queries:
 
     def __init__(self, near: Nearby, store: Store | None = None) -> None:
         self.near, self.join = near, near.join
-        self.service = None if store is None else Service(near.join, store, near.kind)
+        self.service = None if store is None else ServedJoin(near.join, store, near.kind)
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._compared: tuple[Page, Certificate] | None = None
         self._offending: dict[str, tuple[int, ...]] = {}
@@ -61,21 +62,23 @@ class Queries:
     @property
     def keys(self) -> dict[str, dt.DataType]:
         """The columns of the left that are matched with keys."""
-        return {left: self.schema[left] for part in self.join.parts for left, _ in part.keys}
+        return {
+            left_key: self.schema[left_key] for part in self.join.parts for left_key, _ in part.keys
+        }
 
     @property
     def features(self) -> tuple[str, ...]:
         """The features' names, in column order."""
         return tuple(f.name for f in self.join.outputs)
 
-    def page(self, state: State) -> Page:
+    def page(self, state: ViewState) -> Page:
         """Return the page of left rows that a state is on."""
         return self._once(_of(state), lambda: page(self.near, state.page, state.size, state.wanted))
 
-    def distribution(self, state: State, name: str) -> Distribution:
+    def distribution(self, state: ViewState, name: str) -> Distribution:
         """Return the distribution of a feature over the rows of a state, or a sample of them."""
-        wanted = evolve(state.wanted, at=None) if state.key is None else ALL
-        rows = self._once(("whole", wanted), lambda: whole(self.near, wanted))
+        wanted = evolve(state.wanted, at=None) if state.key is None else ALL_ROWS
+        rows = self._once(("whole", wanted), lambda: wanted_features(self.near, wanted))
         return distribution(name, [r[name] for r in rows])
 
     def compared(self, shown: Page) -> Certificate:
@@ -89,21 +92,21 @@ class Queries:
             self._compared[1] if self._compared is not None and self._compared[0] is shown else None
         )
 
-    def sample(self, state: State) -> str:
+    def sample(self, state: ViewState) -> str:
         """Say which rows a distribution is of."""
-        total = self.near.left.count(state.wanted if state.key is None else ALL)
-        what = "left rows" if self.near.kind == "Join" else "sampled keys"
+        total = self.near.left.count(state.wanted if state.key is None else ALL_ROWS)
+        row_words = "left rows" if self.near.kind == "Join" else "sampled keys"
         return (
-            f"{SAMPLE} of {total:,} {what}, evenly in order of time"
+            f"{SAMPLE} of {total:,} {row_words}, evenly in order of time"
             if total > SAMPLE
-            else f"all {total:,} {what}"
+            else f"all {total:,} {row_words}"
         )
 
-    def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> Moment:
+    def moment(self, shown: Page, row: dict[str, Any], name: str, at: int | None) -> ExplainedValue:
         """Explain one value of a page, as of its row's time or another."""
         return self._once(("moment", repr(row), name, at), lambda: moment(shown, row, name, at))
 
-    def know(self, state: State, shown: Page, found: Moment | None) -> None:
+    def know(self, state: ViewState, shown: Page, found: ExplainedValue | None) -> None:
         """Store a page and a moment in the cache."""
         self._kept[_of(state)] = shown
         if found is not None:
@@ -114,7 +117,7 @@ class Queries:
             self._kept.move_to_end(key)
             return self._kept[key]
         answer = self._kept[key] = ask()
-        while len(self._kept) > KEPT:
+        while len(self._kept) > MAX_ANSWERS_KEPT:
             self._kept.popitem(last=False)
         return answer
 
@@ -137,11 +140,11 @@ class Queries:
         """Return whether this definition is served from the store; `None` without a store."""
         return None if self.service is None else self.service.state()
 
-    def served(self, moment: Moment, name: str) -> Markup:
+    def served(self, moment: ExplainedValue, name: str) -> Markup:
         """Draw the served value beside the offline one; it is fetched anew each time."""
         return served(self.service, moment, name, self.published())
 
-    def guards(self) -> tuple[Finding, ...]:
+    def guards(self) -> tuple[GuardFinding, ...]:
         """Return the guards' findings, which are computed once.
 
         They have a connection of their own, so that they hold up nothing.
@@ -149,9 +152,9 @@ class Queries:
         with self._guarding:
             if self.near.findings is None:
                 self.near.findings = guarded(self.near, self._behind, datetime.now(UTC))
-            found = self.near.findings
-        self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in found if f.rows}
-        return found
+            findings = self.near.findings
+        self._offending = {f.name: tuple(n - 1 for n in f.rows) for f in findings if f.rows}
+        return findings
 
     def offending(self, guard: str) -> tuple[int, ...]:
         """Return the left rows that a guard names, counted from 0."""
@@ -161,15 +164,15 @@ class Queries:
         return self._offending[guard]
 
 
-def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[Finding, ...]:
+def guarded(near: Nearby, engine: Engine, now: datetime | None = None) -> tuple[GuardFinding, ...]:
     """Return the guards' findings in what is previewed, on an engine.
 
     Of a group-by, only the guards of its sources are asked.
     """
-    asked = GUARDED.get(near.kind)
-    return () if asked is None else tuple(asked(near.join, engine, now=now))
+    guard_function = GUARDED.get(near.kind)
+    return () if guard_function is None else tuple(guard_function(near.join, engine, now=now))
 
 
-def _of(state: State) -> Hashable:
+def _of(state: ViewState) -> Hashable:
     """Return the key of a page in the cache."""
     return "page", state.page, state.size, state.wanted

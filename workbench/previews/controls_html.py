@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.html.markup import Markup, join, tag
 from workbench.previews import preview_words
-from workbench.previews.timeline_svg import HOUR_US, LEFT, RIGHT, WIDTH
+from workbench.previews.timeline_svg import HOUR_US, LEFT_X, RIGHT_X, WIDTH
 from workbench.previews.view_state import OPERATORS, TABS
 
 if TYPE_CHECKING:
-    from workbench.previews.explained_value import Moment
-    from workbench.previews.grid_page import Page
-    from workbench.previews.view_state import State
+    from workbench.previews.explained_value import ExplainedValue
+    from workbench.previews.preview_page_values import Page
+    from workbench.previews.view_state import ViewState
 
 
 def button(
@@ -30,13 +30,13 @@ def button(
     **more: Any,
 ) -> Markup:
     """Draw a button that sends a request to the kernel."""
-    told = None if params is None else json.dumps(params)
+    params_json = None if params is None else json.dumps(params)
     return tag(
         "button",
         said,
         type="button",
         data_send=send,
-        data_params=told,
+        data_params=params_json,
         data_key=key,
         data_focus=focus or send,
         aria_label=label,
@@ -44,11 +44,11 @@ def button(
     )
 
 
-def pager(page: Page, state: State) -> Markup:
+def pager(page: Page, state: ViewState) -> Markup:
     """Draw which rows are shown, and the buttons to the pages beside them."""
     pages = max(1, -(-page.total // state.size))
     last = page.first + len(page.rows)
-    said = tag(
+    row_range = tag(
         "span",
         f"rows {page.first + 1:,}–{last:,} of {page.total:,}" if page.rows else "0 rows",
         class_="muted",
@@ -71,10 +71,10 @@ def pager(page: Page, state: State) -> Markup:
         focus="next",
         disabled="" if state.page >= pages else None,
     )
-    return tag("span", said, back, on, class_="end")
+    return tag("span", row_range, back, on, class_="end")
 
 
-def bar(page: Page, state: State, legend: Markup, badge: Markup) -> Markup:
+def bar(page: Page, state: ViewState, legend: Markup, badge: Markup) -> Markup:
     """Draw the bar over the grid.
 
     It has filters of features and rows, the legend of nulls, the badge of the engines' comparison,
@@ -95,7 +95,7 @@ def bar(page: Page, state: State, legend: Markup, badge: Markup) -> Markup:
     return tag("div", features, _rows(page, state), legend, badge, pager(page, state), class_="bar")
 
 
-def _rows(page: Page, state: State) -> Markup:
+def _rows(page: Page, state: ViewState) -> Markup:
     """Draw a filter of left rows; an active one with its condition and how to clear it."""
     if state.filtered:
         return tag(
@@ -153,13 +153,13 @@ def _rows(page: Page, state: State) -> Markup:
 
 
 def _keys(page: Page) -> list[str]:
-    return list(dict.fromkeys(left for part in page.join.parts for left, _ in part.keys))
+    return list(dict.fromkeys(left_key for part in page.join.parts for left_key, _ in part.keys))
 
 
-def as_of(moment: Moment, state: State) -> Markup:
+def as_of(moment: ExplainedValue, state: ViewState) -> Markup:
     """Draw the time that the value is as of, and how to move it."""
     moved = state.at is not None
-    shown = tag("b", preview_words.time(moment.at), data_as_of="")
+    time_tag = tag("b", preview_words.time(moment.at), data_as_of="")
     earlier = button(
         "‹",
         "change",
@@ -188,7 +188,7 @@ def as_of(moment: Moment, state: State) -> Markup:
     return tag(
         "div",
         tag("span", "as of", class_="muted"),
-        shown,
+        time_tag,
         earlier,
         later,
         tag("span", "to the next change of value", class_="muted narrow"),
@@ -198,14 +198,14 @@ def as_of(moment: Moment, state: State) -> Markup:
     )
 
 
-def slider(moment: Moment) -> Markup:
+def slider(moment: ExplainedValue) -> Markup:
     """Draw a range input over the timeline's own axis."""
     first, last = moment.span
     # a step of a second, or of a millisecond where the events are close
     step = 1_000_000 if last - first > 2 * HOUR_US else 1_000
     first, last = first // step * step, last // step * step + step
-    said = f"{preview_words.time(moment.at)} UTC"
-    place = f"left:{LEFT / WIDTH:.4%};width:{(RIGHT - LEFT) / WIDTH:.4%}"
+    value_text = f"{preview_words.time(moment.at)} UTC"
+    place = f"left:{LEFT_X / WIDTH:.4%};width:{(RIGHT_X - LEFT_X) / WIDTH:.4%}"
     return tag(
         "input",
         type="range",
@@ -217,20 +217,20 @@ def slider(moment: Moment) -> Markup:
         data_param="at",
         data_focus="slider",
         aria_label="as of",
-        aria_valuetext=said,
+        aria_valuetext=value_text,
         style=place,
     )
 
 
-def tabs(state: State, *, published: bool) -> Markup:
+def tabs(state: ViewState, *, published: bool) -> Markup:
     """Draw the panels' tabs, one of them open."""
-    made = []
-    for name, said in TABS.items():
+    buttons = []
+    for name, title in TABS.items():
         on = name == state.tab
-        made.append(
+        buttons.append(
             tag(
                 "button",
-                said,
+                title,
                 type="button",
                 role="tab",
                 data_send="tab",
@@ -241,7 +241,7 @@ def tabs(state: State, *, published: bool) -> Markup:
                 title=None if published or name != "served" else "no store is given",
             )
         )
-    return tag("div", *made, role="tablist", aria_label="What explains the value", class_="tabs")
+    return tag("div", *buttons, role="tablist", aria_label="What explains the value", class_="tabs")
 
 
 def hints() -> Markup:
@@ -250,7 +250,7 @@ def hints() -> Markup:
     def key(*names: str) -> Markup:
         return join(tag("kbd", n) for n in names)
 
-    said = [
+    key_hints = [
         (key("↑", "↓", "←", "→"), "cell"),
         (key("PgUp", "PgDn"), "page"),
         (key("Tab"), "to the slider, then "),
@@ -260,7 +260,7 @@ def hints() -> Markup:
     ]
     return tag(
         "div",
-        *(tag("span", k, " ", w) for k, w in said),
+        *(tag("span", k, " ", w) for k, w in key_hints),
         tag("span", "all times UTC", class_="end"),
         class_="hints",
     )

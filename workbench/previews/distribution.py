@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BINS, TOP = 20, 8
-WIDE, HIGH = 440, 96
+WIDTH_PX, HEIGHT_PX = 440, 96
 
 
 @frozen
@@ -39,15 +39,15 @@ class Distribution:
 
 def distribution(name: str, values: Sequence[Any]) -> Distribution:
     """Return the distribution of one feature's values; lists and maps compare as texts."""
-    known = [v for v in values if v is not None]
-    numbers = [float(v) for v in known if isinstance(v, int | float) and not isinstance(v, bool)]
-    distinct = len({str(v) for v in known})
-    if not numbers or len(numbers) < len(known):
-        top = Counter(preview_words.cell(v) for v in known).most_common()
+    non_null = [v for v in values if v is not None]
+    numbers = [float(v) for v in non_null if isinstance(v, int | float) and not isinstance(v, bool)]
+    distinct = len({str(v) for v in non_null})
+    if not numbers or len(numbers) < len(non_null):
+        top = Counter(preview_words.cell(v) for v in non_null).most_common()
         return Distribution(
             name,
             len(values),
-            len(values) - len(known),
+            len(values) - len(non_null),
             distinct,
             top=tuple(sorted(top, key=lambda c: (-c[1], c[0]))[:TOP]),
         )
@@ -64,7 +64,13 @@ def distribution(name: str, values: Sequence[Any]) -> Distribution:
     )
     quantiles = tuple(float(q) for q in np.quantile(array, (0, 0.25, 0.5, 0.75, 1)))
     return Distribution(
-        name, len(values), len(values) - len(known), distinct, quantiles, float(array.mean()), bins
+        name,
+        len(values),
+        len(values) - len(non_null),
+        distinct,
+        quantiles,
+        float(array.mean()),
+        bins,
     )
 
 
@@ -74,7 +80,7 @@ def drawn(found: Distribution, of: str) -> Markup:
     Every number is in the words and the table too.
     """
     share = found.nulls / found.rows if found.rows else 0.0
-    told = (
+    sentence = (
         f"{found.name} over {of}: {preview_words.plural(found.rows, 'row')}, {found.nulls:,} null"
         f" ({share:.0%}), {found.distinct:,} distinct"
     )
@@ -86,7 +92,7 @@ def drawn(found: Distribution, of: str) -> Markup:
         head = tag("thead", row(("value", "rows", "share"), "th", {1: "num", 2: "num"}))
         return join(
             [
-                tag("p", told),
+                tag("p", sentence),
                 scrolled(
                     tag(
                         "table",
@@ -101,23 +107,23 @@ def drawn(found: Distribution, of: str) -> Markup:
     places = preview_words.decimals(found.quantiles)
     heads = ("least", "1st quartile", "median", "3rd quartile", "most", "mean")
     numbers = [preview_words.cell(v, places) for v in (*found.quantiles, found.mean)]
-    right = dict.fromkeys(range(len(heads)), "num")
+    column_classes = dict.fromkeys(range(len(heads)), "num")
     table = tag(
         "table",
         tag("caption", "Where its values lie"),
-        tag("thead", row(heads, "th", right)),
-        tag("tbody", row(numbers, classes=right)),
+        tag("thead", row(heads, "th", column_classes)),
+        tag("tbody", row(numbers, classes=column_classes)),
         class_="narrow",
     )
-    return join([tag("p", told), scrolled(_bars(found, told)), scrolled(table)])
+    return join([tag("p", sentence), scrolled(_bars(found, sentence)), scrolled(table)])
 
 
-def _bars(found: Distribution, said: str) -> Markup:
-    most = max(n for *_, n in found.bins)
-    wide = WIDE / len(found.bins)
+def _bars(spread: Distribution, sentence: str) -> Markup:
+    most = max(n for *_, n in spread.bins)
+    wide = WIDTH_PX / len(spread.bins)
     marks = []
-    for i, (a, b, n) in enumerate(found.bins):
-        tall = round(HIGH * n / most, 1) if most else 0
+    for i, (a, b, n) in enumerate(spread.bins):
+        tall = round(HEIGHT_PX * n / most, 1) if most else 0
         title = tag(
             "title",
             f"{preview_words.cell(a)} to {preview_words.cell(b)}: {preview_words.plural(n, 'row')}",
@@ -127,27 +133,27 @@ def _bars(found: Distribution, said: str) -> Markup:
                 "rect",
                 title,
                 x=round(i * wide + 1, 1),
-                y=round(HIGH - tall + 4, 1),
+                y=round(HEIGHT_PX - tall + 4, 1),
                 width=round(wide - 2, 1),
                 height=tall,
                 fill="var(--s1)",
             )
         )
-    least, *_, last = found.quantiles
-    axis = tag("path", d=f"M0 {HIGH + 4}H{WIDE}", stroke="var(--line2)", fill="none")
+    least, *_, last = spread.quantiles
+    axis = tag("path", d=f"M0 {HEIGHT_PX + 4}H{WIDTH_PX}", stroke="var(--line2)", fill="none")
     ends = (
-        tag("text", preview_words.cell(least), x=0, y=HIGH + 18),
-        tag("text", preview_words.cell(last), x=WIDE, y=HIGH + 18, text_anchor="end"),
+        tag("text", preview_words.cell(least), x=0, y=HEIGHT_PX + 18),
+        tag("text", preview_words.cell(last), x=WIDTH_PX, y=HEIGHT_PX + 18, text_anchor="end"),
     )
     return tag(
         "svg",
-        tag("title", said),
+        tag("title", sentence),
         axis,
         *marks,
         *ends,
-        viewBox=f"0 0 {WIDE} {HIGH + 22}",
-        width=WIDE,
-        height=HIGH + 22,
+        viewBox=f"0 0 {WIDTH_PX} {HEIGHT_PX + 22}",
+        width=WIDTH_PX,
+        height=HEIGHT_PX + 22,
         role="img",
-        aria_label=said,
+        aria_label=sentence,
     )

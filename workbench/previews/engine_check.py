@@ -13,7 +13,7 @@ from workbench.planner.row_numbers import ROW
 from workbench.previews.controls_html import button
 
 if TYPE_CHECKING:
-    from workbench.previews.grid_page import Page
+    from workbench.previews.preview_page_values import Page
     from workbench.training.engine_comparison import Certificate
 
 
@@ -32,10 +32,10 @@ def compared(page: Page) -> Certificate:
     rows = page.block.slice(page.first - page.block[ROW][0].as_py(), len(page.rows)).drop_columns(
         [ROW]
     )
-    asked = evolve(
+    page_join = evolve(
         page.join, left=EventSource(ibis.memtable(rows, schema=left.table.schema), time=left.time)
     )
-    return compare(asked, on=[page.near.con, page.near.origin.connected])
+    return compare(page_join, on=[page.near.con, page.near.origin.connected])
 
 
 def badge(page: Page, found: Certificate | None) -> Markup:
@@ -43,15 +43,21 @@ def badge(page: Page, found: Certificate | None) -> Markup:
 
     Where the page's values are the warehouse's own, it says so.
     """
-    here, there = page.near.engine.title if page.brought else page.title, page.title
+    page_engine, origin_engine = page.near.engine.title if page.brought else page.title, page.title
     if not page.brought:
-        return tag("span", f"computed in {there}", class_="muted badge")
+        return tag("span", f"computed in {origin_engine}", class_="muted badge")
     if found is None:
-        said = f"{there}’s own plan: not run" if here == there else f"{there}: not run"
+        label = (
+            f"{origin_engine}’s own plan: not run"
+            if page_engine == origin_engine
+            else f"{origin_engine}: not run"
+        )
         return tag(
             "span",
-            tag("span", said, class_="muted"),
-            button("compare", "compare", label=f"compute this page in {there} too, and compare"),
+            tag("span", label, class_="muted"),
+            button(
+                "compare", "compare", label=f"compute this page in {origin_engine} too, and compare"
+            ),
             class_="badge",
         )
     total = found.rows * found.features
@@ -59,10 +65,11 @@ def badge(page: Page, found: Certificate | None) -> Markup:
         sum(n for name, n in found.differing.items() if name is not None)
         + found.differing.get(None, 0) * found.features
     )
-    same = "its own plan" if here == there else here
+    compared_with = "its own plan" if page_engine == origin_engine else page_engine
     return tag(
         "span",
-        f"{'✓' if found else '△'} {there} = {same}, {total - wrong:,} of {total:,}",
+        f"{'✓' if found else '△'} {origin_engine} = {compared_with}, {total - wrong:,} of"
+        f" {total:,}",
         class_=f"mark {'ok' if found else 'alert'} badge",
         title=found.verdict,
     )

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from attrs import evolve, frozen
 
+from workbench.definitions.aggregations import Aggregation
 from workbench.definitions.feature_expressions import reductions
-from workbench.definitions.group_by import Aggregation
 from workbench.definitions.nodes import name_values, substitute
 from workbench.definitions.reductions import Each
 from workbench.definitions.sources import EventSource
@@ -33,10 +33,11 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.backends import Engine
-    from workbench.definitions.group_by import Feature, GroupBy
+    from workbench.definitions.aggregations import Feature
+    from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import JoinPart
-    from workbench.previews.grid_page import Page
     from workbench.previews.local_copy import Nearby
+    from workbench.previews.preview_page_values import Page
 
 COUNTS, OLD, FILTERED, EMPTY, LATER = STATUSES = (
     "counts",
@@ -47,18 +48,20 @@ COUNTS, OLD, FILTERED, EMPTY, LATER = STATUSES = (
 )
 INSIDE = (COUNTS, FILTERED, EMPTY)
 BEFORE, WITHIN, AFTER = 6, 40, 4  # events shown before the window, in it, and from the instant on
-LEAKED = 1_000  # events at or after the instant that a leak is told with
-LOOKED = 64  # instants that the next change of value is looked for at
+MAX_LEAKED_EVENTS = 1_000  # events at or after the instant that a leak is told with
+MAX_INSTANTS_TRIED = 64  # instants that the next change of value is looked for at
 # the value line has every change, or samples where more events than this are near
 MOST_CHANGES, SAMPLES = 200, 96
 STATUS = "_fw_status"
-BESIDE = 3  # columns of the source shown beside the input, of those that tell events apart
+MAX_COLUMNS_BESIDE = (
+    3  # columns of the source shown beside the input, of those that tell events apart
+)
 CASE = "fw case"  # no name that a plan or an author uses
 DAY_US = in_us(DAY)
 
 
 @frozen
-class Event:
+class HistoryEvent:
     """One event of the key: its time, what the reduction takes from it, and whether it counts."""
 
     time: int
@@ -82,19 +85,19 @@ def arguments(op: ops.Reduction) -> dict[str, ops.Value]:
 
     Under `each()` the input is the whole list.
     """
-    found = {}
+    nodes = {}
     for name, node in zip(op.__argnames__, op.__args__, strict=True):
         if isinstance(node, ops.Value) and name not in ("quantile", "sep"):
             unfolded = node.find(Each, filter=ops.Value)
-            found["input" if name in ("arg", "left") else name] = (
+            nodes["input" if name in ("arg", "left") else name] = (
                 unfolded[0].arg if unfolded else node
             )
-    return found
+    return nodes
 
 
 def contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValue:
     """Return whether any of the feature's reductions takes something of the event."""
-    each = [
+    conditions = [
         reduce(
             lambda a, b: a & b,
             (
@@ -111,7 +114,7 @@ def contributes(taken: list[tuple[bool, dict[str, ir.Value]]]) -> ir.BooleanValu
         )
         for unfolded, some in taken
     ]
-    return reduce(lambda a, b: a | b, each)
+    return reduce(lambda a, b: a | b, conditions)
 
 
 @frozen
@@ -173,36 +176,38 @@ class Story:
         """
         if self.engine is self.near.engine:
             return self._brought()
-        told = self._told(self.at, self.start)
-        types = told.schema()
+        key_events = self._told(self.at, self.start)
+        types = key_events.schema()
         spans = {
-            name: micros(ibis.timestamp("1970-01-01") + told[name])
+            name: micros(ibis.timestamp("1970-01-01") + key_events[name])
             for name, dtype in types.items()
             if dtype.is_interval()
         }
         # drivers return lengths of time in types that Arrow does not convert to its own
-        told = told.mutate(*name_values(spans)) if spans else told
+        key_events = key_events.mutate(*name_values(spans)) if spans else key_events
         totals = {
             r[STATUS]: r["n"]
-            for r in self.engine.fetch(told.group_by(STATUS).agg(n=told.count())).to_pylist()
+            for r in self.engine.fetch(
+                key_events.group_by(STATUS).agg(n=key_events.count())
+            ).to_pylist()
         }
-        order = [told[o] for o in (EVENT, *self.group_by.events.order)]
+        order = [key_events[o] for o in (EVENT, *self.group_by.events.order)]
         newest = [o.desc() for o in order]
-        asked = (
-            (told[STATUS] == OLD, newest, BEFORE),
-            (told[STATUS].isin(INSIDE), newest, WITHIN),
-            (told[STATUS] == LATER, order, LEAKED),
+        selections = (
+            (key_events[STATUS] == OLD, newest, BEFORE),
+            (key_events[STATUS].isin(INSIDE), newest, WITHIN),
+            (key_events[STATUS] == LATER, order, MAX_LEAKED_EVENTS),
         )
-        found = [
+        event_rows = [
             r
-            for which, by, most in asked
+            for condition, by, most in selections
             for r in fetched(
-                self.engine, told.filter(which).order_by(by).limit(most), types
+                self.engine, key_events.filter(condition).order_by(by).limit(most), types
             ).to_pylist()
         ]
-        found.sort(key=lambda r: r[EVENT])
+        event_rows.sort(key=lambda r: r[EVENT])
         return (
-            [self._row(r) for r in found],
+            [self._row(r) for r in event_rows],
             {status: totals.get(status, 0) for status in STATUSES},
             None,
         )
@@ -224,25 +229,27 @@ class Story:
         )
 
         def all_of() -> ir.Table:
-            asked = self.near.con.table("_fw_about")
-            told = self._told(
-                asked["at"].as_scalar(),
-                asked["start"].as_scalar() if self.feature.window else None,
-                [asked[f"k{i}"].as_scalar() for i in range(len(self.key))],
+            about = self.near.con.table("_fw_about")
+            key_events = self._told(
+                about["at"].as_scalar(),
+                about["start"].as_scalar() if self.feature.window else None,
+                [about[f"k{i}"].as_scalar() for i in range(len(self.key))],
             )
-            return told.order_by([told[o] for o in (EVENT, *self.group_by.events.order)])
+            return key_events.order_by(
+                [key_events[o] for o in (EVENT, *self.group_by.events.order)]
+            )
 
-        found = self.near.fetch(self.group_by, ("events", self.feature), all_of)
-        status = np.asarray(found[STATUS].to_pylist())
+        event_rows = self.near.fetch(self.group_by, ("events", self.feature), all_of)
+        status = np.asarray(event_rows[STATUS].to_pylist())
         places = {s: np.flatnonzero(status == s) for s in STATUSES}
         inside = np.sort(np.concatenate([places[s] for s in INSIDE]))
         chosen = np.concatenate(
-            [places[OLD][-BEFORE:], inside[-WITHIN:], places[LATER][:LEAKED]]
+            [places[OLD][-BEFORE:], inside[-WITHIN:], places[LATER][:MAX_LEAKED_EVENTS]]
         ).astype(np.int64)
         return (
-            [self._row(r) for r in found.take(pa.array(chosen)).to_pylist()],
+            [self._row(r) for r in event_rows.take(pa.array(chosen)).to_pylist()],
             {s: len(p) for s, p in places.items()},
-            found[EVENT].to_numpy(),
+            event_rows[EVENT].to_numpy(),
         )
 
     def _told(self, at: Any, start: Any, key: list[Any] | None = None) -> ir.Table:
@@ -250,16 +257,16 @@ class Story:
         rows = EventRows(self.group_by, self.engine)
         table = rows.table
         ops_ = reductions(self.feature.node)
-        taken = [
+        reduction_inputs = [
             (
                 bool(op.find(Each, filter=ops.Value)),
                 {name: finite(rows.value(node, table, {})) for name, node in arguments(op).items()},
             )
             for op in ops_
         ]
-        extra = {f"_fw_{name}": value for name, value in taken[0][1].items()} | {
+        extra = {f"_fw_{name}": value for name, value in reduction_inputs[0][1].items()} | {
             "_fw_counts": (
-                contributes(taken)
+                contributes(reduction_inputs)
                 & (
                     ibis.literal(value=True)
                     if self.feature.by is None
@@ -267,26 +274,29 @@ class Story:
                 )
             )
         }
-        told = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra)
-        told = told.filter(
+        key_events = table.mutate(**{EVENT: micros(table[self.group_by.events.time])}, **extra)
+        key_events = key_events.filter(
             reduce(
                 lambda a, b: a & b,
-                (told[k] == v for k, v in zip(self.group_by.keys, key or self._key, strict=True)),
+                (
+                    key_events[k] == v
+                    for k, v in zip(self.group_by.keys, key or self._key, strict=True)
+                ),
             ),
-            told[EVENT].notnull(),
+            key_events[EVENT].notnull(),
         )
         filtered_ = (
-            told["_fw_where"].fill_null(False)
-            if "where" in taken[0][1]
+            key_events["_fw_where"].fill_null(False)
+            if "where" in reduction_inputs[0][1]
             else ibis.literal(value=True)
         )
-        outside = [(told[EVENT] >= at, LATER)] + (
-            [(told[EVENT] < start, OLD)] if start is not None else []
+        outside = [(key_events[EVENT] >= at, LATER)] + (
+            [(key_events[EVENT] < start, OLD)] if start is not None else []
         )
-        return told.mutate(
+        return key_events.mutate(
             **{
                 STATUS: ibis.cases(
-                    *outside, (told["_fw_counts"], COUNTS), (filtered_, EMPTY), else_=FILTERED
+                    *outside, (key_events["_fw_counts"], COUNTS), (filtered_, EMPTY), else_=FILTERED
                 )
             }
         )
@@ -323,24 +333,29 @@ class Story:
             values[len(parts) // 2 : -1],
             values[-1],
         )
-        shown = [e for e in events if e["status"] != LATER] + later[:AFTER]
+        shown_events = [e for e in events if e["status"] != LATER] + later[:AFTER]
         hidden = {self.group_by.events.time, *self.group_by.keys, *inputs(self.feature)}
         telling = [
             c
-            for c in shown[0]["source"]
-            if c not in hidden and len({str(e["source"][c]) for e in shown}) > 1
+            for c in shown_events[0]["source"]
+            if c not in hidden and len({str(e["source"][c]) for e in shown_events}) > 1
         ]
-        made, i = [], 0
-        for e in shown:
-            beside = {c: e["source"][c] for c in telling[:BESIDE]}
+        history, i = [], 0
+        for e in shown_events:
+            beside = {c: e["source"][c] for c in telling[:MAX_COLUMNS_BESIDE]}
             extra = (
                 {"running": running[i], "without": without[i]}
                 if whole and e["status"] == COUNTS
                 else {}
             )
             i += e["status"] == COUNTS
-            made.append(Event(e["time"], e["value"], e["status"], beside, e["source"], **extra))
-        return {"events": tuple(made), "leaked": leaked if whole and len(later) < LEAKED else None}
+            history.append(
+                HistoryEvent(e["time"], e["value"], e["status"], beside, e["source"], **extra)
+            )
+        return {
+            "events": tuple(history),
+            "leaked": leaked if whole and len(later) < MAX_LEAKED_EVENTS else None,
+        }
 
     def _before(self, event: dict[str, Any], i: int, n: int) -> dict[str, Any]:
         """Return an event at or after the instant as if it had come just before it.
@@ -376,14 +391,14 @@ class Story:
                 AT: pa.array([self.at] * len(subsets), pa.int64()),
             }
         )
-        here, source = self.engine is self.near.engine, self.group_by.events
-        if here:
+        is_local, source = self.engine is self.near.engine, self.group_by.events
+        if is_local:
             self.near.hold("_fw_cases", rows, self.group_by.source.table.schema)
 
-        def asked(spine_: ir.Table) -> ir.Table:
+        def query(spine_: ir.Table) -> ir.Table:
             table = (
                 self.near.con.table("_fw_cases")
-                if here
+                if is_local
                 else typed(self.engine.local(rows), self.group_by.source.table.schema)
             )
             moved = EventSource(table, time=source.time, order=source.order)
@@ -392,11 +407,11 @@ class Story:
             )
             return self._asked(spine_, cases, "_fw_key0")
 
-        return self._answers("cases", spine, asked)
+        return self._answers("cases", spine, query)
 
     def _over(self, table: ops.Relation) -> Aggregation:
         """Return the feature's aggregation over another table of the same columns."""
-        own = self.group_by.source.table
+        source_table = self.group_by.source.table
 
         def move(node: Any) -> Any:
             if isinstance(node, ops.CountStar):
@@ -404,7 +419,7 @@ class Story:
                 return ops.CountStar(table, where)
             return (
                 ops.Field(table, node.name)
-                if isinstance(node, ops.Field) and node.rel == own
+                if isinstance(node, ops.Field) and node.rel == source_table
                 else None
             )
 
@@ -460,14 +475,14 @@ class Story:
         none.
         """
         may = np.unique(np.concatenate(self._changes(times))) if len(times) else times
-        asked = (
-            [self.at, *may[may > self.at][:LOOKED].tolist()]
+        instants = (
+            [self.at, *may[may > self.at][:MAX_INSTANTS_TRIED].tolist()]
             if direction > 0
-            else may[may < self.at][-LOOKED:].tolist()
+            else may[may < self.at][-MAX_INSTANTS_TRIED:].tolist()
         )
-        asked = [asked[0] - 1, *asked] if direction < 0 and asked else asked
-        values = self._at(asked)
-        changed = [asked[i] for i in range(1, len(asked)) if values[i] != values[i - 1]]
+        instants = [instants[0] - 1, *instants] if direction < 0 and instants else instants
+        values = self._at(instants)
+        changed = [instants[i] for i in range(1, len(instants)) if values[i] != values[i - 1]]
         return None if not changed else changed[0] if direction > 0 else changed[-1]
 
     def _at(self, instants: list[int]) -> list[Any]:
@@ -494,8 +509,10 @@ class Story:
             return [int(t) for t in some[: MOST_CHANGES + 1]]
         table = EventRows(self.group_by, self.engine).table
         time = micros(table[self.group_by.events.time])
-        mine = [table[k] == v for k, v in zip(self.group_by.keys, self._key, strict=True)]
-        near = table.filter(*mine, time <= last, *([time >= reach] if reach is not None else []))
+        key_conditions = [table[k] == v for k, v in zip(self.group_by.keys, self._key, strict=True)]
+        near = table.filter(
+            *key_conditions, time <= last, *([time >= reach] if reach is not None else [])
+        )
         return self.engine.fetch(near.select(t=time).limit(MOST_CHANGES + 1))["t"].to_pylist()
 
     def _changes(self, time: Any) -> list[Any]:
@@ -524,9 +541,9 @@ class Story:
 
     def _answers(
         self,
-        what: str,
+        name: str,
         spine: pa.Table,
-        asked: Callable[[ir.Table], ir.Table],
+        query: Callable[[ir.Table], ir.Table],
         types: ibis.Schema | None = None,
     ) -> list[Any]:
         """Return the feature for each row of a spine, in order.
@@ -534,14 +551,14 @@ class Story:
         A plan that was compiled before is used again.
         """
         if self.engine is not self.near.engine:
-            found = fetched(self.engine, asked(typed(ibis.memtable(spine), types)))
+            answers = fetched(self.engine, query(typed(ibis.memtable(spine), types)))
         elif estimate_in(self.group_by) is not None:
-            found = fetched(self.engine, asked(self.near.held(f"_fw_{what}_spine", spine, types)))
+            answers = fetched(self.engine, query(self.near.held(f"_fw_{name}_spine", spine, types)))
         else:
-            self.near.hold(f"_fw_{what}_spine", spine, types)
-            found = self.near.fetch(
+            self.near.hold(f"_fw_{name}_spine", spine, types)
+            answers = self.near.fetch(
                 self.group_by,
-                (what, self.feature),
-                lambda: asked(self.near.con.table(f"_fw_{what}_spine")),
+                (name, self.feature),
+                lambda: query(self.near.con.table(f"_fw_{name}_spine")),
             )
-        return found[found.column_names[-1]].to_pylist(maps_as_pydicts="strict")
+        return answers[answers.column_names[-1]].to_pylist(maps_as_pydicts="strict")

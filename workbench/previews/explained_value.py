@@ -14,19 +14,19 @@ from workbench.html.definition_view import expression
 from workbench.planner.row_numbers import ROW
 from workbench.planner.source_rows import in_us
 from workbench.planner.training_set import instant
-from workbench.previews.event_history import INSIDE, WITHIN, Event, Story, inputs
+from workbench.previews.event_history import INSIDE, WITHIN, HistoryEvent, Story, inputs
 from workbench.previews.grid_page import LEFT, grid
 
 if TYPE_CHECKING:
-    from workbench.definitions.group_by import Feature
+    from workbench.definitions.aggregations import Feature
     from workbench.definitions.join import JoinPart
-    from workbench.previews.grid_page import Page
+    from workbench.previews.preview_page_values import Page
 
 HOUR_US = in_us(HOUR)
 
 
 @frozen
-class Moment:
+class ExplainedValue:
     """One value and the events behind it; times in microseconds since 1970, UTC."""
 
     part: JoinPart
@@ -37,7 +37,7 @@ class Moment:
     at: int
     asked: int
     start: int | None
-    events: tuple[Event, ...] = ()
+    events: tuple[HistoryEvent, ...] = ()
     steps: tuple[tuple[int, Any], ...] = ()
     totals: dict[str, int] = field(factory=dict)
     derived: str = ""
@@ -87,7 +87,7 @@ class Moment:
         return sum(self.totals.values())
 
 
-def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> Moment:
+def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) -> ExplainedValue:
     """Explain the feature `name` of one row of a page.
 
     It is as of the row's time, or as of `at`, in microseconds.
@@ -96,31 +96,31 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
     if at is not None:
         row = _moved(page, row, at)
     part, feature, derived = _subject(page, name)
-    asked = _us(row[page.join.left.time])
-    at = instant(asked, part.group_by)
+    left_time = _us(row[page.join.left.time])
+    at = instant(left_time, part.group_by)
     full = f"{part.head}_{feature.name}"
-    plain = Moment(
+    plain = ExplainedValue(
         part,
         feature,
         full if derived else name,
         row[full],
         row,
         at,
-        asked,
+        left_time,
         None,
         derived=derived,
-        others=_others(part, feature, row),
+        others=_sibling_values(part, feature, row),
     )
-    key = tuple(row[left] for left, _ in part.keys)
+    key = tuple(row[left_key] for left_key, _ in part.keys)
     if not plain.timed or None in key:
         return plain
     story = Story(page, part, feature, key, at)
-    found, totals, times = story.events()
+    events, totals, times = story.events()
     counted = evolve(plain, start=story.start, totals=totals, story=story, times=times)
-    if not found:
+    if not events:
         return counted
-    shown = evolve(counted, **story.told(found, whole=counted.whole))
-    return evolve(shown, steps=story.steps(shown.span, times))
+    explained = evolve(counted, **story.told(events, whole=counted.whole))
+    return evolve(explained, steps=story.steps(explained.span, times))
 
 
 def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
@@ -130,9 +130,9 @@ def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:
     moment_ = pa.array([at], pa.timestamp("us")).cast(schema.field(time).type, safe=False)
     columns = [moment_ if f.name == time else pa.array([row[f.name]], f.type) for f in schema]
     rows = pa.Table.from_arrays([*columns, pa.array([0], pa.int64())], names=[*schema.names, ROW])
-    kept = page.near.lefts(LEFT, rows, page.engine, keep=False)
-    (found,) = grid(page.near, page.engine, kept).to_pylist(maps_as_pydicts="strict")
-    return row | {**found, ROW: row[ROW]}
+    left_table = page.near.lefts(LEFT, rows, page.engine, keep=False)
+    (features,) = grid(page.near, page.engine, left_table).to_pylist(maps_as_pydicts="strict")
+    return row | {**features, ROW: row[ROW]}
 
 
 def _us(value: Any) -> int:
@@ -145,11 +145,12 @@ def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
     join = page.join
     named = {f"{p.head}_{f.name}": (p, f) for p in join.parts for f in p.group_by.outputs}
     derived = ""
-    own = {f.name: f for f in join.derivations}
-    if name in own:
-        derived = f"{name} = {expression(own[name].node)}"
+    derivations = {f.name: f for f in join.derivations}
+    if name in derivations:
+        derived = f"{name} = {expression(derivations[name].node)}"
         name = next(
-            (f.name for f in own[name].node.find(ops.Field) if f.name in named), next(iter(named))
+            (f.name for f in derivations[name].node.find(ops.Field) if f.name in named),
+            next(iter(named)),
         )
     part, feature = named[name]
     if feature in part.group_by.derivations:
@@ -159,20 +160,22 @@ def _subject(page: Page, name: str) -> tuple[JoinPart, Feature, str]:
     return part, feature, derived
 
 
-def _others(
+def _sibling_values(
     part: JoinPart, feature: Feature, row: dict[str, Any]
 ) -> tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]:
     """Return every feature of the same input in this row: by window, then by expression."""
-    mine = inputs(feature)
+    feature_inputs = inputs(feature)
     table: dict[str, dict[str, Any]] = {}
-    for other in part.group_by.computed:
-        if inputs(other) == mine and other.by == feature.by:
-            window = other.window.words if other.window else "all time"
-            table.setdefault(window, {})[_reduced(other, mine)] = row[f"{part.head}_{other.name}"]
+    for sibling in part.group_by.computed:
+        if inputs(sibling) == feature_inputs and sibling.by == feature.by:
+            window = sibling.window.words if sibling.window else "all time"
+            table.setdefault(window, {})[_reduced(sibling, feature_inputs)] = row[
+                f"{part.head}_{sibling.name}"
+            ]
     return tuple((w, tuple(values.items())) for w, values in table.items())
 
 
 def _reduced(feature: Feature, inputs: frozenset[str]) -> str:
     """Write the expression without its column where all beside it are of that column: `sum()`."""
-    said = expression(feature.node)
-    return said.removeprefix(f"{next(iter(inputs))}.") if len(inputs) == 1 else said
+    text = expression(feature.node)
+    return text.removeprefix(f"{next(iter(inputs))}.") if len(inputs) == 1 else text

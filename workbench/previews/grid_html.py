@@ -15,14 +15,14 @@ from workbench.definitions.binding import title
 from workbench.html.definition_view import expression
 from workbench.html.markup import Markup, join, tag
 from workbench.previews import preview_words
-from workbench.previews.grid_page import NULL_WORDS
+from workbench.previews.preview_page_values import NULL_WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workbench.definitions.group_by import Feature
-    from workbench.previews.grid_page import Page
-    from workbench.previews.view_state import State
+    from workbench.definitions.aggregations import Feature
+    from workbench.previews.preview_page_values import Page
+    from workbench.previews.view_state import ViewState
 
 
 def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
@@ -33,19 +33,19 @@ def _groups(page: Page) -> Iterator[tuple[str, list[tuple[str, Feature]]]]:
         yield "derivations", [(f.name, f) for f in page.join.derivations]
 
 
-def grid(page: Page, chosen: int, name: str, state: State | None = None) -> Markup:
+def grid(page: Page, chosen: int, name: str, state: ViewState | None = None) -> Markup:
     """Draw left rows by features.
 
     With a state, cells can be chosen, and only features that its filter names are drawn.
     """
     lefts = [
         page.join.left.time,
-        *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys),
+        *dict.fromkeys(left_key for part in page.join.parts for left_key, _ in part.keys),
     ]
     groups = [
-        (head_, kept)
+        (head_, matching)
         for head_, fs in _groups(page)
-        if (kept := [f for f in fs if state is None or state.columns.lower() in f[0].lower()])
+        if (matching := [f for f in fs if state is None or state.columns.lower() in f[0].lower()])
     ]
     features = [f for _, fs in groups for f in fs]
     starts = {fs[0][0] for _, fs in groups}
@@ -103,7 +103,7 @@ def grid(page: Page, chosen: int, name: str, state: State | None = None) -> Mark
     )
 
 
-def _nothing(state: State | None) -> Markup:
+def _nothing(state: ViewState | None) -> Markup:
     """Say why the grid is empty, and how to fill it."""
     if state is not None and state.columns:
         return tag(
@@ -161,16 +161,16 @@ def _heads(
     tops = [tag("th", head, colspan=len(fs), scope="colgroup", class_="gs") for head, fs in groups]
     middles, windows = [], []
     for _, fs in groups:
-        for i, (said, run) in enumerate(groupby(fs, key=lambda f: _made_of(f[1]))):
+        for i, (label, run) in enumerate(groupby(fs, key=lambda f: _made_of(f[1]))):
             some = list(run)
             middles.append(
                 tag(
                     "th",
-                    said,
+                    label,
                     colspan=len(some),
                     scope="colgroup",
                     class_="gs" if i == 0 else "os",
-                    title=said,
+                    title=label,
                 )
             )
             windows += [
@@ -189,9 +189,9 @@ def _heads(
 
 
 def _made_of(feature: Feature) -> str:
-    said = expression(feature.node) + (f" by {feature.by}" if feature.by else "")
+    text = expression(feature.node) + (f" by {feature.by}" if feature.by else "")
     # a column of numbers has room for 28 characters
-    return said if len(said) <= 28 else feature.name  # noqa: PLR2004
+    return text if len(text) <= 28 else feature.name  # noqa: PLR2004
 
 
 def _window_head(page: Page, name: str, feature: Feature, class_: str | None) -> Markup:
@@ -203,9 +203,9 @@ def _window_head(page: Page, name: str, feature: Feature, class_: str | None) ->
         title=f"{nulls:.0%} null on this page",
     )
     # without a window the name is for screen readers, since eyes see it above
-    said = feature.window.words if feature.window else tag("span", name, class_="sr")
+    label = feature.window.words if feature.window else tag("span", name, class_="sr")
     return tag(
-        "th", said, bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name
+        "th", label, bar, class_=" ".join(filter(None, ("num", class_))), scope="col", title=name
     )
 
 

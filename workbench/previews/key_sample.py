@@ -15,7 +15,8 @@ from attrs import evolve
 from ibis.common.deferred import Deferred
 
 from workbench.backends import engine_of
-from workbench.definitions.group_by import Aggregation, GroupBy, flat
+from workbench.definitions.aggregations import Aggregation, flat
+from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
 from workbench.definitions.sources import EntitySource, EventSource
 from workbench.errors import DefinitionError
@@ -45,7 +46,7 @@ def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()
     Its keys and source are those of `of`, or of the table that the reductions are over. A reduction
     that is more than one of a plain column is called `value`, `value_2`, ... until it has a name.
     """
-    some = [_named(one, i, spans) for i, one in enumerate(flat(what))]
+    some = [_named(reduction, i, spans) for i, reduction in enumerate(flat(what))]
     if isinstance(of, GroupBy):
         return evolve(of, name=NAME, aggregations=some, features=(), derivations={})
     if of is not None:
@@ -68,31 +69,31 @@ def unnamed(what: Any, of: GroupBy | None, keys: Any, time: Any, spans: Any = ()
     )
 
 
-def _named(one: Any, i: int, spans: Any) -> Aggregation:
-    if isinstance(one, Aggregation):
-        return one
-    made = Aggregation(one, spans)
-    if not made.bound:
-        return made
+def _named(reduction: Any, i: int, spans: Any) -> Aggregation:
+    if isinstance(reduction, Aggregation):
+        return reduction
+    aggregation = Aggregation(reduction, spans)
+    if not aggregation.bound:
+        return aggregation
     try:
-        made.features  # noqa: B018 whether it names itself
+        aggregation.features  # noqa: B018 whether it names itself
     except DefinitionError:
-        return Aggregation(one.name("value" if not i else f"value_{i + 1}"), spans)
-    return made
+        return Aggregation(reduction.name("value" if not i else f"value_{i + 1}"), spans)
+    return aggregation
 
 
 def _table(some: Iterable[Any]) -> ir.Table:
     """Return the table that bound reductions are over."""
-    for one in some:
+    for reduction in some:
         node = (
-            one.op()
-            if isinstance(one, ir.Value)
-            else one.reduction
-            if isinstance(one, Aggregation) and one.bound
+            reduction.op()
+            if isinstance(reduction, ir.Value)
+            else reduction.reduction
+            if isinstance(reduction, Aggregation) and reduction.bound
             else None
         )
-        for read in node.find((ops.Field, ops.CountStar)) if node is not None else ():
-            return (read.rel if isinstance(read, ops.Field) else read.arg).to_expr()
+        for operand in node.find((ops.Field, ops.CountStar)) if node is not None else ():
+            return (operand.rel if isinstance(operand, ops.Field) else operand.arg).to_expr()
     message = (
         "a deferred expression such as _.price.sum() has no table: preview(..., of=group_by) gives"
         " it one"
@@ -111,18 +112,21 @@ def sampled(
     entity = isinstance(group_by.source, EntitySource)
     table = (EntityRows if entity else EventRows)(group_by, engine).table
     named = table.select(*(table[k] for k in group_by.keys))
-    known = named.filter([named[k].notnull() for k in group_by.keys]).distinct()
-    order = [*(engine.hashed(known[k]) for k in group_by.keys), *(known[k] for k in group_by.keys)]
-    found = fetched(engine, known.order_by(order).limit(keys), known.schema())
-    if not len(found):
+    known_keys = named.filter([named[k].notnull() for k in group_by.keys]).distinct()
+    order = [
+        *(engine.hashed(known_keys[k]) for k in group_by.keys),
+        *(known_keys[k] for k in group_by.keys),
+    ]
+    key_table = fetched(engine, known_keys.order_by(order).limit(keys), known_keys.schema())
+    if not len(key_table):
         message = (
             f"{group_by.name} has no key to look at: its source has no rows with"
             f" {', '.join(group_by.keys)}"
         )
         raise DefinitionError(message)
     us = _newest(group_by, engine, table) if at is None else at if isinstance(at, int) else _us(at)
-    time = name_beside(TIME, found.column_names)
-    rows = found.append_column(time, pa.array([us] * len(found), pa.timestamp("us")))
+    time = name_beside(TIME, key_table.column_names)
+    rows = key_table.append_column(time, pa.array([us] * len(key_table), pa.timestamp("us")))
     left = typed(
         ibis.memtable(rows),
         ibis.schema({k: group_by.source.table.schema[k] for k in group_by.keys}),

@@ -11,8 +11,8 @@ from attrs import frozen
 
 from workbench.definitions.binding import title
 from workbench.errors import DefinitionError
+from workbench.planner.bound_tables import rebound
 from workbench.planner.row_numbers import ROW, order
-from workbench.planner.source_rows import rebound
 from workbench.portable.arrow_types import arrow
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Wanted:
     at: int | None = None
 
 
-class Left:
+class LeftRows:
     """A join's left on an engine."""
 
     def __init__(self, join: Join, engine: Engine) -> None:
@@ -59,7 +59,7 @@ class Left:
         self._block: tuple[Wanted, int, pa.Table] | None = None  # which rows, from where on
         self._newest: int | None = None
 
-    def know(self, other: Left) -> None:
+    def know(self, other: LeftRows) -> None:
         """Take over what was counted and read of the same rows."""
         self._counts, self._block, self._newest = dict(other._counts), other._block, other._newest
 
@@ -88,15 +88,17 @@ class Left:
                 f" {-(-total // size)} pages of {size}"
             )
             raise DefinitionError(message)
-        there, start, block = self._block or (None, 0, None)
+        block_wanted, start, block = self._block or (None, 0, None)
         if (
             block is None
-            or there != wanted
+            or block_wanted != wanted
             or not start <= first
             or min(first + size, total) > start + len(block)
         ):
             start = (
-                max(0, first - size * (pages - 1)) if there == wanted and first < start else first
+                max(0, first - size * (pages - 1))
+                if block_wanted == wanted and first < start
+                else first
             )
             block = (
                 self._alone(wanted)
@@ -107,13 +109,13 @@ class Left:
         return block.slice(first - start, size), block
 
     def _read(self, wanted: Wanted, start: int, length: int) -> pa.Table:
-        kept = self._kept(wanted)
-        asked = kept.order_by(order(self.join, kept)).limit(length, offset=start)
+        filtered = self._kept(wanted)
+        query = filtered.order_by(order(self.join, filtered)).limit(length, offset=start)
         # Ibis 12 leaves the row number of an offset among Spark's columns
         rows = (
-            self.engine.fetch(asked)
-            .select(kept.columns)
-            .cast(pa.schema([(n, arrow(t)) for n, t in kept.schema().items()]))
+            self.engine.fetch(query)
+            .select(filtered.columns)
+            .cast(pa.schema([(n, arrow(t)) for n, t in filtered.schema().items()]))
         )
         return rows.append_column(ROW, pa.array(range(start, start + len(rows)), pa.int64()))
 
@@ -131,8 +133,8 @@ class Left:
     def _alone(self, wanted: Wanted) -> pa.Table:
         """Return one row with only a key and a time, by default the newest time of the left."""
         schema, time = self.join.left.table.schema.to_pyarrow(), self.join.left.time
-        given = dict(wanted.key or ())
-        values = dict.fromkeys(schema.names) | given
+        key_values = dict(wanted.key or ())
+        values = dict.fromkeys(schema.names) | key_values
         at = pa.array([self._at(wanted)], pa.timestamp("us")).cast(
             schema.field(time).type, safe=False
         )

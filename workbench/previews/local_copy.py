@@ -26,10 +26,10 @@ from workbench.definitions.feature_names import twins
 from workbench.definitions.join import tables
 from workbench.definitions.nodes import base, inline
 from workbench.definitions.sources import EntitySource
-from workbench.planner.source_rows import rebound
+from workbench.planner.bound_tables import rebound
 from workbench.portable.arrow_types import arrow, compared, fetched, told_as_text, typed
-from workbench.previews.left_rows import Left
-from workbench.previews.sql_cache import identity, written
+from workbench.previews.left_rows import LeftRows
+from workbench.previews.sql_cache import cached_statement, identity
 from workbench.training.source_checks import check_sources
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
     from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import Join, JoinPart
-    from workbench.guards import Finding
+    from workbench.guards.guard_finding import GuardFinding
 
 # When a preview turns pages, the keys of this many pages are looked up together, where their rows
 # are likely to be at most ROOM.
 PAGES, ROOM = 8, 200_000
 # Rows of one table that are copied; a table with more is queried where it is.
-MOST = 1_000_000
+MAX_ROWS_COPIED = 1_000_000
 # Checks that passed, by the id of the connection, since two connections may be equal and differ; a
 # backfill checks again.
 CHECKED: dict[int, set[int]] = {}
@@ -62,10 +62,10 @@ class Nearby:
 
     def __init__(self, join: Join, engine: Engine, kind: str = "Join") -> None:
         self.join, self.origin, self.kind = join, engine, kind
-        self.findings: tuple[Finding, ...] | None = None  # of the guards, once they looked
+        self.findings: tuple[GuardFinding, ...] | None = None  # of the guards, once they looked
         self._con: BaseBackend | None = None
         self._engine: DuckDB | None = None
-        self.left = Left(join, engine)
+        self.left = LeftRows(join, engine)
         self._there: dict[ops.UnboundTable, str] = {}
         self._days: dict[tuple[ops.UnboundTable, tuple[str, ...]], pa.Table] = {}
         self._checked = _checked(engine.connected)
@@ -94,17 +94,17 @@ class Nearby:
 
         This object copies its rows anew when it is queried again.
         """
-        other = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
-        for held in ("_con", "_engine", "_there", "_compiled", "_checked", "_density"):
-            setattr(other, held, getattr(self, held))
-        other._days, other._identities, other.findings = (
+        nearby = Nearby(self.join, self.origin.apart(tables(self.join)), self.kind)
+        for attribute in ("_con", "_engine", "_there", "_compiled", "_checked", "_density"):
+            setattr(nearby, attribute, getattr(self, attribute))
+        nearby._days, nearby._identities, nearby.findings = (
             dict(self._days),
             self._identities,
             self.findings,
         )
         self._con, self._engine, self._there, self._compiled = None, None, {}, {}
-        other.left.know(self.left)
-        return other
+        nearby.left.know(self.left)
+        return nearby
 
     def check(self) -> None:
         """Refuse sources whose data contradict the definition.
@@ -146,26 +146,26 @@ class Nearby:
             self.check()
             return self.origin
         reading = ThreadPoolExecutor(1)
-        read = reading.submit(self._read, wanted, self.stops)
+        task = reading.submit(self._read, wanted, self.stops)
         try:
             for table in wanted.keys() - self._there.keys():
                 self._place(table, table.schema.to_pyarrow().empty_table())
             meanwhile()
-            found = read.result()
+            copies = task.result()
         except BaseException:
             self.origin.interrupt(ours=True)
             raise
         finally:
-            reading.shutdown(wait=read.done())
-        for table, brought in found.items():
+            reading.shutdown(wait=task.done())
+        for table, brought in copies.items():
             self._place(table, brought)
             self._there[table] = wanted[table].named
-        if found:
-            self._density = max(map(len, found.values())) / max(1, len(rows))
-        return self.engine if found or not wanted else self.origin
+        if copies:
+            self._density = max(map(len, copies.values())) / max(1, len(rows))
+        return self.engine if copies or not wanted else self.origin
 
     def _read(
-        self, wanted: dict[ops.UnboundTable, Asked], stops: int
+        self, wanted: dict[ops.UnboundTable, NeededRows], stops: int
     ) -> dict[ops.UnboundTable, pa.Table]:
         """Return the requested rows of each table, or none if a table cannot be copied.
 
@@ -173,17 +173,17 @@ class Nearby:
         """
         self.check()
         try:
-            return {table: self._one(table, asked) for table, asked in wanted.items()}
+            return {table: self._one(table, needed_rows) for table, needed_rows in wanted.items()}
         except (EngineError, pa.ArrowException, BeyondReachError) as error:
             if self.stops != stops:
                 raise
             log.debug("asked where the tables are: %s", error)
             return {}
 
-    def _asks(self, rows: pa.Table) -> dict[ops.UnboundTable, Asked]:
+    def _asks(self, rows: pa.Table) -> dict[ops.UnboundTable, NeededRows]:
         """Return what these left rows need of each table."""
         return {
-            table: Asked(tuple((part, _values(part, rows)) for part in parts))
+            table: NeededRows(tuple((part, _values(part, rows)) for part in parts))
             for table, parts in self._tables().items()
         }
 
@@ -192,33 +192,38 @@ class Nearby:
 
         Tables in memory need no copy.
         """
-        found: dict[ops.UnboundTable, list[JoinPart]] = {}
+        parts_by_table: dict[ops.UnboundTable, list[JoinPart]] = {}
         for part in self.join.parts:
             table = base(part.group_by.source.table)
             if isinstance(table, ops.UnboundTable):
-                found.setdefault(table, []).append(part)
+                parts_by_table.setdefault(table, []).append(part)
             elif not isinstance(table, ops.InMemoryTable):
                 message = f"{type(table).__name__} is no plain table"
                 raise BeyondReachError(message)
-        for schema in (self.join.schema, *(table.schema for table in found)):
+        for schema in (self.join.schema, *(table.schema for table in parts_by_table)):
             if twins(schema.names):
                 message = "the embedded database does not tell columns apart by case"
                 raise BeyondReachError(message)
-        return found
+        return parts_by_table
 
-    def _one(self, table: ops.UnboundTable, asked: Asked) -> pa.Table:
-        there = rebound(table, self.origin, clean=False).to_expr()
-        mine = reduce(
+    def _one(self, table: ops.UnboundTable, needed_rows: NeededRows) -> pa.Table:
+        source_table = rebound(table, self.origin, clean=False).to_expr()
+        key_condition = reduce(
             lambda a, b: a | b,
-            (_mine(part.group_by, values, there, table) for part, values in asked.wanted),
+            (
+                _key_condition(part.group_by, values, source_table, table)
+                for part, values in needed_rows.wanted
+            ),
         )
-        brought = fetched(self.origin, there.filter(mine).limit(MOST + 1), table.schema)
-        if len(brought) > MOST:
-            message = f"{table.name} has more than {MOST:,} rows of these keys"
+        brought = fetched(
+            self.origin, source_table.filter(key_condition).limit(MAX_ROWS_COPIED + 1), table.schema
+        )
+        if len(brought) > MAX_ROWS_COPIED:
+            message = f"{table.name} has more than {MAX_ROWS_COPIED:,} rows of these keys"
             raise BeyondReachError(message)
-        parts = [part for part, _ in asked.wanted]
+        parts = [part for part, _ in needed_rows.wanted]
         days = [
-            self._snapshots(part.group_by, there, table)
+            self._snapshots(part.group_by, source_table, table)
             for part in parts
             if isinstance(part.group_by.source, EntitySource) and part.group_by.source.snapshot
         ]
@@ -257,7 +262,9 @@ class Nearby:
             f" from {self.engine.quoted(name)}"
         )
 
-    def _snapshots(self, group_by: GroupBy, there: ir.Table, table: ops.UnboundTable) -> pa.Table:
+    def _snapshots(
+        self, group_by: GroupBy, source_table: ir.Table, table: ops.UnboundTable
+    ) -> pa.Table:
         """Return a row without a key for every snapshot of the whole table.
 
         A snapshot that lacks the key is in force too (rule 6).
@@ -267,7 +274,7 @@ class Nearby:
         if (table, columns) not in self._days:
             days = fetched(
                 self.origin,
-                there.select(*columns).distinct(),
+                source_table.select(*columns).distinct(),
                 ibis.schema({c: table.schema[c] for c in columns}),
             )
             schema = table.schema.to_pyarrow()
@@ -322,14 +329,14 @@ class Nearby:
         The expression follows from these alone, though the rows that it reads may be others by
         then.
         """
-        mine = self._identity(of)
+        plan_identity = self._identity(of)
 
         def write() -> tuple[str, ibis.Schema]:
-            made = expr()
-            return self.engine.query(made), made.schema()
+            expression = expr()
+            return self.engine.query(expression), expression.schema()
 
-        if mine is not None:
-            return written((mine, key), write)
+        if plan_identity is not None:
+            return cached_statement((plan_identity, key), write)
         if (id(of), key) not in self._compiled:
             self._compiled[id(of), key] = write()
         return self._compiled[id(of), key]
@@ -337,8 +344,8 @@ class Nearby:
     def fetch(self, of: GroupBy | Join, key: Any, expr: Callable[[], ir.Table]) -> pa.Table:
         """Return the rows of an expression that follows from a definition and a key."""
         sql, schema = self.statement(of, key, expr)
-        found = self.engine.run("a look", lambda: self.con.con.execute(sql).to_arrow_table())
-        return found.cast(columns(schema))
+        arrow_table = self.engine.run("a look", lambda: self.con.con.execute(sql).to_arrow_table())
+        return arrow_table.cast(columns(schema))
 
     def _identity(self, of: GroupBy | Join) -> Hashable | None:
         # `of` is the join or a part of it, which live as long as this object, so its id is safe
@@ -361,7 +368,7 @@ def columns(schema: ibis.Schema) -> pa.Schema:
 
 
 @frozen
-class Asked:
+class NeededRows:
     """The needs of some left rows of one table: for each part that reads it, each key's values."""
 
     wanted: tuple[tuple[JoinPart, list[list[Any]]], ...]
@@ -379,21 +386,23 @@ class BeyondReachError(Exception):
 def _values(part: JoinPart, rows: pa.Table) -> list[list[Any]]:
     """Return, for each key, the values that the left rows have."""
     return [
-        sorted({v for v in rows[left].to_pylist() if v is not None}, key=repr)
-        for left, _ in part.keys
+        sorted({v for v in rows[left_key].to_pylist() if v is not None}, key=repr)
+        for left_key, _ in part.keys
     ]
 
 
-def _mine(
-    group_by: GroupBy, values: list[list[Any]], there: ir.Table, table: ops.UnboundTable
+def _key_condition(
+    group_by: GroupBy, values: list[list[Any]], source_table: ir.Table, table: ops.UnboundTable
 ) -> ir.BooleanValue:
     """Return whether a row may be of one of the keys."""
-    found = []
+    conditions = []
     for key, some in zip(group_by.keys, values, strict=True):
         node = inline(ops.Field(group_by.source.table, key))
         if not isinstance(node, ops.Field) or node.rel != table:
             message = f"the key {key} of {group_by.name} is computed"
             raise BeyondReachError(message)
         wanted = [compared(v, node.dtype) for v in some]
-        found.append(there[node.name].isin(wanted) if wanted else ibis.literal(value=False))
-    return reduce(lambda a, b: a & b, found)
+        conditions.append(
+            source_table[node.name].isin(wanted) if wanted else ibis.literal(value=False)
+        )
+    return reduce(lambda a, b: a & b, conditions)

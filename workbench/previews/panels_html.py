@@ -11,12 +11,12 @@ import ibis.expr.operations as ops
 from attrs import evolve
 
 from workbench.backends import engine_of
-from workbench.backends.engine import KNOWN
+from workbench.backends.engine import ENGINES
 from workbench.definitions.binding import title
 from workbench.definitions.join import JoinPart
 from workbench.definitions.sources import EventSource
 from workbench.errors import DefinitionError
-from workbench.feature_tests.to_source import written
+from workbench.feature_tests.example_source import source_of_test
 from workbench.html.definition_view import expression
 from workbench.html.layered_graph import Box, Graph, drawing
 from workbench.html.markup import Markup, join, row, scrolled, tag
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from workbench.definitions.join import Join
-    from workbench.previews.explained_value import Moment
-    from workbench.previews.grid_page import Page
+    from workbench.previews.explained_value import ExplainedValue
+    from workbench.previews.preview_page_values import Page
 
 STEPS = 60  # rows of the value over time
 
@@ -42,29 +42,29 @@ def copied(said: str) -> Markup:
     )
 
 
-def folded(page: Page, moment: Moment, name: str) -> Markup:
+def folded(page: Page, moment: ExplainedValue, name: str) -> Markup:
     """Draw the panels of a static page, closed.
 
     Only the SQL of the page's own engine is in it, which keeps it small.
     """
-    made = {
+    panels = {
         "Value over time": steps(moment),
         "SQL": sql(page, moment, (page.near.origin.name,)),
         "Lineage": drawn_lineage(page, moment, name),
         "Leak check": leak(moment, name),
     }
     # a static page has no buttons, since no kernel answers them
-    read = {said: Markup(COPY.sub("", panel)) for said, panel in made.items()}
+    static_panels = {label: Markup(COPY.sub("", panel)) for label, panel in panels.items()}
     return join(
-        tag("details", tag("summary", said), tag("div", panel, class_="panel"))
-        for said, panel in read.items()
+        tag("details", tag("summary", label), tag("div", panel, class_="panel"))
+        for label, panel in static_panels.items()
     )
 
 
 # --- the value over time, as rows
 
 
-def steps(moment: Moment) -> Markup:
+def steps(moment: ExplainedValue) -> Markup:
     """Draw when the value changes, and why: an event that enters the window or leaves it."""
     if not moment.steps:
         return tag("p", f"{moment.name} has no events here, and so no changes.", class_="muted")
@@ -73,7 +73,7 @@ def steps(moment: Moment) -> Markup:
     rows = []
     for (start, value), end in zip(moment.steps[:STEPS], [*ends, None], strict=False):
         until = "" if end is None else preview_words.time(end - 1)
-        shown = (
+        value_cell = (
             tag("i", "null", class_="nul") if value is None else preview_words.cell(value, places)
         )
         holds = start <= moment.at and (end is None or moment.at < end)
@@ -82,7 +82,7 @@ def steps(moment: Moment) -> Markup:
                 (
                     preview_words.time(start - 1),
                     until,
-                    tag("b", shown) if holds else shown,
+                    tag("b", value_cell) if holds else value_cell,
                     _cause(moment, start),
                 ),
                 classes={2: "num"},
@@ -105,20 +105,20 @@ def steps(moment: Moment) -> Markup:
     return join([tag("div", table, class_="scroll", tabindex="0"), *more])
 
 
-def _cause(moment: Moment, start: int) -> str:
+def _cause(moment: ExplainedValue, start: int) -> str:
     """Say which shown events enter or leave at an instant."""
     entered = [e for e in moment.events if e.time == start - 1]
-    said = [f"{_short(e.value)} enters" for e in entered]
+    phrases = [f"{_short(e.value)} enters" for e in entered]
     window = moment.feature.window
     if window is not None:
         length = round(window.length.total_seconds() * 1_000_000)
-        said += [
+        phrases += [
             f"{_short(e.value)} of {preview_words.time(e.time)[5:16]} is more than {window.words}"
             " old, leaves"
             for e in moment.events
             if e.time + length == start - 1
         ]
-    return ", ".join(said)
+    return ", ".join(phrases)
 
 
 def _short(value: Any) -> str:
@@ -128,7 +128,7 @@ def _short(value: Any) -> str:
 # --- the definition
 
 
-def only(page: Page, moment: Moment) -> Join:
+def only(page: Page, moment: ExplainedValue) -> Join:
     """Return a join of the one feature, whose SQL is shown.
 
     Left rows in memory become a table `left_rows`.
@@ -138,14 +138,14 @@ def only(page: Page, moment: Moment) -> Join:
         left = EventSource(ibis.table(left.table.schema, name="left_rows"), time=left.time)
     part = moment.part
     if not group_by.taken:
-        kept = [
+        aggregations = [
             evolve(a, windows=(f.window,) if f.window else ())
             for a in group_by.aggregations
             for f in a.features
             if f.name == named
         ]
         part = JoinPart(
-            evolve(group_by, aggregations=kept, derivations={}),
+            evolve(group_by, aggregations=aggregations, derivations={}),
             keys=dict(part.keys),
             prefix=part.prefix,
             max_age=part.max_age,
@@ -153,10 +153,12 @@ def only(page: Page, moment: Moment) -> Join:
     return evolve(page.join, left=left, parts=[part], derivations={})
 
 
-def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Markup:
+def sql(page: Page, moment: ExplainedValue, names: Iterable[str] = tuple(ENGINES)) -> Markup:
     """Draw the feature's expression, and its SQL by pairs on each engine, to copy."""
     join_ = only(page, moment)
-    made = [(engine_of(None, name).title, by_pairs(join_, engine_of(None, name))) for name in names]
+    statements = [
+        (engine_of(None, name).title, by_pairs(join_, engine_of(None, name))) for name in names
+    ]
     blocks = [
         tag(
             "details",
@@ -166,7 +168,7 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
             open="" if name == page.title else None,
             data_keep_open=f"sql {name}",
         )
-        for name, text in made
+        for name, text in statements
     ]
     note = tag(
         "p",
@@ -190,7 +192,7 @@ def sql(page: Page, moment: Moment, names: Iterable[str] = tuple(KNOWN)) -> Mark
     )
 
 
-def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
+def drawn_lineage(page: Page, moment: ExplainedValue, name: str) -> Markup:
     """Draw the lineage from the source's columns to the feature, and to its derivations."""
     group_by, feature = moment.part.group_by, moment.feature
     table = title(group_by.source.table)
@@ -209,7 +211,9 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
         | dict.fromkeys(group_by.keys, "key")
         | ({time: "time"} if time else {})
     )
-    read = tuple(Box(c, c, f"{told} of {table}", "table") for c, told in sources.items())
+    source_boxes = tuple(
+        Box(c, c, f"{column_type} of {table}", "table") for c, column_type in sources.items()
+    )
     chain = [
         Box("made", expression(feature.node), window),
         Box("feature", moment.name, str(feature.dtype)),
@@ -218,16 +222,22 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
         [Box("derived", name, moment.derived.partition(" = ")[2])] if name != moment.name else []
     )
     chain.append(Box("join", page.join.name, f"left {title(page.join.left.table)}", "mine"))
-    edges = [*((b.id, chain[0].id) for b in read), *((a.id, b.id) for a, b in pairwise(chain))]
-    said = (
-        f"Lineage of {name}: {' and '.join(b.name for b in read)}, then"
+    edges = [
+        *((b.id, chain[0].id) for b in source_boxes),
+        *((a.id, b.id) for a, b in pairwise(chain)),
+    ]
+    description = (
+        f"Lineage of {name}: {' and '.join(b.name for b in source_boxes)}, then"
         f" {', then '.join(b.name for b in chain)}"
     )
-    graph = Graph((read, *((b,) for b in chain)), tuple(edges))
+    graph = Graph((source_boxes, *((b,) for b in chain)), tuple(edges))
     facts = [
         (
             "keys",
-            ", ".join(f"{left} = {key}" if left != key else key for left, key in moment.part.keys),
+            ", ".join(
+                f"{left_key} = {key}" if left_key != key else key
+                for left_key, key in moment.part.keys
+            ),
         ),
         ("topic", str(getattr(group_by.source, "topic", None) or "none")),
         ("window", window),
@@ -236,17 +246,17 @@ def drawn_lineage(page: Page, moment: Moment, name: str) -> Markup:
     ]
     return join(
         [
-            tag("div", drawing(graph, said), class_="scroll", tabindex="0"),
+            tag("div", drawing(graph, description), class_="scroll", tabindex="0"),
             tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain"),
         ]
     )
 
 
-def pinned(page: Page, moment: Moment, name: str) -> Markup:
+def pinned(page: Page, moment: ExplainedValue, name: str) -> Markup:
     """Draw the value as a test to keep, to copy."""
     page.at_hand()
     try:
-        source = written(moment, name, page.engine)
+        source = source_of_test(moment, name, page.engine)
     except DefinitionError as refusal:
         return tag("p", str(refusal), class_="muted")
     note = tag(
@@ -270,7 +280,7 @@ def pinned(page: Page, moment: Moment, name: str) -> Markup:
 # --- a lesson
 
 
-def leak(moment: Moment, name: str) -> Markup:
+def leak(moment: ExplainedValue, name: str) -> Markup:
     """Draw what a join that forgets the time would give, and why that is wrong."""
     after = moment.count("at or after t")
     if not moment.timed:
@@ -287,14 +297,14 @@ def leak(moment: Moment, name: str) -> Markup:
             " the left to see what would.",
             class_="muted",
         )
-    right, wrong = moment.value, moment.leaked
+    correct, wrong = moment.value, moment.leaked
     heads = row(("", "value", "events"), "th", {1: "num", 2: "num"})
     counts = moment.count("counts")
     rows = [
         row(
             (
                 tag("b", "events before t count: right"),
-                tag("b", preview_words.full(right)),
+                tag("b", preview_words.full(correct)),
                 f"{counts:,}",
             ),
             classes={1: "num", 2: "num"},
@@ -308,11 +318,11 @@ def leak(moment: Moment, name: str) -> Markup:
             classes={1: "num", 2: "num"},
         ),
     ]
-    same = wrong == right
+    is_equal = wrong == correct
     lesson = (
         "Here both are equal by chance; a model would still learn from what it cannot know when it"
         " is asked."
-        if same
+        if is_equal
         else (
             "In training the model would see the second number; when it is asked, at t, only the"
             " first can be known. That difference is what makes a model good offline and bad in"

@@ -12,15 +12,15 @@ from workbench.html.definition_view import expression
 from workbench.html.markup import Markup, join, row, section, tag
 from workbench.previews import preview_words
 from workbench.previews.grid_html import grid
-from workbench.previews.grid_page import NULL_WORDS
+from workbench.previews.preview_page_values import NULL_WORDS
 from workbench.previews.timeline_svg import chart
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.previews.event_history import Event
-    from workbench.previews.explained_value import Moment
-    from workbench.previews.grid_page import Page
+    from workbench.previews.event_history import HistoryEvent
+    from workbench.previews.explained_value import ExplainedValue
+    from workbench.previews.preview_page_values import Page
 
 # characters of the large value, of a key's value, and of an unfolded value
 HEADLINE, NAMED, UNFOLDED = 80, 80, 20_000
@@ -29,7 +29,7 @@ DOTS = {"counts": "pt", "at or after t": "pt open"}
 
 def html(
     page: Page,
-    moment: Moment | None,
+    moment: ExplainedValue | None,
     chosen: int,
     name: str,
     panels: Markup | None = None,
@@ -58,8 +58,8 @@ def html(
 def head(page: Page, *more: Any) -> Markup:
     """Draw what is previewed: its name, its size and the engine."""
     kind = page.near.kind
-    what = preview_words.plural(page.total, "left row" if kind == "Join" else "sampled key")
-    size = f"{what} × {preview_words.plural(len(page.outputs), 'feature')} · {page.title}"
+    rows_text = preview_words.plural(page.total, "left row" if kind == "Join" else "sampled key")
+    size = f"{rows_text} × {preview_words.plural(len(page.outputs), 'feature')} · {page.title}"
     return tag(
         "header",
         tag("h3", page.join.name),
@@ -72,20 +72,20 @@ def head(page: Page, *more: Any) -> Markup:
 def legend(page: Page, *, counted: bool = False) -> Markup:
     """Draw what each kind of null on the page means."""
     used = [k for k in NULL_WORDS if any(k in kinds.values() for kinds in page.nulls)]
-    said = (tag("span", tag("i", k), f" {NULL_WORDS[k]}") for k in used)
+    meanings = (tag("span", tag("i", k), f" {NULL_WORDS[k]}") for k in used)
     last = page.first + len(page.rows)
-    shown = (
+    range_note = (
         [tag("span", f"rows {page.first + 1}–{last} of {page.total:,}", class_="end")]
         if counted
         else []
     )
-    return tag("span", *said, *shown, class_="legend")
+    return tag("span", *meanings, *range_note, class_="legend")
 
 
 # --- one value and what stands behind it
 
 
-def alone(page: Page, moment: Moment | None, chosen: int, name: str) -> Markup:
+def value_detail(page: Page, moment: ExplainedValue | None, chosen: int, name: str) -> Markup:
     """Draw one value and its explanation, without its page."""
     return (
         Markup("")
@@ -94,8 +94,8 @@ def alone(page: Page, moment: Moment | None, chosen: int, name: str) -> Markup:
     )
 
 
-def _detail(page: Page, moment: Moment, chosen: int, name: str) -> list[Markup]:
-    parts = [said(page, moment, chosen, name)]
+def _detail(page: Page, moment: ExplainedValue, chosen: int, name: str) -> list[Markup]:
+    parts = [value_headline(page, moment, chosen, name)]
     if moment.timed and moment.events:
         parts += [
             key_of_marks(moment),
@@ -105,26 +105,29 @@ def _detail(page: Page, moment: Moment, chosen: int, name: str) -> list[Markup]:
     return parts
 
 
-def evidence(moment: Moment) -> Markup:
+def evidence(moment: ExplainedValue) -> Markup:
     """Draw the events, and the same input over other windows."""
     return tag(
         "div",
         tag("div", _events(moment), class_="scroll", tabindex="0", data_keep="events"),
-        _others(moment),
+        _siblings_table(moment),
         class_="two",
     )
 
 
-def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Markup:
+def value_headline(
+    page: Page, moment: ExplainedValue, chosen: int, name: str, *more: Any
+) -> Markup:
     """Draw the value, its full name, and what counts in it."""
     value = moment.row[name]
     kind = page.nulls[chosen].get(name) if value is None else None
     keys = ", ".join(
-        f"{left} {preview_words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys
+        f"{left_key} {preview_words.full(moment.row[left_key], NAMED)}"
+        for left_key, _ in moment.part.keys
     )
-    told = preview_words.full(value, UNFOLDED)
-    long = len(told) > HEADLINE
-    number = tag("span", preview_words.cell(value) if long else told, class_="v")
+    value_text = preview_words.full(value, UNFOLDED)
+    long = len(value_text) > HEADLINE
+    number = tag("span", preview_words.cell(value) if long else value_text, class_="v")
     facts = [
         f"{keys} as of {preview_words.time(moment.at)} UTC",
         *([f"row {page.first + chosen + 1}"] if page.total > 1 else []),
@@ -140,7 +143,7 @@ def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Mark
             tag(
                 "details",
                 tag("summary", "the whole value"),
-                tag("pre", told),
+                tag("pre", value_text),
                 class_="inline sub",
                 data_keep_open="value",
             )
@@ -161,21 +164,23 @@ def said(page: Page, moment: Moment, chosen: int, name: str, *more: Any) -> Mark
     )
 
 
-def _counted(moment: Moment) -> list[str]:
-    what = title(moment.part.group_by.source.table)
+def _counted(moment: ExplainedValue) -> list[str]:
+    table_title = title(moment.part.group_by.source.table)
     if not moment.events:
-        return [f"no event of this key in {what}"]
-    them = f"rows of {what}" if what.startswith("the ") else what  # a file has no name
-    shown = [f"{moment.count('counts'):,} of {moment.total:,} {them} count"]
+        return [f"no event of this key in {table_title}"]
+    row_words = (
+        f"rows of {table_title}" if table_title.startswith("the ") else table_title
+    )  # a file has no name
+    phrases = [f"{moment.count('counts'):,} of {moment.total:,} {row_words} count"]
     named = (
         ("too old", "older than the window"),
         ("filtered out", "filtered out by where"),
         ("input null", "without a value"),
         ("at or after t", "at or after t"),
     )
-    shown += [f"{n:,} {said}" for status, said in named if (n := moment.count(status))]
+    phrases += [f"{n:,} {label}" for status, label in named if (n := moment.count(status))]
     return [
-        *shown,
+        *phrases,
         *(
             [f"the {len(moment.events)} around the window are shown"]
             if moment.total > len(moment.events)
@@ -188,7 +193,7 @@ def _dot(status: str) -> Markup:
     return tag("span", "", class_=DOTS.get(status, "pt dim"))
 
 
-def key_of_marks(moment: Moment) -> Markup:
+def key_of_marks(moment: ExplainedValue) -> Markup:
     """Draw which mark is which status."""
     used = [
         s
@@ -203,7 +208,7 @@ def key_of_marks(moment: Moment) -> Markup:
     )
 
 
-def _events(moment: Moment) -> Markup:
+def _events(moment: ExplainedValue) -> Markup:
     beside = list(moment.events[0].beside)
     places = preview_words.decimals(e.value for e in moment.events)
     heads = [
@@ -235,7 +240,7 @@ def _events(moment: Moment) -> Markup:
     return tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="ev")
 
 
-def _input_name(moment: Moment) -> str:
+def _input_name(moment: ExplainedValue) -> str:
     return next(
         (
             w
@@ -251,7 +256,9 @@ def _input_name(moment: Moment) -> str:
     )
 
 
-def _event(e: Event, moment: Moment, places: int, beside: Sequence[str]) -> list[Any]:
+def _event(
+    e: HistoryEvent, moment: ExplainedValue, places: int, beside: Sequence[str]
+) -> list[Any]:
     counts = e.status == "counts" and moment.whole
     value = "null" if e.value is None else preview_words.cell(e.value, places)
     running = tag("b", _maybe(e.running)) if counts else ""
@@ -286,7 +293,7 @@ def _maybe(value: Any) -> str:
     return "null" if value is None else preview_words.cell(value)
 
 
-def _others(moment: Moment) -> Markup:
+def _siblings_table(moment: ExplainedValue) -> Markup:
     heads = list(dict.fromkeys(op for _, values in moment.others for op, _ in values))
     numeric = dict.fromkeys(range(1, len(heads) + 1), "num")
     places = preview_words.decimals(v for _, values in moment.others for _, v in values)

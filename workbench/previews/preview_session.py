@@ -20,14 +20,14 @@ from workbench.previews.distribution import drawn as drawn_distribution
 from workbench.previews.engine_check import badge
 from workbench.previews.grid_html import grid
 from workbench.previews.timeline_svg import chart
-from workbench.previews.view_state import KINDS, State
+from workbench.previews.view_state import KINDS, ViewState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workbench.guards import Finding
+    from workbench.guards.guard_finding import GuardFinding
     from workbench.previews.answer_cache import Queries
-    from workbench.previews.explained_value import Moment
+    from workbench.previews.explained_value import ExplainedValue
 
 CHECKS = "guards"  # the slot of what runs behind what a person moves
 
@@ -43,8 +43,8 @@ class Explorer:
     def __init__(
         self,
         queries: Queries,
-        state: State,
-        told: Callable[[tuple[Finding, ...]], None] | None = None,
+        state: ViewState,
+        told: Callable[[tuple[GuardFinding, ...]], None] | None = None,
     ) -> None:
         self.queries, self.state, self._told_of = queries, state, told
         # a second view may be drawn while the first one is answered
@@ -58,36 +58,38 @@ class Explorer:
             return self._whole()
 
     def _whole(self) -> Markup:
-        shown, moment = self.queries.page(self.state), self._moment(self.state)
+        page, moment = self.queries.page(self.state), self._moment(self.state)
         body = [
-            tag("div", drawn.head(shown, self._end()), data_part="head"),
+            tag("div", drawn.head(page, self._end()), data_part="head"),
             tag("div", "", class_="progress", aria_hidden="true"),
             tag("div", "", data_part="status", class_="status", role="status"),
             self._guards(),
-            tag("div", self._bar(shown), data_part="bar"),
-            tag("div", self._grid(shown), data_part="grid"),
+            tag("div", self._bar(page), data_part="bar"),
+            tag("div", self._grid(page), data_part="grid"),
             tag("div", self._detail(moment, self.state), data_part="detail", class_="detail"),
             controls_html.hints(),
         ]
-        return section(*body, label=f"Point-in-time preview of {shown.join.name}", data_slot=VIEW)
+        return section(*body, label=f"Point-in-time preview of {page.join.name}", data_slot=VIEW)
 
     def _guards(self) -> Markup:
         """Draw the guards' findings; before there are any, the page requests them."""
         if self.queries.near.findings is not None:
-            found = self.queries.guards()
-            return tag("div", guards_html(found) if found else "", data_part="guards")
-        said = (
+            findings = self.queries.guards()
+            return tag("div", guards_html(findings) if findings else "", data_part="guards")
+        placeholder = (
             tag("p", "Guards look at the data …", class_="muted bar")
             if self.queries.near.kind in GUARDED
             else ""
         )
-        return tag("div", said, data_part="guards", data_ask="guards", data_slot=CHECKS)
+        return tag("div", placeholder, data_part="guards", data_ask="guards", data_slot=CHECKS)
 
     def _end(self) -> Markup:
         published = self.queries.published()
         if published is None:
             return Markup("")
-        said = tag("span", published, class_="mark ok" if published == "published" else "muted")
+        state_mark = tag(
+            "span", published, class_="mark ok" if published == "published" else "muted"
+        )
         call = f"publish({variable_for(self.queries.join, self.queries.join.name)}, store)"
         todo = (
             [
@@ -104,20 +106,20 @@ class Explorer:
             if published == "not published"
             else []
         )
-        return tag("span", said, *todo, class_="end")
+        return tag("span", state_mark, *todo, class_="end")
 
-    def _bar(self, shown: Any) -> Markup:
+    def _bar(self, page: Any) -> Markup:
         return controls_html.bar(
-            shown, self.state, drawn.legend(shown), badge(shown, self.queries.certificate(shown))
+            page, self.state, drawn.legend(page), badge(page, self.queries.certificate(page))
         )
 
-    def _grid(self, shown: Any) -> Markup:
-        return grid(shown, self.state.row, self.state.feature, self.state)
+    def _grid(self, page: Any) -> Markup:
+        return grid(page, self.state.row, self.state.feature, self.state)
 
-    def _detail(self, moment: Moment | None, state: State) -> Markup:
+    def _detail(self, moment: ExplainedValue | None, state: ViewState) -> Markup:
         if moment is None:
             return Markup("")
-        shown, name = self.queries.page(state), state.feature
+        page, name = self.queries.page(state), state.feature
         leaked = (
             [
                 tag(
@@ -129,7 +131,7 @@ class Explorer:
             if state.leak and moment.timed
             else []
         )
-        parts = [drawn.said(shown, moment, state.row, name, *leaked)]
+        parts = [drawn.value_headline(page, moment, state.row, name, *leaked)]
         if moment.timed and moment.events:
             parts += [
                 tag(
@@ -161,8 +163,8 @@ class Explorer:
         ]
         return join(parts)
 
-    def _panel(self, moment: Moment, state: State) -> Markup:
-        shown, name = self.queries.page(state), state.feature
+    def _panel(self, moment: ExplainedValue, state: ViewState) -> Markup:
+        page, name = self.queries.page(state), state.feature
         match state.tab:
             case "steps":
                 return panels_html.steps(moment)
@@ -171,11 +173,11 @@ class Explorer:
                     self.queries.distribution(state, name), self.queries.sample(state)
                 )
             case "sql":
-                return panels_html.sql(shown, moment)
+                return panels_html.sql(page, moment)
             case "lineage":
-                return panels_html.drawn_lineage(shown, moment, name)
+                return panels_html.drawn_lineage(page, moment, name)
             case "test":
-                return panels_html.pinned(shown, moment, name)
+                return panels_html.pinned(page, moment, name)
             case "leak":
                 return panels_html.leak(moment, name)
             case "served":
@@ -186,11 +188,11 @@ class Explorer:
             else tag("p", "No event of this key stands behind this value.", class_="muted")
         )
 
-    def _moment(self, state: State) -> Moment | None:
-        shown = self.queries.page(state)
+    def _moment(self, state: ViewState) -> ExplainedValue | None:
+        page = self.queries.page(state)
         return (
-            self.queries.moment(shown, shown.rows[state.row], state.feature, state.at)
-            if shown.rows
+            self.queries.moment(page, page.rows[state.row], state.feature, state.at)
+            if page.rows
             else None
         )
 
@@ -203,29 +205,29 @@ class Explorer:
 
     def _answered(self, request: Request, push: Callable[[Reply], None]) -> Reply:
         if request.kind == "guards":
-            found = self.look()
-            return Reply({"guards": guards_html(found) if found else Markup("")})
+            findings = self.look()
+            return Reply({"guards": guards_html(findings) if findings else Markup("")})
         with self._drawing:
             return self._moved(request, push)
 
-    def look(self) -> tuple[Finding, ...]:
+    def look(self) -> tuple[GuardFinding, ...]:
         """Return the guards' findings; the static page beside this one shows them from then on."""
-        known = self.queries.near.findings is not None
-        found = self.queries.guards()
-        if self._told_of is not None and found and not known:
-            self._told_of(found)
-        return found
+        already_known = self.queries.near.findings is not None
+        findings = self.queries.guards()
+        if self._told_of is not None and findings and not already_known:
+            self._told_of(findings)
+        return findings
 
     def _moved(self, request: Request, push: Callable[[Reply], None]) -> Reply:
-        asked: Callable[..., Reply] = getattr(self, f"_{request.kind}")
+        handler: Callable[..., Reply] = getattr(self, f"_{request.kind}")
         try:
-            bound = signature(asked).bind(push, **request.params)
+            bound = signature(handler).bind(push, **request.params)
         except TypeError as error:
             message = (
                 f"{request.kind} is asked for with {', '.join(KINDS[request.kind]) or 'nothing'}"
             )
             raise RefusedError(message) from error
-        return asked(*bound.args)
+        return handler(*bound.args)
 
     def stop(self, slot: str) -> None:
         """Cancel what runs for a slot."""
@@ -235,21 +237,23 @@ class Explorer:
         """Close the connections that were opened for the preview."""
         self.queries.close()
 
-    def _settled(self, state: State, moment: Moment | None, *names: str, say: str = "") -> Reply:
+    def _settled(
+        self, state: ViewState, moment: ExplainedValue | None, *names: str, say: str = ""
+    ) -> Reply:
         """Take a state on, and draw these parts of it."""
         self.state = state
-        shown = self.queries.page(state)
-        made = {
-            "bar": partial(self._bar, shown),
-            "grid": partial(self._grid, shown),
+        page = self.queries.page(state)
+        parts = {
+            "bar": partial(self._bar, page),
+            "grid": partial(self._grid, page),
             "detail": partial(self._detail, moment, state),
         }
-        return Reply({name: made[name]() for name in names}, say)
+        return Reply({name: parts[name]() for name in names}, say)
 
-    def _turned(self, state: State, push: Callable[[Reply], None]) -> Reply:
+    def _turned(self, state: ViewState, push: Callable[[Reply], None]) -> Reply:
         """Show another set of rows: the grid first, the value behind it next."""
-        shown = self.queries.page(state)
-        state = evolve(state, row=min(state.row, max(0, len(shown.rows) - 1)))
+        page = self.queries.page(state)
+        state = evolve(state, row=min(state.row, max(0, len(page.rows) - 1)))
         push(self._settled(state, None, "bar", "grid"))
         return self._settled(state, self._moment(state), "detail")
 
@@ -312,12 +316,12 @@ class Explorer:
         return self._settled(state, self._moment(state), "detail")
 
     def _compare(self, _push: Callable[[Reply], None]) -> Reply:
-        shown = self.queries.page(self.state)
-        found = self.queries.compared(shown)
-        drawn_ = {"bar": self._bar(shown)} | (
-            {} if found else {"detail": Markup(found._repr_html_())}
+        page = self.queries.page(self.state)
+        certificate = self.queries.compared(page)
+        drawn_ = {"bar": self._bar(page)} | (
+            {} if certificate else {"detail": Markup(certificate._repr_html_())}
         )
-        return Reply(drawn_, found.verdict)
+        return Reply(drawn_, certificate.verdict)
 
     def _leak(self, _push: Callable[[Reply], None]) -> Reply:
         state = evolve(self.state, leak=not self.state.leak)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from workbench.html.definition_view import table
 from workbench.online.legible_text import written
 from workbench.previews import preview_words
-from workbench.previews.grid_page import NULL_WORDS
+from workbench.previews.preview_page_values import NULL_WORDS
 
 if TYPE_CHECKING:
-    from workbench.previews.explained_value import Moment
-    from workbench.previews.grid_page import Page
+    from workbench.previews.explained_value import ExplainedValue
+    from workbench.previews.preview_page_values import Page
 
 FEATURES = 4  # columns of the grid that fit a terminal: the chosen one and its neighbours
 NAMED = 80  # characters of a key's value
-WIDE = 61  # characters of the timeline
+TIMELINE_CHARACTERS = 61  # characters of the timeline
 MARKS = {
     "counts": "●",
     "too old": "·",
@@ -25,7 +25,7 @@ MARKS = {
 }
 
 
-def text(page: Page, moment: Moment | None, chosen: int, name: str) -> str:
+def text(page: Page, moment: ExplainedValue | None, chosen: int, name: str) -> str:
     """Write the page around the chosen feature, its value, the timeline and the events."""
     last = page.first + len(page.rows)
     lines = [
@@ -44,15 +44,15 @@ def text(page: Page, moment: Moment | None, chosen: int, name: str) -> str:
 def _grid(page: Page, chosen: int, name: str) -> list[str]:
     names = [f.name for f in page.outputs]
     at = min(max(0, names.index(name) - 1), max(0, len(names) - FEATURES))
-    shown = names[at : at + FEATURES]
+    listed = names[at : at + FEATURES]
     lefts = [
         page.join.left.time,
-        *dict.fromkeys(left for part in page.join.parts for left, _ in part.keys),
+        *dict.fromkeys(left_key for part in page.join.parts for left_key, _ in part.keys),
     ]
-    places = {n: preview_words.decimals(r[n] for r in page.rows) for n in shown}
+    places = {n: preview_words.decimals(r[n] for r in page.rows) for n in listed}
     rows = []
     for i, r in enumerate(page.rows):
-        cells = [_cell(r[n], page.nulls[i].get(n), places[n]) for n in shown]
+        cells = [_cell(r[n], page.nulls[i].get(n), places[n]) for n in listed]
         rows.append(
             [
                 ">" if i == chosen else "",
@@ -62,14 +62,14 @@ def _grid(page: Page, chosen: int, name: str) -> list[str]:
             ]
         )
     heads = {f"{p.head}_{f.name}": f.name for p in page.join.parts for f in p.group_by.outputs}
-    if len({heads.get(n, n) for n in shown}) < len(shown):
+    if len({heads.get(n, n) for n in listed}) < len(listed):
         heads = {}
     lines = table(
-        ["", "row", *lefts, *(heads.get(n, n) for n in shown)],
+        ["", "row", *lefts, *(heads.get(n, n) for n in listed)],
         rows,
-        right=range(1, 3 + len(lefts) + len(shown)),
+        right=range(1, 3 + len(lefts) + len(listed)),
     )
-    rest = len(names) - len(shown)
+    rest = len(names) - len(listed)
     return [
         *lines,
         *(
@@ -89,9 +89,10 @@ def _cell(value: Any, kind: str | None, places: int) -> str:
     return (kind or "null") if value is None else preview_words.cell(value, places)
 
 
-def _value(page: Page, moment: Moment, chosen: int, name: str) -> list[str]:
+def _value(page: Page, moment: ExplainedValue, chosen: int, name: str) -> list[str]:
     keys = ", ".join(
-        f"{left} {preview_words.full(moment.row[left], NAMED)}" for left, _ in moment.part.keys
+        f"{left_key} {preview_words.full(moment.row[left_key], NAMED)}"
+        for left_key, _ in moment.part.keys
     )
     kind = page.nulls[chosen].get(name)
     why = f"  ({kind}: {NULL_WORDS[kind]})" if kind else ""
@@ -126,13 +127,13 @@ def _value(page: Page, moment: Moment, chosen: int, name: str) -> list[str]:
     ]
 
 
-def _maybe(value: Any, told: bool) -> str:  # noqa: FBT001 whether there is a value to tell
-    if not told:
+def _maybe(value: Any, has_value: bool) -> str:  # noqa: FBT001 whether there is a value to tell
+    if not has_value:
         return ""
     return "null" if value is None else preview_words.cell(value)
 
 
-def _timeline(moment: Moment) -> list[str]:
+def _timeline(moment: ExplainedValue) -> list[str]:
     """Draw one line of marks over one line of the window.
 
     A solid mark counts, a dot is too old, a hollow one is at or after t.
@@ -144,12 +145,17 @@ def _timeline(moment: Moment) -> list[str]:
 
     def place(t: int) -> int:
         return (
-            min(max(0, (t - first) * (WIDE - 1) // span), WIDE - 1) if t < moment.at else WIDE + 1
+            min(max(0, (t - first) * (TIMELINE_CHARACTERS - 1) // span), TIMELINE_CHARACTERS - 1)
+            if t < moment.at
+            else TIMELINE_CHARACTERS + 1
         )
 
-    marks = [" "] * (WIDE + 3)
+    marks = [" "] * (TIMELINE_CHARACTERS + 3)
     for e in moment.events:
         marks[place(e.time)] = MARKS[e.status]
     start = 0 if moment.start is None else place(moment.start)
     edge = "[" if moment.start is not None else "-"
-    return ["  " + "".join(marks), "  " + " " * start + edge + "-" * (WIDE - 1 - start) + ") t"]
+    return [
+        "  " + "".join(marks),
+        "  " + " " * start + edge + "-" * (TIMELINE_CHARACTERS - 1 - start) + ") t",
+    ]

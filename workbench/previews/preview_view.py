@@ -11,24 +11,25 @@ import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 from ibis.common.deferred import Deferred
 
-from workbench.definitions.group_by import Aggregation, GroupBy
+from workbench.definitions.aggregations import Aggregation
+from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join, expect_join
 from workbench.errors import DefinitionError
 from workbench.errors import near as near_
 from workbench.guards import guards_html, guards_text
 from workbench.live.showing import marimo_output, show, unless_asked, watched
-from workbench.overview import TablePreview, table_preview
+from workbench.overview.table_preview import TablePreview, table_preview
 from workbench.previews import panels_html, preview_text
 from workbench.previews import preview_html as drawn
 from workbench.previews.answer_cache import Queries, guarded
-from workbench.previews.explained_value import Moment, moment
-from workbench.previews.grid_page import Page
+from workbench.previews.explained_value import ExplainedValue, moment
 from workbench.previews.grid_page import page as page_of
 from workbench.previews.key_sample import sampled, unnamed
 from workbench.previews.local_copy import Nearby
+from workbench.previews.preview_page_values import Page
 from workbench.previews.preview_session import Explorer
-from workbench.previews.view_state import State
-from workbench.training.backfilling import connection_of, engine_for
+from workbench.previews.view_state import ViewState
+from workbench.training.source_connections import connection_of, engine_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from ibis.backends import BaseBackend
 
-    from workbench.guards import Finding
+    from workbench.guards.guard_finding import GuardFinding
     from workbench.online.storage.store import Store
 
 
@@ -51,7 +52,7 @@ class Preview:
     page: Page
     chosen: int
     feature: str
-    moment: Moment | None = field(default=None)
+    moment: ExplainedValue | None = field(default=None)
     store: Store | None = field(default=None)
     size: int = field(default=10)
 
@@ -68,7 +69,7 @@ class Preview:
         return self.page.rows[self.chosen][self.feature] if self.page.rows else None
 
     @property
-    def guards(self) -> tuple[Finding, ...]:
+    def guards(self) -> tuple[GuardFinding, ...]:
         """Findings in the data by which training sees what serving will not.
 
         A group-by has only its source's own. The first access scans each source twice.
@@ -84,11 +85,11 @@ class Preview:
     def _repr_html_(self) -> str:
         return str(self._static(self.page.near.findings or ()))
 
-    def _text(self, findings: tuple[Finding, ...]) -> str:
-        told = preview_text.text(self.page, self.moment, self.chosen, self.feature)
-        return f"{told}\n\n{guards_text(findings)}" if findings else told
+    def _text(self, findings: tuple[GuardFinding, ...]) -> str:
+        body = preview_text.text(self.page, self.moment, self.chosen, self.feature)
+        return f"{body}\n\n{guards_text(findings)}" if findings else body
 
-    def _static(self, findings: tuple[Finding, ...]) -> str:
+    def _static(self, findings: tuple[GuardFinding, ...]) -> str:
         folded = (
             None
             if self.moment is None
@@ -115,15 +116,15 @@ class Preview:
         `again` is called with the static page once its guards have findings.
         """
         near = self.page.near.handed_over()
-        shown = evolve(self.page, near=near)
+        page = evolve(self.page, near=near)
         moment = (
             self.moment
             if self.moment is None or self.moment.story is None
-            else evolve(self.moment, story=evolve(self.moment.story, page=shown))
+            else evolve(self.moment, story=evolve(self.moment.story, page=page))
         )
         queries = Queries(near, self.store)
-        state = State(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
-        queries.know(state, shown, moment)
+        state = ViewState(self.page.first // self.size + 1, self.size, self.chosen, self.feature)
+        queries.know(state, page, moment)
         explorer = Explorer(
             queries,
             state,
@@ -248,59 +249,72 @@ def feature_preview(
     near = _near(what, on, at, **told)
     if row is not None:
         page = (row - 1) // rows + 1
-    found = page_of(near, page, rows)
-    names = [f.name for f in found.outputs]
+    preview_page = page_of(near, page, rows)
+    names = [f.name for f in preview_page.outputs]
     if feature is not None and feature not in names:
         if near.kind != "Join" and f"{near.join.name}_{feature}" in names:
             feature = f"{near.join.name}_{feature}"
         else:
             message = f"{near.join.name} has no feature {feature!r}: {near_(feature, names)}"
             raise DefinitionError(message)
-    if not found.rows:
-        return Preview(found, 0, feature or names[0], store=store, size=rows)
-    chosen, name = _choice(found, None if row is None else row - 1 - found.first, feature)
-    return Preview(found, chosen, name, moment(found, found.rows[chosen], name), store, rows)
-
-
-def _is_table(what: Any) -> bool:
-    """Return whether a preview is of a table, a data frame or a file, not of a definition."""
-    rows = not isinstance(what, ir.Expr | Deferred | Join | GroupBy) and (
-        hasattr(what, "column_names") or hasattr(what, "iloc") or hasattr(what, "__dataframe__")
+    if not preview_page.rows:
+        return Preview(preview_page, 0, feature or names[0], store=store, size=rows)
+    chosen, name = _choice(
+        preview_page, None if row is None else row - 1 - preview_page.first, feature
     )
-    return isinstance(what, ir.Table | str | Path) or rows
+    return Preview(
+        preview_page,
+        chosen,
+        name,
+        moment(preview_page, preview_page.rows[chosen], name),
+        store,
+        rows,
+    )
 
 
-def _refuse_options(**given: Any) -> None:
+def _is_table(subject: Any) -> bool:
+    """Return whether a preview is of a table, a data frame or a file, not of a definition."""
+    rows = not isinstance(subject, ir.Expr | Deferred | Join | GroupBy) and (
+        hasattr(subject, "column_names")
+        or hasattr(subject, "iloc")
+        or hasattr(subject, "__dataframe__")
+    )
+    return isinstance(subject, ir.Table | str | Path) or rows
+
+
+def _refuse_options(**options: Any) -> None:
     """Refuse options that only a preview of features takes, such as `row=`, for a table.
 
     The DefinitionError names the first that is given.
     """
-    said = next((name for name, value in given.items() if value is not None), None)
-    if said is not None:
+    option = next((name for name, value in options.items() if value is not None), None)
+    if option is not None:
         message = (
-            f"preview of a table shows its columns, and {said}= is of features: leave it out, or"
+            f"preview of a table shows its columns, and {option}= is of features: leave it out, or"
             " preview a group-by or a reduction, whose keys= and time= say whose and when"
         )
         raise DefinitionError(message)
 
 
-def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: Any) -> Nearby:
+def _near(
+    subject: Any, on: BaseBackend | None, at: datetime | str | None, **options: Any
+) -> Nearby:
     """Return the join to preview, with the engine that has its tables."""
-    if isinstance(what, Join):
+    if isinstance(subject, Join):
         if at is not None:
             message = (
-                f"at={at!r} is of a sample of keys, and the rows of the join {what.name} have times"
-                " of their own: leave it out, or preview one of its group-bys"
+                f"at={at!r} is of a sample of keys, and the rows of the join {subject.name} have"
+                " times of their own: leave it out, or preview one of its group-bys"
             )
             raise DefinitionError(message)
-        return Nearby(what, engine_for(what, connection_of(what, on)))
-    kind = "GroupBy" if isinstance(what, GroupBy) else "no name yet"
-    if not isinstance(what, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
-        expect_join(what, "preview")
+        return Nearby(subject, engine_for(subject, connection_of(subject, on)))
+    kind = "GroupBy" if isinstance(subject, GroupBy) else "no name yet"
+    if not isinstance(subject, GroupBy | Aggregation | list | tuple | ir.Value | Deferred):
+        expect_join(subject, "preview")
     group_by = (
-        what
-        if isinstance(what, GroupBy)
-        else unnamed(what, told["of"], told["keys"], told["time"], told["windows"])
+        subject
+        if isinstance(subject, GroupBy)
+        else unnamed(subject, options["of"], options["keys"], options["time"], options["windows"])
     )
     con = on if on is not None else group_by.source.connection
     if con is None and not group_by.source.table.find(ops.UnboundTable):
@@ -315,15 +329,15 @@ def _near(what: Any, on: BaseBackend | None, at: datetime | str | None, **told: 
     return Nearby(join, engine_for(join, con), kind)
 
 
-def _choice(found: Page, row: int | None, feature: str | None) -> tuple[int, str]:
+def _choice(page: Page, row: int | None, feature: str | None) -> tuple[int, str]:
     """Return the requested cell, or else the first that teaches something.
 
     That is a windowed value which is neither null nor 0.
     """
-    if row is not None and not 0 <= row < len(found.rows):
-        message = f"{found.join.name} has no row {row + found.first + 1}: it has {found.total}"
+    if row is not None and not 0 <= row < len(page.rows):
+        message = f"{page.join.name} has no row {row + page.first + 1}: it has {page.total}"
         raise DefinitionError(message)
-    lines = range(len(found.rows)) if row is None else [row]
-    columns = [feature] if feature else [f.name for f in found.outputs if f.window]
-    there = ((r, c) for r in lines for c in columns if found.rows[r][c] not in (None, 0))
-    return next(there, (lines[0], feature or found.outputs[0].name))
+    lines = range(len(page.rows)) if row is None else [row]
+    columns = [feature] if feature else [f.name for f in page.outputs if f.window]
+    cells = ((r, c) for r in lines for c in columns if page.rows[r][c] not in (None, 0))
+    return next(cells, (lines[0], feature or page.outputs[0].name))

@@ -19,7 +19,7 @@ FIRST, LAST = (
     for t in (datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 )
 LISTED, LONGEST = 3, 24  # elements and characters of a cell
-WHOLE = 400  # characters of a value that is told with every digit
+MAX_FULL_CHARACTERS = 400  # characters of a value that is told with every digit
 HUGE = 1e15  # from here on a double's digits are no longer all known
 SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 
@@ -99,7 +99,7 @@ def _element(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else cut(str(value), LONGEST)
 
 
-def full(value: Any, most: int = WHOLE) -> str:
+def full(value: Any, most: int = MAX_FULL_CHARACTERS) -> str:
     """Write a value with every digit.
 
     A long text, list or map is cut, with its length.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
     from workbench.online.fetching.answers import Answer
     from workbench.online.storage.store import Store
-    from workbench.previews.explained_value import Moment
+    from workbench.previews.explained_value import ExplainedValue
 
 # The meaning of each status of a part for its values (semantics rule 22).
 STATUSES = {
@@ -38,7 +38,7 @@ STATUSES = {
 
 
 @frozen
-class Service:
+class ServedJoin:
     """A join in a store: whether it is served as it is defined here, and its answers."""
 
     join: Join
@@ -52,11 +52,11 @@ class Service:
         """
         from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
 
-        there = registry.current(self.store, self.join.name)
-        if there is None:
+        current = registry.current(self.store, self.join.name)
+        if current is None:
             return "not published"
-        mine = self.join if self.kind == "Join" else self.join.parts[0].group_by
-        return "published" if there.hash == plan_of(mine).hash else "published otherwise"
+        definition = self.join if self.kind == "Join" else self.join.parts[0].group_by
+        return "published" if current.hash == plan_of(definition).hash else "published otherwise"
 
     def answer(self, row: Mapping[str, Any], at: int) -> Answer:
         """Fetch what is served for the keys of a left row as of a time in microseconds."""
@@ -65,11 +65,13 @@ class Service:
         plan = self.store.plan(self.join.name)[1]
         keys = {k.name: row[k.name] for k in plan.keys}
         context = {c.name: row[c.name] for c in plan.context if c.name in row}
-        found: Answer = fetch(self.store, self.join.name, keys, at=at, context=context)
-        return found
+        served_answer: Answer = fetch(self.store, self.join.name, keys, at=at, context=context)
+        return served_answer
 
 
-def served(service: Service | None, moment: Moment, name: str, published: str | None) -> Markup:
+def served(
+    service: ServedJoin | None, moment: ExplainedValue, name: str, published: str | None
+) -> Markup:
     """Draw the panel: both values and their difference, or what to do to see them."""
     if service is None:
         return tag(
@@ -94,9 +96,11 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
         raise RefusedError(message) from error
     offline = moment.row[name]
     online = answer.get(name)
-    same = name in answer and equal(online, offline, _scale(moment, name))
+    is_equal = name in answer and equal(online, offline, _scale(moment, name))
     verdict = tag(
-        "span", "✓ equal" if same else "△ different", class_="mark ok" if same else "mark alert"
+        "span",
+        "✓ equal" if is_equal else "△ different",
+        class_="mark ok" if is_equal else "mark alert",
     )
     rows = [
         row(
@@ -125,7 +129,7 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
         ),
     ]
     heads = tag("thead", row(("", name, "from"), "th", {1: "num"}))
-    other = (
+    notes = (
         [
             tag(
                 "p",
@@ -139,7 +143,7 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
     )
     why = (
         []
-        if same
+        if is_equal
         else [
             tag(
                 "p",
@@ -158,14 +162,14 @@ def served(service: Service | None, moment: Moment, name: str, published: str | 
                     class_="narrow",
                 )
             ),
-            *other,
+            *notes,
             *why,
             _parts(answer),
         ]
     )
 
 
-def _scale(moment: Moment, name: str) -> float:
+def _scale(moment: ExplainedValue, name: str) -> float:
     """Return what the error of the value is relative to (rule 11), from the events that count.
 
     It is 0, which stands for the value itself, where it is not known here.
@@ -196,9 +200,9 @@ def _reason(part: PartStatus) -> str:
     """Say how a part's status explains a difference."""
     if part.batch_end is None and part.streamed is None:
         return "Nothing was uploaded or streamed for this part yet."
-    known = [
-        f"{said} {preview_words.cell(at)}"
-        for said, at in (
+    marks = [
+        f"{label} {preview_words.cell(at)}"
+        for label, at in (
             ("uploaded before", part.batch_end),
             ("messages applied at", part.streamed),
             ("newest fact", part.newest),
@@ -206,7 +210,7 @@ def _reason(part: PartStatus) -> str:
         if at is not None
     ]
     return (
-        f"What the store knows of this part: {', '.join(known)}. Events that came to the warehouse"
+        f"What the store knows of this part: {', '.join(marks)}. Events that came to the warehouse"
         " after that are not in the served value."
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.definitions.group_by import GroupBy
 
-KEPT = 512  # statements; some 20 kB each
+MAX_STATEMENTS_KEPT = 512  # statements; some 20 kB each
 # nodes that a connection must register before it runs them
 TIED = (ops.InMemoryTable, ops.SQLQueryResult, ops.ScalarUDF, ops.AggUDF)
 STATEMENTS: OrderedDict[Hashable, tuple[str, ibis.Schema]] = OrderedDict()
@@ -52,15 +52,17 @@ def _nodes(definition: GroupBy | Join) -> Iterable[ops.Node]:
         yield from (f.node for f in definition.outputs)
 
 
-def written(key: Hashable, write: Callable[[], tuple[str, ibis.Schema]]) -> tuple[str, ibis.Schema]:
+def cached_statement(
+    key: Hashable, write: Callable[[], tuple[str, ibis.Schema]]
+) -> tuple[str, ibis.Schema]:
     """Return a key's statement and its columns, written once while among the last KEPT."""
     with LOCK:
         if key in STATEMENTS:
             STATEMENTS.move_to_end(key)
             return STATEMENTS[key]
-    made = write()
+    statement = write()
     with LOCK:
-        STATEMENTS[key] = made
-        while len(STATEMENTS) > KEPT:
+        STATEMENTS[key] = statement
+        while len(STATEMENTS) > MAX_STATEMENTS_KEPT:
             STATEMENTS.popitem(last=False)
-    return made
+    return statement

@@ -11,10 +11,10 @@ from workbench.html.markup import Markup, join, tag, text
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
-    from workbench.previews.event_history import Event
-    from workbench.previews.explained_value import Moment
+    from workbench.previews.event_history import HistoryEvent
+    from workbench.previews.explained_value import ExplainedValue
 
-LEFT, RIGHT, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
+LEFT_X, RIGHT_X, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
 EVENTS_Y, TALLEST, VALUE_Y, VALUE_HIGH = 74.0, 34.0, 176.0, 62.0
 TICKS, CHARACTER = 6, 6.2
 DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
@@ -47,7 +47,7 @@ class Axis:
     def x(self, us: float) -> float:
         """Return where an instant is drawn, kept on the axis."""
         share = (us - self.first) / (self.last - self.first)
-        return round(LEFT + (RIGHT - LEFT) * min(max(share, 0.0), 1.0), 1)
+        return round(LEFT_X + (RIGHT_X - LEFT_X) * min(max(share, 0.0), 1.0), 1)
 
     def ticks(self) -> list[int]:
         """Return round instants, at most TICKS of them."""
@@ -55,7 +55,7 @@ class Axis:
         return list(range(-(-self.first // step) * step, self.last + 1, step))
 
 
-def chart(moment: Moment) -> Markup:
+def chart(moment: ExplainedValue) -> Markup:
     """Draw the timeline; every mark has a title, and the drawing a sentence."""
     scale = Axis(*moment.span)
     parts = [
@@ -64,22 +64,22 @@ def chart(moment: Moment) -> Markup:
         _lines(scale),
         *_stems(moment, scale),
         *_values(moment, scale),
-        _now(moment, scale),
+        _as_of_mark(moment, scale),
     ]
-    said = f"Timeline of {moment.name}: {_sentence(moment)}"
+    description = f"Timeline of {moment.name}: {_sentence(moment)}"
     return tag(
         "svg",
-        tag("title", said),
+        tag("title", description),
         *parts,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         width="100%",
         role="img",
-        aria_label=said,
+        aria_label=description,
         style="min-width:770px;max-width:1100px",
     )
 
 
-def _sentence(moment: Moment) -> str:
+def _sentence(moment: ExplainedValue) -> str:
     parts = [f"{moment.count('counts')} of {preview_words.plural(moment.total, 'event')} count"]
     parts += [
         f"{n} {status}"
@@ -99,9 +99,9 @@ def _label(
     return tag("text", words_, x=x, y=y, text_anchor=anchor, style=style)
 
 
-def _window(moment: Moment, scale: Axis) -> list[Markup]:
-    left = scale.x(moment.start) if moment.start is not None else LEFT
-    right = scale.x(moment.at)
+def _window(moment: ExplainedValue, scale: Axis) -> list[Markup]:
+    left_x = scale.x(moment.start) if moment.start is not None else LEFT_X
+    right_x = scale.x(moment.at)
     bold = "fill:var(--s1);font-weight:600"
     tail = (
         f"[ t − {moment.feature.window.words} counts"
@@ -111,24 +111,26 @@ def _window(moment: Moment, scale: Axis) -> list[Markup]:
     marks = [
         tag(
             "rect",
-            x=left,
+            x=left_x,
             y=22,
-            width=round(right - left, 1),
+            width=round(right_x - left_x, 1),
             height=154,
             fill="var(--s1)",
             opacity=".09",
         )
     ]
     if moment.start is not None:
-        marks.append(_path(f"M{left} 22V176", "var(--s1)", stroke_width="1.5"))
-    marks.append(_path(f"M{right} 22V176", "var(--s1)", stroke_width="1.5", stroke_dasharray="3 2"))
-    if right - left > 220:  # noqa: PLR2004 room for both labels
+        marks.append(_path(f"M{left_x} 22V176", "var(--s1)", stroke_width="1.5"))
+    marks.append(
+        _path(f"M{right_x} 22V176", "var(--s1)", stroke_width="1.5", stroke_dasharray="3 2")
+    )
+    if right_x - left_x > 220:  # noqa: PLR2004 room for both labels
         marks += [
-            _label(left + 5, 33, tail, style=bold),
-            _label(right - 7, 33, "t itself does not )", "end", bold),
+            _label(left_x + 5, 33, tail, style=bold),
+            _label(right_x - 7, 33, "t itself does not )", "end", bold),
         ]
     else:
-        marks.append(_label(left - 5, 33, f"{tail}, t itself does not )", "end", bold))
+        marks.append(_label(left_x - 5, 33, f"{tail}, t itself does not )", "end", bold))
     return marks
 
 
@@ -151,10 +153,10 @@ def _ticks(scale: Axis) -> list[Markup]:
 
 def _lines(scale: Axis) -> Markup:
     del scale
-    return _path(f"M{LEFT} {EVENTS_Y}H{RIGHT}M{LEFT} {VALUE_Y}H{RIGHT}", "var(--line2)")
+    return _path(f"M{LEFT_X} {EVENTS_Y}H{RIGHT_X}M{LEFT_X} {VALUE_Y}H{RIGHT_X}", "var(--line2)")
 
 
-def _stems(moment: Moment, scale: Axis) -> list[Markup]:
+def _stems(moment: ExplainedValue, scale: Axis) -> list[Markup]:
     numbers = [abs(float(e.value)) for e in moment.events if _numeric(e.value)]
     most = max(numbers, default=0.0) or 1.0
     marks = [
@@ -171,7 +173,7 @@ def _stems(moment: Moment, scale: Axis) -> list[Markup]:
         x = scale.x(e.time)
         if e.status == "at or after t":
             # at true scale the mark would hide under the line of t
-            x = min(max(x, scale.x(moment.at) + 11), RIGHT + 20)
+            x = min(max(x, scale.x(moment.at) + 11), RIGHT_X + 20)
         high = TALLEST * (abs(float(e.value)) / most if _numeric(e.value) else 0.6) * 0.8 + 6
         marks.append(_stem(e, x, round(EVENTS_Y - high, 1), moment, labels))
     return marks
@@ -186,15 +188,17 @@ class Labels:
     def place(self, x: float, words_: str, *, start: bool = False) -> float | None:
         """Return where a label at `x` (its middle, or its start) goes, or `None`."""
         wide = len(words_) * CHARACTER
-        left = x if start else x - wide / 2
+        left_x = x if start else x - wide / 2
         for line, edge in enumerate(self.edges):
-            if left > edge + CHARACTER:
-                self.edges[line] = left + wide
+            if left_x > edge + CHARACTER:
+                self.edges[line] = left_x + wide
                 return 87.0 + 12 * line
         return None
 
 
-def _stem(event: Event, x: float, top: float, moment: Moment, labels: Labels) -> Markup:
+def _stem(
+    event: HistoryEvent, x: float, top: float, moment: ExplainedValue, labels: Labels
+) -> Markup:
     after, counts = event.status == "at or after t", event.status == "counts"
     stem = _path(
         f"M{x} {EVENTS_Y}V{top + (4 if after else 0)}",
@@ -206,23 +210,27 @@ def _stem(event: Event, x: float, top: float, moment: Moment, labels: Labels) ->
         dot = tag(
             "circle", cx=x, cy=top, r="4", fill="var(--bg)", stroke="var(--s1)", stroke_width="1.6"
         )
-        said = f"{_value(event)} · +{preview_words.span(event.time - moment.at)}"
+        label_text = f"{_value(event)} · +{preview_words.span(event.time - moment.at)}"
     else:
         dot = tag(
             "circle", cx=x, cy=top, r="4.5", fill="var(--s1)", opacity=None if counts else FADED
         )
-        said = _value(event)
-    y = labels.place(x, said, start=after)
+        label_text = _value(event)
+    y = labels.place(x, label_text, start=after)
     label = (
         []
         if y is None
-        else [_label(x, y, said, None if after else "middle", "fill:var(--fg)" if counts else None)]
+        else [
+            _label(
+                x, y, label_text, None if after else "middle", "fill:var(--fg)" if counts else None
+            )
+        ]
     )
-    whole = tag(
+    tooltip = tag(
         "title",
         f"{preview_words.time(event.time)}  {preview_words.full(event.value)}  {event.status}",
     )
-    return tag("g", whole, stem, dot, *label)
+    return tag("g", tooltip, stem, dot, *label)
 
 
 def _numeric(value: Any) -> bool:
@@ -233,22 +241,22 @@ def _numeric(value: Any) -> bool:
     )
 
 
-def _value(event: Event) -> str:
-    shown = (
+def _value(event: HistoryEvent) -> str:
+    value_text = (
         f"{event.value:g}"
         if isinstance(event.value, float)
         else preview_words.cell(event.value)
         if event.value is not None
         else "null"
     )
-    return _short(shown, 9)
+    return _short(value_text, 9)
 
 
 def _short(value: str, most: int = 14) -> str:
     return value if len(value) <= most else value[: most - 1] + "…"
 
 
-def _values(moment: Moment, scale: Axis) -> list[Markup]:
+def _values(moment: ExplainedValue, scale: Axis) -> list[Markup]:
     """Draw the feature as a step line: solid up to `t`, dashed after.
 
     It has a dotted baseline where the feature is null.
@@ -300,20 +308,20 @@ STYLES: dict[str, dict[str, str]] = {
 }
 
 
-def _span(left: float, right: float, y: float | None, before: float | None) -> str:
+def _span(start_x: float, end_x: float, y: float | None, before: float | None) -> str:
     """Draw a level stretch, with the step from the value before it."""
     if y is None:
-        return f"M{left} 174.5H{right}"
+        return f"M{start_x} 174.5H{end_x}"
     return (
-        f"M{left} {before:.1f}V{y:.1f}" if before is not None else f"M{left} {y:.1f}"
-    ) + f"H{right}"
+        f"M{start_x} {before:.1f}V{y:.1f}" if before is not None else f"M{start_x} {y:.1f}"
+    ) + f"H{end_x}"
 
 
-def _now(moment: Moment, scale: Axis) -> Markup:
+def _as_of_mark(moment: ExplainedValue, scale: Axis) -> Markup:
     x = scale.x(moment.at)
     handle = tag("path", d=f"M{x - 5} 4h10v8l-5 5-5-5z", fill="var(--fg)", class_="handle")
     line = _path(f"M{x} 17V176", "var(--fg)", stroke_width="1.5", stroke_dasharray="2 2")
-    moves = f'{{"from": {LEFT}, "to": {RIGHT}, "at": {x}}}'
+    moves = f'{{"from": {LEFT_X}, "to": {RIGHT_X}, "at": {x}}}'
     return join(
         [
             tag("g", line, handle, data_handle=moves),

@@ -53,7 +53,7 @@ KINDS: Mapping[str, Mapping[str, type]] = {
 
 
 @frozen
-class State:
+class ViewState:
     """The state of a view: page, cell, time and open panel.
 
     `row` counts from 0 within the page; `at` is the time that the slider was moved to, in
@@ -85,43 +85,47 @@ class State:
         key = None if self.key is None else tuple(self.key.items())
         return Wanted(self.where, self.only, key, self.at if key else None)
 
-    def turned(self, page: int) -> State:
+    def turned(self, page: int) -> ViewState:
         """Return the state on another page, from 1."""
         if page < 1:
             message = f"pages are counted from 1, and {page} was asked for"
             raise RefusedError(message)
         return evolve(self, page=page, row=0, at=None)
 
-    def chosen(self, row: int, feature: str, features: tuple[str, ...]) -> State:
+    def chosen(self, row: int, feature: str, features: tuple[str, ...]) -> ViewState:
         """Return the state at another cell; another row resets the slider to the row's time."""
         if not 0 <= row < self.size or feature not in features:
             message = "there is no such cell on this page"
             raise RefusedError(message)
         return evolve(self, row=row, feature=feature, at=self.at if row == self.row else None)
 
-    def moved(self, at: int) -> State:
+    def moved(self, at: int) -> ViewState:
         """Return the state as of another time."""
         if not EARLIEST <= at <= LATEST:
             message = f"{at} microseconds since 1970 is no time between the years 1 and 9999"
             raise RefusedError(message)
         return evolve(self, at=at)
 
-    def opened(self, tab: str) -> State:
+    def opened(self, tab: str) -> ViewState:
         """Return the state with another panel open."""
         if tab not in TABS:
             message = f"there is no panel {tab!r:.40}: this page has {', '.join(TABS)}"
             raise RefusedError(message)
         return evolve(self, tab=tab)
 
-    def kept(self, column: str, op: str, value: str, schema: Mapping[str, dt.DataType]) -> State:
+    def kept(
+        self, column: str, op: str, value: str, schema: Mapping[str, dt.DataType]
+    ) -> ViewState:
         """Return the state with a filter of left rows; an empty column removes the filter."""
         if not column:
             return evolve(self, page=1, row=0, at=None, where=(), only=None, key=None, because="")
         if column not in schema or op not in OPERATORS:
             message = f"rows are filtered by a column of the left and one of {', '.join(OPERATORS)}"
             raise RefusedError(message)
-        typed = None if op == "is null" else read(value, schema[column], text=op == "contains")
-        said = f"{column} {op}" + ("" if op == "is null" else f" {value}")
+        typed = (
+            None if op == "is null" else typed_value(value, schema[column], text=op == "contains")
+        )
+        description = f"{column} {op}" + ("" if op == "is null" else f" {value}")
         return evolve(
             self,
             page=1,
@@ -130,19 +134,19 @@ class State:
             where=((column, op, typed),),
             only=None,
             key=None,
-            because=said,
+            because=description,
         )
 
-    def alone(self, key: str, schema: Mapping[str, dt.DataType]) -> State:
+    def alone(self, key: str, schema: Mapping[str, dt.DataType]) -> ViewState:
         """Return the state at one key that was typed, whether or not a left row has it."""
         try:
-            given = json.loads(key)
+            key_values = json.loads(key)
         except ValueError:
-            given = None
-        if not isinstance(given, dict) or set(given) != set(schema):
+            key_values = None
+        if not isinstance(key_values, dict) or set(key_values) != set(schema):
             message = f"a key is given as {', '.join(schema)}"
             raise RefusedError(message)
-        typed = {name: read(str(given[name]), dtype) for name, dtype in schema.items()}
+        typed = {name: typed_value(str(key_values[name]), dtype) for name, dtype in schema.items()}
         return evolve(
             self,
             page=1,
@@ -154,7 +158,7 @@ class State:
         )
 
 
-def read(value: str, dtype: dt.DataType, *, text: bool = False) -> Any:
+def typed_value(value: str, dtype: dt.DataType, *, text: bool = False) -> Any:
     """Parse a typed text as a value; RefusedError names the type that is expected."""
     import ibis  # noqa: PLC0415 the state is read without it
 
@@ -167,8 +171,8 @@ def read(value: str, dtype: dt.DataType, *, text: bool = False) -> Any:
             return int(value.replace(",", ""))
         if dtype.is_floating() or dtype.is_decimal():
             return float(value.replace(",", ""))
-        found = ibis.literal(value.strip(), type=dtype).execute()
-        return str(found) if dtype.is_uuid() else found
+        typed = ibis.literal(value.strip(), type=dtype).execute()
+        return str(typed) if dtype.is_uuid() else typed
     except (KeyError, ValueError, TypeError, DefinitionError) as error:
         message = f"{value!r:.60} is no {dtype}"
         raise RefusedError(message) from error

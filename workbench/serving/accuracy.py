@@ -16,7 +16,7 @@ from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join, JoinPart
 from workbench.definitions.sources import EventSource
 from workbench.errors import DefinitionError
-from workbench.planner.source_rows import rebound
+from workbench.planner.bound_tables import rebound
 from workbench.training.backfilling import backfill
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SAMPLE = 200  # keys whose own events a group-by alone is asked at
 # A refusal counts changes only up to so many rows of a table: two backfills of more take too long.
-MOST = 50_000
+MAX_ROWS_COUNTED = 50_000
 
 
 def refuse_unstated(
@@ -91,7 +91,10 @@ def _few(definition: GroupBy | Join, group_by: GroupBy, con: BaseBackend) -> boo
         return False
     sources = [group_by.source, *([definition.left] if isinstance(definition, Join) else [])]
     tables = [rebound(s.table, engine, clean=False).to_expr() for s in sources]
-    return all(engine.rows(t.limit(MOST + 1).count().as_table())[0][0] <= MOST for t in tables)
+    return all(
+        engine.rows(t.limit(MAX_ROWS_COUNTED + 1).count().as_table())[0][0] <= MAX_ROWS_COUNTED
+        for t in tables
+    )
 
 
 def _counted(
@@ -102,13 +105,13 @@ def _counted(
         part = next(p for p in definition.parts if p.group_by.name == group_by.name)
         left, keys = definition.left, dict(part.keys)
     else:
-        left, keys = EventSource(_own(group_by, con), time=group_by.events.time), {}
-    both = Join(
+        left, keys = EventSource(_some_events(group_by, con), time=group_by.events.time), {}
+    choice = Join(
         name="choice",
         left=left,
         parts=[JoinPart(g, keys=keys, prefix=p) for g, p in ((group_by, "t"), (daily, "s"))],
     )
-    table = backfill(both, on=con)
+    table = backfill(choice, on=con)
     names = [f.name for f in group_by.outputs if not f.dtype.is_map()]
     if not names:
         return 0, table.count().to_pyarrow().as_py()
@@ -127,12 +130,12 @@ def _counted(
     return int(row["changed"] or 0), int(row["rows"])
 
 
-def _own(group_by: GroupBy, con: BaseBackend) -> ir.Table:
+def _some_events(group_by: GroupBy, con: BaseBackend) -> ir.Table:
     """Return the keys and times of the events of some of the group-by's keys."""
     table = rebound(group_by.source.table, engine_of(con)).to_expr()
     names = list(group_by.keys)
-    known = table.filter(
+    keyed_events = table.filter(
         [table[k].notnull() for k in names] + [table[group_by.events.time].notnull()]
     ).select(*names, group_by.events.time)
-    some = known.select(*names).distinct().order_by(*names).limit(SAMPLE)
-    return known.semi_join(some, names)
+    some = keyed_events.select(*names).distinct().order_by(*names).limit(SAMPLE)
+    return keyed_events.semi_join(some, names)

@@ -14,8 +14,9 @@ from attrs import frozen
 from workbench.backends import engine_of
 from workbench.definitions.sources import EntitySource
 from workbench.errors import DefinitionError
-from workbench.planner.source_rows import rebound
-from workbench.serving.online_plans import TIME, stored_rows
+from workbench.planner.bound_tables import rebound
+from workbench.serving.online_plans import stored_rows
+from workbench.serving.stored_columns import TIME
 from workbench.training.source_checks import check_source
 
 if TYPE_CHECKING:
@@ -59,23 +60,23 @@ class Profile:
             if self.first is None or self.last is None
             else f", {self.first:%Y-%m-%d} to {self.last:%Y-%m-%d}"
         )
-        told = [
+        lines = [
             (
                 f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about"
                 f" {size(self.bytes)}"
             )
         ]
         if self.keyless:
-            told.append(
+            lines.append(
                 f"{self.group_by}: {self.keyless:,} rows have a null key and belong to nobody"
                 " (rule 8)"
             )
         if self.kind == "events" and self.most >= HEAVY:
-            told.append(
+            lines.append(
                 f"{self.group_by}: the key {', '.join(map(repr, self.heaviest or ()))} has"
                 f" {self.most:,} events; {self.most / max(self.rows, 1):.0%} of all"
             )
-        return told
+        return lines
 
 
 def size(n: int) -> str:
@@ -105,30 +106,30 @@ def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
         last=counts["last"].max(),
         most=counts.n.max(),
     )
-    told = engine.fetch(summed).to_pylist()[0]
+    totals = engine.fetch(summed).to_pylist()[0]
     heaviest = engine.fetch(counts.order_by(ibis.desc("n"), *keys).limit(1)).to_pylist()
     table = rebound(group_by.source.table, engine).to_expr()
-    null = table.filter(~_known(table, group_by.keys))
+    null = table.filter(~_has_keys(table, group_by.keys))
     ((keyless,),) = engine.rows(null.agg(n=null.count()))
     _refuse_null_ids(group_by, rows, engine)
     key = tuple(heaviest[0][k] for k in keys) if heaviest else None
     return Profile(
         group_by.name,
         "entity" if entity else "events",
-        int(told["rows"] or 0),
+        int(totals["rows"] or 0),
         int(keyless),
-        int(told["keys"]),
-        *((None, None) if timeless else (_moment(told["first"]), _moment(told["last"]))),
+        int(totals["keys"]),
+        *((None, None) if timeless else (_moment(totals["first"]), _moment(totals["last"]))),
         key,
-        int(told["most"] or 0),
+        int(totals["most"] or 0),
     )
 
 
-def _known(table: Any, keys: tuple[str, ...]) -> Any:
-    known = table[keys[0]].notnull()
+def _has_keys(table: Any, keys: tuple[str, ...]) -> Any:
+    has_keys = table[keys[0]].notnull()
     for key in keys[1:]:
-        known &= table[key].notnull()
-    return known
+        has_keys &= table[key].notnull()
+    return has_keys
 
 
 def _refuse_null_ids(group_by: GroupBy, rows: Any, engine: Any) -> None:

@@ -14,7 +14,8 @@ from workbench.backends import engine_of
 from workbench.errors import DefinitionError
 from workbench.online.storage.check_outcomes import END, UPLOAD, CheckedError, refuse
 from workbench.serving import stored_statements
-from workbench.serving.online_plans import TIME, snapshot_ends, stored_rows
+from workbench.serving.online_plans import snapshot_ends, stored_rows
+from workbench.serving.stored_columns import TIME
 from workbench.training import data_check_scan
 from workbench.training.progress import counting
 
@@ -52,21 +53,21 @@ class History:
         """
         if self.group_by is not None:
             return data_check_scan.of_source(self.group_by, self.engine, end)
-        asked = [c for c in self.plan.checks if c.of != "feature"]
-        if not asked:
+        checks = [c for c in self.plan.checks if c.of != "feature"]
+        if not checks:
             return []
-        (told,) = self.engine.rows(self._told(self.plan.checked, end))
+        (answers,) = self.engine.rows(self._told(self.plan.checked, end))
         return data_check_scan.outcomes(
             self.plan.name,
-            asked,
-            told,
-            lambda number: self.engine.fetch(self._told(asked[number].rows, end)).to_pylist(),
+            checks,
+            answers,
+            lambda number: self.engine.fetch(self._told(checks[number].rows, end)).to_pylist(),
             end,
         )
 
     def _told(self, texts: Mapping[str, str], end: int) -> ir.Table:
         """Run one of the queries that the plan keeps, up to an end."""
-        return stored_statements.asked(
+        return stored_statements.plan_query(
             self.plan,
             self.engine,
             {name: text.replace(str(END), str(end)) for name, text in texts.items()},
@@ -93,11 +94,11 @@ class History:
         return Incoming(
             self.plan,
             lambda: self.engine.batches(self.before(self.rows, end)),
-            None if ends is None else _whole(ends),
+            None if ends is None else _record_batch(ends),
         )
 
 
-def _whole(table: pa.Table) -> pa.RecordBatch:
+def _record_batch(table: pa.Table) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(
         [c.combine_chunks() for c in table.columns], schema=table.schema
     )
@@ -118,12 +119,12 @@ def of_plan(plan: GroupByPlan, con: BaseBackend) -> History:
     """
     engine = engine_of(con)
     ends = (
-        stored_statements.asked(plan, engine, plan.snapshots, "the snapshots")
+        stored_statements.plan_query(plan, engine, plan.snapshots, "the snapshots")
         if plan.kind == "entity"
         else None
     )
     return History(
-        plan, engine, stored_statements.asked(plan, engine, plan.rows, "the history"), ends
+        plan, engine, stored_statements.plan_query(plan, engine, plan.rows, "the history"), ends
     )
 
 
@@ -132,10 +133,11 @@ def share(allow_deletes: bool | float) -> float:  # noqa: FBT001 as `upload` tak
 
     It is a fifth by default, all with True, or the number given.
     """
-    from workbench.online.storage.deletions import MOST  # noqa: PLC0415 the driver is an extra
+    # the driver is an extra
+    from workbench.online.storage.deletions import MAX_DELETED_SHARE  # noqa: PLC0415
 
     if isinstance(allow_deletes, bool):
-        return 1.0 if allow_deletes else MOST
+        return 1.0 if allow_deletes else MAX_DELETED_SHARE
     if not isinstance(allow_deletes, int | float) or not 0 <= allow_deletes <= 1:
         message = (
             f"allow_deletes={allow_deletes!r} is no share of the rows: give True, or a number from"
@@ -178,20 +180,20 @@ def uploaded(
                     progress(batch.num_rows)
 
     most = share(allow_deletes)
-    asked = [o for h in histories for o in h.outcomes(end)]
+    outcomes = [o for h in histories for o in h.outcomes(end)]
     try:
-        refuse(asked)
+        refuse(outcomes)
         with store.connection() as con:
-            done = uploads.uploads(
+            new_uploads = uploads.uploads(
                 con, [h.incoming(end) for h in histories], end, passing, most=most
             )
     except CheckedError as error:
-        feature_checks.written(
-            store, [*asked, *(o for o in error.found if o.of in ("feature", UPLOAD))]
+        feature_checks.write_outcomes(
+            store, [*outcomes, *(o for o in error.found if o.of in ("feature", UPLOAD))]
         )
         raise
-    feature_checks.written(store, [*asked, *(o for u in done for o in u.checks)])
+    feature_checks.write_outcomes(store, [*outcomes, *(o for u in new_uploads for o in u.checks)])
     with store.connection() as con:
         for history in histories:
             uploads.vacuumed(con, history.plan)
-    return done
+    return new_uploads

@@ -12,7 +12,7 @@ from workbench.backends import engine_of
 from workbench.definitions.binding import title
 from workbench.definitions.nodes import base, inline, inline_rows
 from workbench.online.plan import Need
-from workbench.planner.source_rows import rebound
+from workbench.planner.bound_tables import rebound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.definitions.group_by import GroupBy
-    from workbench.serving.online_plans import Stored
+    from workbench.serving.stored_columns import Stored
 
 PLACE = "_fw_place"  # a message's number in its batch
 
@@ -40,7 +40,7 @@ def message_needs(group_by: GroupBy, stored: Stored) -> dict[str, Any]:
     if group_by.events.topic is None:
         return {"streamed": rows} if rows else {}
     beside = [*stored.named.values(), *stored.buckets, *([stored.id] if stored.id else [])]
-    reads = read(group_by, stored.inputs.columns, beside)
+    reads = read_columns(group_by, stored.inputs.columns, beside)
     return {"needs": needed(group_by), "keyless": question, "reads": reads, "streamed": rows}
 
 
@@ -59,8 +59,8 @@ def streamed(group_by: GroupBy, stored: Stored, engine: Engine) -> str:
         table.name == title(table) and not any(place)
     ):
         return ""
-    ours = ibis.table(dict(table.schema.items()), name=title(table))
-    return engine.sql(stored.rows(engine).op().replace({table: ours.op()}).to_expr())
+    messages = ibis.table(dict(table.schema.items()), name=title(table))
+    return engine.sql(stored.rows(engine).op().replace({table: messages.op()}).to_expr())
 
 
 def needed(group_by: GroupBy) -> tuple[Need, ...]:
@@ -70,15 +70,17 @@ def needed(group_by: GroupBy) -> tuple[Need, ...]:
     return (*keys, Need(time, _columns([ops.Field(table, time)]), "time"))
 
 
-def read(group_by: GroupBy, inputs: Iterable[ops.Value], columns: Iterable[str]) -> tuple[str, ...]:
+def read_columns(
+    group_by: GroupBy, inputs: Iterable[ops.Value], columns: Iterable[str]
+) -> tuple[str, ...]:
     """Return the base table's columns from which reductions' inputs and other stored columns come.
 
     Keys and the time are left out.
     """
     table = group_by.source.table
     aside = {c for need in needed(group_by) for c in need.columns}
-    found = _columns([*inputs, *(ops.Field(table, c) for c in columns)])
-    return tuple(c for c in found if c not in aside)
+    base_columns = _columns([*inputs, *(ops.Field(table, c) for c in columns)])
+    return tuple(c for c in base_columns if c not in aside)
 
 
 def _columns(values: Iterable[ops.Value]) -> tuple[str, ...]:
@@ -98,11 +100,11 @@ def keyless(group_by: GroupBy, engine: Engine) -> ir.Table:
         raise TypeError(message)
     wider = ibis.table({**dict(table.schema.items()), PLACE: "int64"}, name=title(table))
     moved = {ops.Field(table, c): wider[c].op() for c in table.schema.names}
-    kept = wider.filter([f.replace(moved).to_expr() for f in filters]) if filters else wider
-    fields = {ops.Field(wider, c): kept[c].op() for c in wider.columns}
+    filtered = wider.filter([f.replace(moved).to_expr() for f in filters]) if filters else wider
+    fields = {ops.Field(wider, c): filtered[c].op() for c in wider.columns}
     values = [inline(ops.Field(group_by.source.table, n.name)) for n in needed(group_by)]
     nulls = [v.replace(moved).replace(fields).to_expr().isnull() for v in values]
-    flags = kept.select(kept[PLACE], **{f"n{i}": null for i, null in enumerate(nulls)})
+    flags = filtered.select(filtered[PLACE], **{f"n{i}": null for i, null in enumerate(nulls)})
     names = [n for n in flags.columns if n != PLACE]
     lacking = flags.filter(reduce(lambda a, b: a | b, (flags[n] for n in names)))
     return rebound(lacking.op(), engine).to_expr()

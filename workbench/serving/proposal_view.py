@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from workbench.online.plan import Plan
     from workbench.online.storage.store import Store
     from workbench.online.storage.uploads import Upload
-    from workbench.serving.publication import Proposal, Publication
+    from workbench.serving.proposals import Proposal, Publication
 
-FIRST = 5  # values of an answer that are told in a line
-SHOWN = 3  # features of a kind that are listed; the others are counted
+MAX_VALUES_TOLD = 5  # values of an answer that are told in a line
+MAX_FEATURES_LISTED = 3  # features of a kind that are listed; the others are counted
 MARKS = {
     "added": ("+", "ok"),
     "changed": ("△", "warn"),
@@ -54,9 +54,9 @@ def _check(proposal: Proposal) -> Iterator[tuple[bool, str, str]]:
     yield True, "every operation gives one value on DuckDB, Postgres and Spark", ""
     yield True, "every group-by says as of when its values are", ""
     for profile in proposal.profiles:
-        first, *others = profile.sentences
+        first, *more_sentences = profile.sentences
         yield True, first, ""
-        yield from ((False, other, "") for other in others)
+        yield from ((False, sentence, "") for sentence in more_sentences)
     yield from ((False, note, "") for note in proposal.notes)
 
 
@@ -172,19 +172,19 @@ def head(title: str, plan: Plan, told: str, *marks: Markup) -> Markup:
 
 def _steps() -> Markup:
     """Draw the progress of a proposal: compared and checked, not confirmed."""
-    done, open_ = (
+    done_mark, open_ = (
         (tag("span", "✓", class_="mark ok"), "done"),
         (
             tag("span", "◌", class_="mark muted"),
             "to come",
         ),
     )
-    steps = [("Diff", done), ("Checks", done), ("Confirm", open_), ("Publish", open_)]
+    steps = [("Diff", done_mark), ("Checks", done_mark), ("Confirm", open_), ("Publish", open_)]
     return tag(
         "ol",
         *(
-            tag("li", sign, f" {name}", tag("span", f", {said}", class_="sr"))
-            for name, (sign, said) in steps
+            tag("li", sign, f" {name}", tag("span", f", {state}", class_="sr"))
+            for name, (sign, state) in steps
         ),
         class_="steps",
         aria_label="Steps",
@@ -193,20 +193,20 @@ def _steps() -> Markup:
 
 def _cost(proposal: Proposal) -> Markup:
     """Draw the cost by group-by; what is stored already is not uploaded again."""
-    asked = {h.plan.name for h in proposal.histories}
+    group_by_names = {h.plan.name for h in proposal.histories}
     classes = {1: "num", 2: "num"}
     rows = [
         row(
             (
                 (tag("code", p.group_by), f"{p.rows:,}", f"about {size(p.bytes)}")
-                if p.group_by in asked
+                if p.group_by in group_by_names
                 else (tag("code", p.group_by), tag("span", "uploaded already", class_="muted"), "—")
             ),
             classes=classes,
         )
         for p in proposal.profiles
     ]
-    some = [p for p in proposal.profiles if p.group_by in asked]
+    some = [p for p in proposal.profiles if p.group_by in group_by_names]
     total = (
         [
             row(
@@ -257,8 +257,12 @@ def _changes(proposal: Proposal) -> Markup:
     counts = " · ".join(f"{len(names)} {kind}" for kind, names in _kinds(proposal) if names)
     rows = []
     for kind, names in _kinds(proposal):
-        shown = (
-            names if kind in ("changed", "removed") else names[:SHOWN] if kind == "added" else ()
+        listed = (
+            names
+            if kind in ("changed", "removed")
+            else names[:MAX_FEATURES_LISTED]
+            if kind == "added"
+            else ()
         )
         rows += [
             row(
@@ -268,10 +272,12 @@ def _changes(proposal: Proposal) -> Markup:
                     types.get(name, ("gone",))[0],
                 )
             )
-            for name in shown
+            for name in listed
         ]
-        if len(names) > len(shown):
-            rows.append(row((_mark(kind), _more(names[len(shown) :], others=bool(shown)), "")))
+        if len(names) > len(listed):
+            rows.append(
+                row((_mark(kind), _more(names[len(listed) :], after_others=bool(listed)), ""))
+            )
         if kind == "changed":
             rows += [
                 row(("", tag("span", why, class_="wrap"), "")) for why in proposal.difference.why
@@ -294,19 +300,19 @@ def _named(name: str, text: str) -> Markup:
     return joined([tag("code", name), *([tag("small", text)] if text else [])])
 
 
-def _more(names: Sequence[str], *, others: bool) -> Markup:
-    summary = tag("summary", f"{len(names)} {'others' if others else 'features'}")
+def _more(names: Sequence[str], *, after_others: bool) -> Markup:
+    summary = tag("summary", f"{len(names)} {'others' if after_others else 'features'}")
     return tag("details", summary, *(tag("div", tag("code", n)) for n in names), class_="inline")
 
 
 def _checks(proposal: Proposal) -> Markup:
-    found = list(_check(proposal))
-    notes = sum(not good for good, *_ in found)
-    told = f"{len(found) - notes} passed" + (f" · {notes} to know" if notes else "")
+    checks = list(_check(proposal))
+    notes = sum(not good for good, *_ in checks)
+    summary = f"{len(checks) - notes} passed" + (f" · {notes} to know" if notes else "")
     return tag(
         "div",
-        tag("h4", "Checks ", tag("span", told, class_="muted")),
-        tag("ul", *(_line(good, sentence) for good, sentence, _ in found), class_="checks"),
+        tag("h4", "Checks ", tag("span", summary, class_="muted")),
+        tag("ul", *(_line(good, sentence) for good, sentence, _ in checks), class_="checks"),
     )
 
 
@@ -329,9 +335,9 @@ def located(url: str) -> str:
     """Return where a store is, without a password or a folder's path."""
     from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415 the driver's own parser
 
-    told = conninfo_to_dict(url)
-    host = str(told.get("host", "localhost"))
-    return "on this machine" if host.startswith("/") else f"{host}/{told.get('dbname', '')}"
+    parameters = conninfo_to_dict(url)
+    host = str(parameters.get("host", "localhost"))
+    return "on this machine" if host.startswith("/") else f"{host}/{parameters.get('dbname', '')}"
 
 
 # --- what was done
@@ -419,7 +425,7 @@ def receipt_html(publication: Publication) -> str:
 
 
 @frozen
-class Answered:
+class ExampleAnswer:
     """A real answer for the example key, as of the end of the history, with its duration.
 
     `error` says why there is none.
@@ -430,7 +436,7 @@ class Answered:
     error: str = ""
 
 
-def answered(publication: Publication, store: Store) -> Answered:
+def answered(publication: Publication, store: Store) -> ExampleAnswer:
     """Fetch the example key from the store; an error is reported, as the publication stands."""
     keys = {
         k.name: publication.example[k.name]
@@ -438,16 +444,16 @@ def answered(publication: Publication, store: Store) -> Answered:
         if k.name in publication.example
     }
     if len(keys) < len(publication.plan.keys):
-        return Answered(None, error="there is no key in the data to fetch")
+        return ExampleAnswer(None, error="there is no key in the data to fetch")
     began = time.perf_counter()
     try:
         answer = store.fetcher.fetch(publication.plan.name, keys, at=publication.end)
     except StoreError as error:
-        return Answered(None, error=str(error).partition("\n")[0])
-    return Answered(answer, (time.perf_counter() - began) * 1000)
+        return ExampleAnswer(None, error=str(error).partition("\n")[0])
+    return ExampleAnswer(answer, (time.perf_counter() - began) * 1000)
 
 
-def live(publication: Publication, found: Answered) -> Markup:
+def live(publication: Publication, found: ExampleAnswer) -> Markup:
     """Draw the receipt within a page.
 
     It has lines to copy, a real answer, what was uploaded, and how to undo it.
@@ -464,7 +470,7 @@ def live(publication: Publication, found: Answered) -> Markup:
         tag("span", _facts(publication) + took, class_="muted"),
         class_="lead",
     )
-    told = [
+    labelled_code = [
         *calls(publication),
         (
             "Dashboard",
@@ -489,7 +495,7 @@ def live(publication: Publication, found: Answered) -> Markup:
                 ),
             )
         )
-        for i, (where, call) in enumerate(told)
+        for i, (where, call) in enumerate(labelled_code)
     ]
     return tag(
         "div",
@@ -500,23 +506,23 @@ def live(publication: Publication, found: Answered) -> Markup:
     )
 
 
-def _answer(found: Answered) -> list[Markup]:
+def _answer(example: ExampleAnswer) -> list[Markup]:
     """Draw the answer: the first values that are not null, and all of them in a fold."""
-    if found.answer is None:
-        return [tag("p", f"No answer to show: {found.error}.", class_="muted")]
-    answer = found.answer
-    asked = ", ".join(f"{k} {v}" for k, v in answer.asked.items())
-    there = [(n, v) for n, v in answer.items() if v is not None][:FIRST]
+    if example.answer is None:
+        return [tag("p", f"No answer to show: {example.error}.", class_="muted")]
+    answer = example.answer
+    key_text = ", ".join(f"{k} {v}" for k, v in answer.asked.items())
+    known_values = [(n, v) for n, v in answer.items() if v is not None][:MAX_VALUES_TOLD]
     newest = max((p.newest for p in answer.parts.values() if p.newest), default=None)
-    told = [
-        *(f"{n} {preview_words.cell(v)}" for n, v in there),
+    phrases = [
+        *(f"{n} {preview_words.cell(v)}" for n, v in known_values),
         f"status {answer.status}",
         *([f"newest fact {newest:%Y-%m-%d %H:%M:%S}"] if newest else []),
     ]
-    said = tag(
+    paragraph = tag(
         "p",
-        f"Answer for {asked} as of {answer.at:%Y-%m-%d %H:%M}: ",
-        tag("code", " · ".join(told)),
+        f"Answer for {key_text} as of {answer.at:%Y-%m-%d %H:%M}: ",
+        tag("code", " · ".join(phrases)),
         class_="answer",
     )
     rows = [
@@ -529,7 +535,7 @@ def _answer(found: Answered) -> list[Markup]:
         "div",
         tag(
             "table",
-            tag("caption", f"The answer for {asked}"),
+            tag("caption", f"The answer for {key_text}"),
             tag("tbody", *rows),
             class_="narrow values",
         ),
@@ -537,7 +543,7 @@ def _answer(found: Answered) -> list[Markup]:
         tabindex="0",
     )
     return [
-        said,
+        paragraph,
         tag(
             "details",
             tag("summary", f"all {len(rows)} values"),
@@ -548,7 +554,7 @@ def _answer(found: Answered) -> list[Markup]:
     ]
 
 
-def shown(proposal: Proposal) -> None:
+def show_proposal(proposal: Proposal) -> None:
     """Show the proposal in a notebook: static, and with a kernel also the page that publishes it.
 
     With WORKBENCH_STATIC set it is the static one alone, which does not differ from run to run.
@@ -565,9 +571,9 @@ def in_marimo(proposal: Proposal) -> Any:
     return marimo_output(lambda: str(proposed_html(proposal)), partial(_live, proposal))
 
 
-def _live(proposal: Proposal, again: Callable[[str, str], None]) -> tuple[Any, str]:
+def _live(proposal: Proposal, refresh: Callable[[str, str], None]) -> tuple[Any, str]:
     from workbench.serving.proposal.proposal_page import (  # noqa: PLC0415 it imports this module
-        shown as lively,
+        live_proposal as lively,
     )
 
-    return lively(proposal, lambda done: again(receipt(done), receipt_html(done)))
+    return lively(proposal, lambda done: refresh(receipt(done), receipt_html(done)))

@@ -13,7 +13,7 @@ import sqlglot
 from sqlglot import exp
 
 from workbench.online.errors import StoreError
-from workbench.planner.source_rows import rebound
+from workbench.planner.bound_tables import rebound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
 
 
-def asked(plan: GroupByPlan, engine: Engine, texts: Mapping[str, str], what: str) -> ir.Table:
+def plan_query(plan: GroupByPlan, engine: Engine, texts: Mapping[str, str], what: str) -> ir.Table:
     """Return the query of a plan on a connected engine; `texts` has its SQL by dialect.
 
     The source's columns that it names must exist, in the types that the definition has or in
@@ -42,34 +42,34 @@ def asked(plan: GroupByPlan, engine: Engine, texts: Mapping[str, str], what: str
         )
         raise StoreError(message)
     text = _read_anew(plan, engine, texts[name])
-    found: ir.Table = engine.run(f"{what} of {plan.name}", lambda: engine.connected.sql(text))
-    return found
+    query: ir.Table = engine.run(f"{what} of {plan.name}", lambda: engine.connected.sql(text))
+    return query
 
 
 def _read_anew(plan: GroupByPlan, engine: Engine, text: str) -> str:
     """Return the text with the source read as its definition reads it, where that differs."""
     dialect = engine.connected.name
-    whole = sqlglot.parse_one(text, dialect=dialect)
-    inner = {c.alias for c in whole.find_all(exp.CTE)}
-    places = [t for t in whole.find_all(exp.Table) if t.name not in inner]
+    statement = sqlglot.parse_one(text, dialect=dialect)
+    inner = {c.alias for c in statement.find_all(exp.CTE)}
+    places = [t for t in statement.find_all(exp.Table) if t.name not in inner]
     if len({(t.name, t.db, t.catalog) for t in places}) != 1:
         return text
-    named = {c.name for c in whole.find_all(exp.Column)}
+    named = {c.name for c in statement.find_all(exp.Column)}
     schema = {c: t for c, t in plan.source.items() if c in named}
     if not schema:
         return text
     first = places[0]
     # not cleaned here, since the text cleans the values itself
-    read = rebound(
+    source = rebound(
         ibis.table(
             schema, name=first.name, catalog=first.catalog or None, database=first.db or None
         ).op(),
         engine,
         clean=False,
     )
-    if _as_it_stands(read):
+    if _as_it_stands(source):
         return text
-    anew = sqlglot.parse_one(engine.sql(read.to_expr()), dialect=dialect)
+    anew = sqlglot.parse_one(engine.sql(source.to_expr()), dialect=dialect)
     for place in places:
         place.replace(
             exp.Subquery(
@@ -78,13 +78,13 @@ def _read_anew(plan: GroupByPlan, engine: Engine, text: str) -> str:
                 or exp.TableAlias(this=exp.to_identifier(first.name, quoted=True)),
             )
         )
-    return whole.sql(dialect=dialect)
+    return statement.sql(dialect=dialect)
 
 
-def _as_it_stands(read: ops.Node) -> bool:
+def _as_it_stands(relation: ops.Node) -> bool:
     """Return whether only columns are taken of a table."""
-    return isinstance(read, ops.DatabaseTable) or (
-        isinstance(read, ops.Project)
-        and isinstance(read.parent, ops.DatabaseTable)
-        and all(isinstance(v, ops.Field) for v in read.values.values())
+    return isinstance(relation, ops.DatabaseTable) or (
+        isinstance(relation, ops.Project)
+        and isinstance(relation.parent, ops.DatabaseTable)
+        and all(isinstance(v, ops.Field) for v in relation.values.values())
     )

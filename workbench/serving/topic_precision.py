@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from workbench.definitions.group_by import GroupBy
     from workbench.online.plan import GroupByPlan, TopicPlan
-    from workbench.serving.online_plans import Stored
+    from workbench.serving.stored_columns import Stored
 
 WORDS = {
     "s": "in seconds",
@@ -34,7 +34,7 @@ WORDS = {
 }
 # Operations that give the same for a time cut down to the second as for the time itself, as do all
 # parts of a time that are longer than its unit.
-WHOLE = (
+SECOND_PARTS = (
     ops.Date,
     ops.ExtractDateField,
     ops.ExtractHour,
@@ -75,12 +75,12 @@ def coarse(group_by: GroupBy, stored: Stored) -> dict[str, str]:
     named |= {name: ops.Field(table, c) for name, c in stored.named.items()}
     named |= {name: ops.Field(table, by) for by, name in stored.buckets.items()}
     named |= {name.replace("_fw_in", "i"): node for node, name in stored.inputs.columns.items()}
-    found = {name: _Told(lossy).of(inline(node)) for name, node in named.items()}
+    precisions = {name: _TopicPrecision(lossy).of(inline(node)) for name, node in named.items()}
     if group_by.events.id is None and (
-        unmet := [name for name, precision in found.items() if precision == LOST]
+        unmet := [name for name, precision in precisions.items() if precision == LOST]
     ):
         raise DefinitionError(_refusal(group_by, named[unmet[0]], lossy))
-    return {name: precision for name, precision in found.items() if precision is not None}
+    return {name: precision for name, precision in precisions.items() if precision is not None}
 
 
 def padded(group_by: GroupBy, con: BaseBackend | None) -> tuple[str, ...]:
@@ -95,8 +95,10 @@ def padded(group_by: GroupBy, con: BaseBackend | None) -> tuple[str, ...]:
         or not any(_texts(t) for t in table.schema.types)
     ):
         return ()
-    found = engine_of(con).padded(table.name, table.namespace.catalog, table.namespace.database)
-    return tuple(c for c in table.schema if c in found)
+    padded_columns = engine_of(con).padded(
+        table.name, table.namespace.catalog, table.namespace.database
+    )
+    return tuple(c for c in table.schema if c in padded_columns)
 
 
 def _texts(dtype: dt.DataType) -> bool:
@@ -143,12 +145,12 @@ def _refusal(group_by: GroupBy, node: ops.Value, lossy: Mapping[str, str]) -> st
 def _lossy(topic: TopicPlan, schema: Mapping[str, dt.DataType]) -> dict[str, str]:
     """Return the columns that messages carry less exactly than the table, with their precision."""
     kinds = avro.kinds(topic.schema) if topic.format == "avro" else {}
-    found = {}
+    losses = {}
     for name, dtype in schema.items():
-        told = _avro(kinds[name], dtype, topic) if topic.format == "avro" else _text(dtype, topic)
-        if told is not None:
-            found[name] = told
-    return found
+        loss = _avro(kinds[name], dtype, topic) if topic.format == "avro" else _text(dtype, topic)
+        if loss is not None:
+            losses[name] = loss
+    return losses
 
 
 def _text(dtype: dt.DataType, topic: TopicPlan) -> str | None:
@@ -191,7 +193,7 @@ def _narrow(kind: Any, dtype: dt.DataType) -> bool:
     )
 
 
-class _Told:
+class _TopicPrecision:
     """The topic's precision of values of the base table's columns.
 
     It is `None` where the topic carries the value wholly, and `LOST` where what is computed
@@ -227,7 +229,7 @@ class _Told:
 
     def _of_time(self, node: ops.Value, precision: str) -> str | None:
         """Return the precision of what is computed of one time that is cut down."""
-        if isinstance(node, WHOLE) or (
+        if isinstance(node, SECOND_PARTS) or (
             isinstance(node, ops.ExtractMillisecond) and precision == "ms"
         ):
             return None
@@ -237,24 +239,26 @@ class _Told:
             return None
         if isinstance(node, ops.Cast):
             return precision if node.to.is_timestamp() else None if node.to.is_date() else LOST
-        if isinstance(node, ops.TimestampAdd | ops.TimestampSub) and _whole(node.right, precision):
+        if isinstance(node, ops.TimestampAdd | ops.TimestampSub) and _in_whole_units(
+            node.right, precision
+        ):
             return precision
         return LOST
 
     def _edge(self, node: ops.Value) -> str | None:
         """Return the precision of a comparison: with a whole instant, cut times compare alike."""
         time, instant = (getattr(node, side) for side in EDGES[type(node)])
-        told = self.of(time)
-        if told is None and self.of(instant) is None:
+        precision = self.of(time)
+        if precision is None and self.of(instant) is None:
             return None
         return (
             None
-            if told in UNITS and isinstance(time, ops.Field) and _aligned(instant, told)
+            if precision in UNITS and isinstance(time, ops.Field) and _aligned(instant, precision)
             else LOST
         )
 
 
-def _whole(node: ops.Value, precision: str) -> bool:
+def _in_whole_units(node: ops.Value, precision: str) -> bool:
     """Return whether an interval is of whole units of the topic."""
     return (
         isinstance(node, ops.Literal)

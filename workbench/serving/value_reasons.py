@@ -11,14 +11,20 @@ from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
 from workbench.errors import DefinitionError
 from workbench.online.errors import StoreError
-from workbench.online.fetching.fetched_reasons import MOST, Reasons, question, stored_reasons
-from workbench.serving.online_plans import TIME, plan_of, snapshot_ends, stored_rows
+from workbench.online.fetching.fetched_reasons import (
+    MAX_EVENTS_LISTED,
+    Reasons,
+    question,
+    stored_reasons,
+)
+from workbench.serving.online_plans import plan_of, snapshot_ends, stored_rows
+from workbench.serving.stored_columns import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.online.fetching.answers import At
-    from workbench.online.fetching.fetched_reasons import Question
+    from workbench.online.fetching.fetched_reasons import FeatureQuestion
     from workbench.online.storage.store import Store
 
 
@@ -60,35 +66,47 @@ def why(
         )
         raise DefinitionError(message)
     try:
-        asked = question(plan_of(what), feature, keys, at)
+        feature_question = question(plan_of(what), feature, keys, at)
     except StoreError as error:
         raise DefinitionError(str(error)) from None
     group_by = (
         what
         if isinstance(what, GroupBy)
-        else next(p.group_by for p in what.parts if p.group_by.name == asked.group_by.name)
+        else next(
+            p.group_by for p in what.parts if p.group_by.name == feature_question.group_by.name
+        )
     )
-    return asked.reasons(_rows(asked, group_by, where))
+    return feature_question.reasons(_rows(feature_question, group_by, where))
 
 
-def _rows(asked: Question, group_by: GroupBy, con: BaseBackend) -> list[dict[str, Any]]:
+def _rows(
+    feature_question: FeatureQuestion, group_by: GroupBy, con: BaseBackend
+) -> list[dict[str, Any]]:
     """Return the key's rows in the window, or of the snapshot in force."""
     engine = engine_of(con)
     rows = stored_rows(group_by, engine)
-    for i, key in enumerate(asked.group_by.keys):
+    for i, key in enumerate(feature_question.group_by.keys):
         rows = (
-            rows.filter(rows[f"k{i}"] == asked.keys[key.name])
-            if asked.keys[key.name] is not None
+            rows.filter(rows[f"k{i}"] == feature_question.keys[key.name])
+            if feature_question.keys[key.name] is not None
             else rows.limit(0)
         )
-    if asked.group_by.kind == "entity":
-        if not asked.group_by.timeless:
+    if feature_question.group_by.kind == "entity":
+        if not feature_question.group_by.timeless:
             ends = snapshot_ends(group_by, engine)
             ((ended,),) = engine.rows(
-                ends.filter(ends[TIME] <= asked.at).agg(ended=ends[TIME].max())
+                ends.filter(ends[TIME] <= feature_question.at).agg(ended=ends[TIME].max())
             )
             rows = rows.filter(rows[TIME] == ended) if ended is not None else rows.limit(0)
     else:
-        rows = rows.filter(rows[TIME] < asked.at)
-        rows = rows if asked.start is None else rows.filter(rows[TIME] >= asked.start)
-    return list(engine.fetch(rows.order_by(TIME, *asked.group_by.order).limit(MOST)).to_pylist())
+        rows = rows.filter(rows[TIME] < feature_question.at)
+        rows = (
+            rows
+            if feature_question.start is None
+            else rows.filter(rows[TIME] >= feature_question.start)
+        )
+    return list(
+        engine.fetch(
+            rows.order_by(TIME, *feature_question.group_by.order).limit(MAX_EVENTS_LISTED)
+        ).to_pylist()
+    )

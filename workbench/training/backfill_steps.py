@@ -13,7 +13,7 @@ import pyarrow as pa
 from attrs import field, frozen
 
 from workbench.backends.table_recipe import Recipe
-from workbench.backends.table_results import BY
+from workbench.backends.table_results import DAY_COLUMN
 from workbench.definitions.windows import DAY
 from workbench.planner.plan_choice import OtherPlanError
 from workbench.planner.source_rows import in_us
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.backends.engine import Range
-    from workbench.backends.table_results import Entry
+    from workbench.backends.table_results import LedgerEntry
 
 EPOCH = date(1970, 1, 1)
 FROM, UNTIL = "_fw_from", "_fw_until"
@@ -39,7 +39,7 @@ class Step:
     No other day between them has rows.
     """
 
-    entries: Sequence[Entry]
+    entries: Sequence[LedgerEntry]
 
     @property
     def range(self) -> Range:
@@ -47,13 +47,13 @@ class Step:
         return self.entries[0].day, self.entries[-1].day + timedelta(days=1)
 
 
-def steps(todo: Sequence[Entry], others: Iterable[date], length: int) -> Iterable[Step]:
+def steps(todo: Sequence[LedgerEntry], others: Iterable[date], length: int) -> Iterable[Step]:
     """Group the days to fill, in order, into steps that span at most `length` days.
 
     Days without rows cost nothing. None of `others` lies within a step.
     """
     left_alone = sorted(others)
-    group: list[Entry] = []
+    group: list[LedgerEntry] = []
     for entry in todo:
         if group and (
             (entry.day - group[0].day).days >= length
@@ -78,7 +78,7 @@ def gaps(days: Sequence[date], first: date | None, last: date | None) -> Iterabl
 
 
 @frozen
-class Plan:
+class StepPlan:
     """The plan of any step's rows: the table of its dates, intermediate tables, the rows."""
 
     dates: ir.Table
@@ -99,7 +99,7 @@ class Steps:
     left: ir.Table
     time: str
     made: Callable[[ir.Table], ir.Table]
-    plans: list[Plan] = field(factory=list)
+    plans: list[StepPlan] = field(factory=list)
 
     def rows(self, step: Step) -> ir.Table:
         """Return the step's left rows with their features and the day of each.
@@ -117,16 +117,18 @@ class Steps:
         self.plans.append(self._plan(dates))
         return self.plans[-1].rows
 
-    def _plan(self, dates: pa.Table) -> Plan:
-        held, recipe = self.engine.keep(dates), Recipe()
+    def _plan(self, dates: pa.Table) -> StepPlan:
+        kept_dates, recipe = self.engine.keep(dates), Recipe()
         with self.engine.noting(recipe):
             at = micros(self.left[self.time])
-            part = self.left.join(held, [at >= held[FROM], at < held[UNTIL]]).select(
-                *(self.left[c] for c in self.left.columns)
-            )
+            part = self.left.join(
+                kept_dates, [at >= kept_dates[FROM], at < kept_dates[UNTIL]]
+            ).select(*(self.left[c] for c in self.left.columns))
             rows = self.made(self.engine.keep(part))
-        return Plan(
-            held, recipe, rows.mutate(**{BY: floor_to(micros(rows[self.time]), in_us(DAY))})
+        return StepPlan(
+            kept_dates,
+            recipe,
+            rows.mutate(**{DAY_COLUMN: floor_to(micros(rows[self.time]), in_us(DAY))}),
         )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 from urllib.parse import unquote, urlparse
 
-import ibis
 import ibis.expr.operations as ops
 
 from workbench.backends import EngineError, engine_of
@@ -18,13 +17,14 @@ from workbench.definitions import feature_names
 from workbench.definitions.group_by import identifier
 from workbench.definitions.join import expect_join
 from workbench.errors import DefinitionError
-from workbench.planner.capabilities import check_engine
+from workbench.planner import name_checks
 from workbench.planner.error_attribution import blamed
 from workbench.planner.plan_choice import Chooser
 from workbench.planner.training_set import training_set
 from workbench.training.incremental import Refill, between, left_rows
 from workbench.training.shared_parts import Together
 from workbench.training.source_checks import check_data
+from workbench.training.source_connections import connection_of, engine_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -139,13 +139,13 @@ def backfill(
     place = None if into is None else _place(into)
     if place is not None:
         _check_named(join)
-    engine, step = engine_for(join, connection_of(join, on)), _whole(step)
+    engine, step = engine_for(join, connection_of(join, on)), _checked_step(step)
     if isinstance(place, str):
         feature_names.check_place(place, engine)
     if isinstance(place, tuple):
         _check_qualified(place, engine)
     if isinstance(place, Path):
-        feature_names.check_files(join)
+        name_checks.check_files(join)
     if place is None:
         return engine.given(computed(join, Chooser(engine, plan), first, last))
     engine = engine.repeating()
@@ -177,10 +177,10 @@ def computed(
     left = shared.left(join, engine, first, last)
     check_data(join, engine, left)
     try:
-        kept = engine.keep(training_set(join, engine, left, chooser, shared.features))
+        kept_table = engine.keep(training_set(join, engine, left, chooser, shared.features))
     except EngineError as error:
         raise blamed(error, join, chooser, left) from error
-    return _one_to_one(kept, left, join)
+    return _one_to_one(kept_table, left, join)
 
 
 def _together(
@@ -203,7 +203,11 @@ def _together(
     engines = [engine_for(join, connection_of(join, on)) for join in joins]
     shared = {
         id(e.connected): Together(
-            [j for j, other in zip(joins, engines, strict=True) if other.connected is e.connected]
+            [
+                j
+                for j, other_engine in zip(joins, engines, strict=True)
+                if other_engine.connected is e.connected
+            ]
         )
         for e in engines
     }
@@ -287,49 +291,6 @@ def _check_qualified(parts: tuple[str, ...], engine: Engine) -> None:
         raise DefinitionError(message)
 
 
-def connections(join: Join) -> list[BaseBackend]:
-    """Return the connections that the join's tables came from, each once."""
-    found = [join.left.connection, *(p.group_by.source.connection for p in join.parts)]
-    return list({id(c): c for c in found if c is not None}.values())
-
-
-def connection_of(join: Join, on: BaseBackend | None) -> BaseBackend:
-    """Return `on`, or the one connection that the join's tables came from.
-
-    DefinitionError where there is none or several.
-    """
-    if on is not None:
-        return on
-    found = connections(join)
-    if len(found) == 1:
-        return found[0]
-    if not any(
-        table.find(ops.UnboundTable)
-        for table in (join.left.table, *(p.group_by.source.table for p in join.parts))
-    ):
-        return ibis.get_backend()  # all in memory: Ibis's own DuckDB
-    if found:
-        message = (
-            f"{join.name} reads tables of {len(found)} connections: pass on= the one that has"
-            " them all"
-        )
-    else:
-        message = (
-            f"{join.name} is made of unbound tables: pass on=, for example"
-            " on=ibis.duckdb.connect('warehouse.duckdb')"
-        )
-    raise DefinitionError(message)
-
-
-def engine_for(join: Join, con: BaseBackend) -> Engine:
-    """Return the engine of a connection; DefinitionError where it cannot compute the join."""
-    engine = engine_of(con)
-    feature_names.check_join(join, engine)
-    for part in join.parts:
-        check_engine(part.group_by, engine)
-    return engine
-
-
 def _check_named(join: Join) -> None:
     """Refuse files that were read without naming the table.
 
@@ -363,7 +324,7 @@ def span_of(start: Day, end: Day) -> tuple[date | None, date | None]:
     return first, last
 
 
-def _date(value: Day, what: str) -> date | None:
+def _date(value: Day, argument: str) -> date | None:
     """Return a day; refuse a time within one, since a dated table is filled by whole days."""
     if value is None:
         return None
@@ -374,12 +335,12 @@ def _date(value: Day, what: str) -> date | None:
     if isinstance(day, datetime):
         day = day.date() if day.time() == time() else None
     if not isinstance(day, date):
-        message = f"{what}={value!r} is no day: write it as a date, or as '2023-11-30'"
+        message = f"{argument}={value!r} is no day: write it as a date, or as '2023-11-30'"
         raise DefinitionError(message)
     return day
 
 
-def _whole(step: int) -> int:
+def _checked_step(step: int) -> int:
     if step < 1:
         message = (
             f"step={step} is no number of days: it is how many days one transaction writes, at"

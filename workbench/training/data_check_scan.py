@@ -11,8 +11,9 @@ from workbench.definitions.data_checks import ROW
 from workbench.definitions.sources import EventSource
 from workbench.online.plan import CheckPlan
 from workbench.online.storage.check_outcomes import END, ERROR, outcome
+from workbench.planner.bound_tables import rebound
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.source_rows import EVENT, rebound
+from workbench.planner.source_rows import EVENT
 from workbench.portable.rewrites import micros
 
 if TYPE_CHECKING:
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
     from workbench.definitions.sources import Source
     from workbench.online.storage.check_outcomes import Outcome
 
-SHOWN = 3  # rows that are told of a check that fails
+MAX_ROWS_SHOWN = 3  # rows that are told of a check that fails
 FAILS = "_fw_check"
 
 
 def scan(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
     """Return one row: the number of rows, and how many rows fail each check of the source."""
-    return _told(group_by.source, engine, _before(group_by, engine, end))
+    return _scan_rows(group_by.source, engine, _before(group_by, engine, end))
 
 
 def failing(group_by: GroupBy, engine: Engine, end: int, number: int) -> ir.Table:
@@ -49,11 +50,11 @@ def of_source(group_by: GroupBy, engine: Engine, end: int) -> list[Outcome]:
     checks = _stated(group_by.source)
     if not checks:
         return []
-    (told,) = engine.rows(scan(group_by, engine, end))
+    (scan_row,) = engine.rows(scan(group_by, engine, end))
     return outcomes(
         group_by.name,
         checks,
-        told,
+        scan_row,
         lambda number: engine.fetch(failing(group_by, engine, end, number)).to_pylist(),
         end,
     )
@@ -67,33 +68,35 @@ def of_left(join: Join, engine: Engine, left: ir.Table) -> list[Outcome]:
     checks = _stated(join.left)
     if not checks:
         return []
-    (told,) = engine.rows(_told(join.left, engine, left))
+    (scan_row,) = engine.rows(_scan_rows(join.left, engine, left))
     return outcomes(
         join.name,
         checks,
-        told,
+        scan_row,
         lambda number: engine.fetch(_failing(join.left, engine, left, number)).to_pylist(),
         END,
     )
 
 
-def _told(source: Source, engine: Engine, rows: ir.Table) -> ir.Table:
+def _scan_rows(source: Source, engine: Engine, rows: ir.Table) -> ir.Table:
     checks = source.checks
-    each = {f"c{i}": _over(c, source, engine, rows) for i, c in enumerate(checks) if c.of == ROW}
-    marked = rows.mutate(**each) if each else rows
-    told: dict[str, ir.Value] = {"rows": marked.count()}
+    row_checks = {
+        f"c{i}": _over(c, source, engine, rows) for i, c in enumerate(checks) if c.of == ROW
+    }
+    marked = rows.mutate(**row_checks) if row_checks else rows
+    scan_columns: dict[str, ir.Value] = {"rows": marked.count()}
     for i, check in enumerate(checks):
-        told[f"f{i}"] = (
+        scan_columns[f"f{i}"] = (
             marked.count(where=~marked[f"c{i}"])
             if check.of == ROW
             else (~_over(check, source, engine, marked)).ifelse(1, 0)
         )
-    return marked.agg(**told)
+    return marked.agg(**scan_columns)
 
 
 def _failing(source: Source, engine: Engine, rows: ir.Table, number: int) -> ir.Table:
     marked = rows.mutate(**{FAILS: _over(source.checks[number], source, engine, rows)})
-    return marked.filter(~marked[FAILS]).drop(FAILS).limit(SHOWN)
+    return marked.filter(~marked[FAILS]).drop(FAILS).limit(MAX_ROWS_SHOWN)
 
 
 def _before(group_by: GroupBy, engine: Engine, end: int) -> ir.Table:
@@ -132,15 +135,15 @@ def plans(
 
     `texts` writes a query in every dialect, `over_features` an expression over features.
     """
-    made = []
+    check_plans = []
     for i, check in enumerate(_stated(group_by.source)):
 
         def some(engine: Engine, number: int = i) -> ir.Table:
             return failing(group_by, engine, END, number)
 
-        made.append(replace(check, rows=texts(some) if check.of == ROW else {}))
+        check_plans.append(replace(check, rows=texts(some) if check.of == ROW else {}))
     return (
-        *made,
+        *check_plans,
         *(
             CheckPlan(c.name, "feature", c.most, c.blocks, expression=over_features(c))
             for c in group_by.checks
@@ -160,15 +163,15 @@ def outcomes(
     `told` is the row of `scan`; `some` gives rows that fail, by a check's number.
     """
     rows, *counts = told
-    found = []
+    check_outcomes = []
     for number, (check, count) in enumerate(
         zip((c for c in checks if c.of != "feature"), counts, strict=True)
     ):
-        made = outcome(of, check, rows, count or 0, end)
-        if made.status == ERROR and check.of == ROW:
-            made = replace(made, detail="; ".join(map(_row, some(number))))
-        found.append(made)
-    return found
+        check_outcome = outcome(of, check, rows, count or 0, end)
+        if check_outcome.status == ERROR and check.of == ROW:
+            check_outcome = replace(check_outcome, detail="; ".join(map(_row, some(number))))
+        check_outcomes.append(check_outcome)
+    return check_outcomes
 
 
 def _row(row: dict[str, Any]) -> str:

@@ -10,11 +10,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import ibis
-import ibis.expr.operations as ops
 from attrs import field, frozen
 
-from workbench.backends import Engine
-from workbench.backends.equality import TOLERANCE, equal
 from workbench.definitions.canonical import fingerprint
 from workbench.definitions.join import expect_join
 from workbench.errors import DefinitionError
@@ -23,24 +20,22 @@ from workbench.html.markup import Markup, row, section, tag
 from workbench.online.legible_text import written
 from workbench.online.own_columns import row_beside
 from workbench.planner.plan_choice import PAIRS, Chooser
-from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
-from workbench.training.backfilling import Day, computed, connection_of, engine_for, span_of
-from workbench.training.error_bounds import scales
+from workbench.training.backfilling import Day, span_of
 from workbench.training.provenance import RULES
+from workbench.training.source_connections import connection_of, engine_for
+from workbench.training.value_differences import DifferenceCounter, FeatureScales
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from datetime import date
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from ibis.backends import BaseBackend
 
     from workbench.definitions.join import Join
 
-KEPT = 1_000  # differences that a certificate holds; all are counted
-SHOWN = 8  # of them that it shows
-NUMBER, THERE = "_fw_number", "_fw_there"
+MAX_DIFFERENCES_KEPT = 1_000  # differences that a certificate holds; all are counted
+MAX_DIFFERENCES_SHOWN = 8  # of them that it shows
 
 
 @frozen
@@ -60,7 +55,7 @@ class Way:
 
 
 @frozen
-class Difference:
+class EngineDifference:
     """One value that differs: the left's row, the feature, and the value of each of two ways.
 
     `feature` is None where one way lacks the row.
@@ -86,7 +81,7 @@ class Certificate:
     features: int
     ways: tuple[Way, ...]
     differing: dict[str | None, int] = field(factory=dict)
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[EngineDifference, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -130,12 +125,12 @@ class Certificate:
                 f" same number {every} ways"
             )
         lost = self.differing.get(None, 0)
-        said = [
+        phrases = [
             f"{n:,} of {values:,} values"
             for n in [sum(v for k, v in self.differing.items() if k is not None)]
             if n
         ] + ([f"{lost:,} rows that one way lacks"] if lost else [])
-        return f"differs: {' and '.join(said)}"
+        return f"differs: {' and '.join(phrases)}"
 
     def __repr__(self) -> str:
         lines = [
@@ -211,7 +206,7 @@ class Certificate:
                 d.ways[1],
                 _exact(d.given[1]),
             )
-            for d in self.differences[:SHOWN]
+            for d in self.differences[:MAX_DIFFERENCES_SHOWN]
         ]
 
     def _rule(self) -> str:
@@ -233,8 +228,8 @@ def _grid(
     )
 
 
-def _row(left: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k}={preview_words.cell(v)}" for k, v in left.items())
+def _row(left_row: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}={preview_words.cell(v)}" for k, v in left_row.items())
 
 
 def _exact(value: Any) -> str:
@@ -280,18 +275,20 @@ def compare(
     choosers = _choosers(join, on, plan)
     labels = _labels(choosers)
     with tempfile.TemporaryDirectory() as folder:
-        found = _Found(join, ibis.duckdb.connect(f"{folder}/compared.duckdb"))
-        counts = [found.add(chooser, first, last) for chooser in choosers]
+        counter = DifferenceCounter(join, ibis.duckdb.connect(f"{folder}/compared.duckdb"))
+        counts = [counter.add(chooser, first, last) for chooser in choosers]
         differing: Counter[str | None] = Counter()
-        kept: list[Difference] = []
+        kept_differences: list[EngineDifference] = []
         for i in range(1, len(choosers)):
-            for left, feature, values in found.differences(
-                i, _Scales(join, choosers[0].engine, first, last)
+            for left_row, feature, values in counter.differences(
+                i, FeatureScales(join, choosers[0].engine, first, last)
             ):
                 differing[feature] += 1
-                if len(kept) < KEPT:
-                    kept.append(Difference(left, feature, (labels[0], labels[i]), values))
-        found.con.disconnect()
+                if len(kept_differences) < MAX_DIFFERENCES_KEPT:
+                    kept_differences.append(
+                        EngineDifference(left_row, feature, (labels[0], labels[i]), values)
+                    )
+        counter.con.disconnect()
     ways = [
         Way(
             c.engine.title,
@@ -309,15 +306,15 @@ def compare(
         len(join.outputs),
         tuple(ways),
         dict(differing),
-        tuple(kept),
+        tuple(kept_differences),
     )
 
 
 def _choosers(
     join: Join, on: Sequence[BaseBackend] | BaseBackend | None, plan: str | None
 ) -> list[Chooser]:
-    given = list(on) if isinstance(on, list | tuple) else [connection_of(join, on)]
-    engines = [engine_for(join, con) for con in given]
+    own_connections = list(on) if isinstance(on, list | tuple) else [connection_of(join, on)]
+    engines = [engine_for(join, con) for con in own_connections]
     if len(engines) > 1:
         return [Chooser(engine, plan) for engine in engines]
     engine = engines[0]
@@ -337,134 +334,3 @@ def _labels(choosers: Sequence[Chooser]) -> list[str]:
         t if titles.count(t) == 1 else f"{t} ({titles[: i + 1].count(t)})"
         for i, t in enumerate(titles)
     ]
-
-
-class _Scales:
-    """What the errors of float features are relative to, by left row.
-
-    It is computed once, where something may differ.
-    """
-
-    def __init__(self, join: Join, engine: Engine, first: date | None, last: date | None) -> None:
-        self.join, self.engine, self.first, self.last = join, engine, first, last
-        self.found: dict[tuple[Any, ...], dict[str, float]] | None = None
-
-    def of(self, left: Mapping[str, Any], feature: str, floats: Mapping[str, Any]) -> float:
-        """Return the scale of one value; of a derivation, the largest number that it uses."""
-        derived = next((f for f in self.join.derivations if f.name == feature), None)
-        if derived is not None:
-            names = {n.name for n in derived.node.find(ops.Field)}
-            return max(
-                (abs(v) for n, v in floats.items() if n in names and isinstance(v, float)),
-                default=0.0,
-            )
-        if self.found is None:
-            self.found = self._compute()
-        return self.found.get(_hashed(left), {}).get(feature, 0.0)
-
-    def _compute(self) -> dict[tuple[Any, ...], dict[str, float]]:
-        asked = scales(self.join)
-        if asked is None:
-            return {}
-        join, named = asked
-        table = computed(join, Chooser(self.engine), self.first, self.last)
-        rows = fetched(self.engine, table.select(*join.schema), join.schema).to_pylist(
-            maps_as_pydicts="strict"
-        )
-        columns = list(self.join.left.table.schema.names)
-        return {
-            _hashed({c: r[c] for c in columns}): {
-                f: r[s] for f, s in named.items() if r[s] is not None
-            }
-            for r in rows
-        }
-
-
-def _hashed(left: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(repr(v) for v in left.values())
-
-
-class _Found:
-    """The results of each way, in one embedded DuckDB on disk, and their differences."""
-
-    def __init__(self, join: Join, con: Any) -> None:
-        self.join, self.con, self.ways = join, con, 0
-        self.lefts = list(join.left.table.schema.names)
-        # columns have numbers here, since DuckDB ignores the case of names, and other engines may
-        # not
-        self.columns = {name: f"c{i}" for i, name in enumerate(join.schema)} | {
-            NUMBER: NUMBER,
-            THERE: THERE,
-        }
-
-    def add(self, chooser: Chooser, first: date | None, last: date | None) -> int:
-        """Compute the join once more, and return how many rows it has."""
-        table = computed(self.join, chooser, first, last)
-        rows = fetched(chooser.engine, table.select(*self.join.schema), self.join.schema)
-        lefts = ", ".join(self.columns[c] for c in self.lefts)
-        self.con.con.register(
-            "_fw_arrived", rows.rename_columns([self.columns[c] for c in rows.column_names])
-        )
-        self.con.raw_sql(
-            f"CREATE TABLE way{self.ways} AS SELECT *,"  # noqa: S608 names are quoted
-            f" row_number() OVER (PARTITION BY {lefts}) AS {NUMBER},"
-            f" true AS {THERE} FROM _fw_arrived"
-        )
-        self.con.con.unregister("_fw_arrived")
-        self.ways += 1
-        return rows.num_rows
-
-    def differences(
-        self, other: int, scales_: _Scales
-    ) -> Iterator[tuple[dict[str, Any], str | None, tuple[Any, Any]]]:
-        """Yield each value of way `other` that differs from the first way's.
-
-        With it come the left row, the feature and the first way's value.
-        """
-        for pair in self._suspects(other):
-            sides = [
-                {k.removeprefix(p): v for k, v in pair.items() if k.startswith(p)}
-                for p in ("a.", "b.")
-            ]
-            there = [bool(s[THERE]) for s in sides]
-            left = {c: sides[0 if there[0] else 1][c] for c in self.lefts}
-            if not all(there):
-                yield left, None, ("a row" if there[0] else None, "a row" if there[1] else None)
-                continue
-            for feature in self.join.outputs:
-                a, b = (s[feature.name] for s in sides)
-                if not equal(a, b) and not equal(a, b, scales_.of(left, feature.name, sides[0])):
-                    yield left, feature.name, (a, b)
-
-    def _suspects(self, other: int) -> Iterator[dict[str, Any]]:
-        """Yield pairs of rows that are not equal to the bit, or that one way lacks.
-
-        Columns have `a.` and `b.` before their names.
-        """
-        matched = " AND ".join(
-            f"a.{self.columns[c]} IS NOT DISTINCT FROM b.{self.columns[c]}"
-            for c in [*self.lefts, NUMBER]
-        )
-        differ = [_differ(self.columns[f.name], f.dtype.is_floating()) for f in self.join.outputs]
-        named = [(side, c) for side in "ab" for c in [*self.join.schema, THERE]]
-        shown = ", ".join(
-            f"{side}.{self.columns[c]} AS {side}_{self.columns[c]}" for side, c in named
-        )
-        # names are quoted
-        sql = (
-            f"SELECT {shown} FROM way0 a FULL JOIN way{other} b ON {matched}"  # noqa: S608
-            f" WHERE a.{THERE} IS NULL OR b.{THERE} IS NULL OR {' OR '.join(differ)}"
-        )
-        for batch in self.con.con.execute(sql).to_arrow_reader(10_000):
-            renamed = batch.rename_columns([f"{side}.{c}" for side, c in named])
-            yield from renamed.to_pylist(maps_as_pydicts="strict")
-
-
-def _differ(column: str, floating: bool) -> str:  # noqa: FBT001 a column and its kind
-    a, b = f"a.{column}", f"b.{column}"
-    if not floating:
-        return f"{a} IS DISTINCT FROM {b}"
-    return (
-        f"(({a} IS NULL) <> ({b} IS NULL) OR abs({a} - {b}) > {TOLERANCE} * greatest(abs({a}),"
-        f" abs({b})))"
-    )

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 import ibis.expr.operations as ops
 from attrs import evolve
 
-from workbench.definitions.group_by import Aggregation
+from workbench.definitions.aggregations import Aggregation
 from workbench.definitions.join import JoinPart
 from workbench.definitions.reductions import Each, Kurtosis, Skew
 
 if TYPE_CHECKING:
-    from workbench.definitions.group_by import Feature, GroupBy
+    from workbench.definitions.aggregations import Feature
+    from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import Join
 
 SUMMED, SQUARED = (ops.Sum, ops.Mean), (ops.Variance, ops.StandardDev, Skew, Kurtosis)
@@ -48,23 +49,23 @@ def scales(join: Join) -> tuple[Join, dict[str, str]] | None:
     parts: list[JoinPart] = []
     named: dict[str, str] = {}
     for part in join.parts:
-        found = {
+        features = {
             f"s{i}": f for i, f in enumerate(part.group_by.computed) if scale_of(f) is not None
         }
-        if not found:
+        if not features:
             continue
-        aggregations = [_asked(name, f) for name, f in found.items()]
+        aggregations = [_scale_aggregation(name, f) for name, f in features.items()]
         parts.append(
             JoinPart(_only(part.group_by, aggregations), keys=dict(part.keys), prefix=part.prefix)
         )
         named |= {
             f"{part.head}_{f.name}": f"{part.head}_{a.features[0].name}"
-            for f, a in zip(found.values(), aggregations, strict=True)
+            for f, a in zip(features.values(), aggregations, strict=True)
         }
     return (evolve(join, parts=tuple(parts), derivations={}), named) if parts else None
 
 
-def _asked(name: str, feature: Feature) -> Aggregation:
+def _scale_aggregation(name: str, feature: Feature) -> Aggregation:
     scale = scale_of(feature)
     assert scale is not None  # noqa: S101 the caller has looked
     return Aggregation(

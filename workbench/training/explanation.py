@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from workbench.backends import EngineError, engine_of
-from workbench.backends.engine import KNOWN
+from workbench.backends.engine import ENGINES
 from workbench.definitions.binding import title
 from workbench.definitions.join import Join, expect_join
 from workbench.definitions.sources import EntitySource
@@ -17,10 +17,10 @@ from workbench.html.markup import join as joined
 from workbench.html.markup import section, tag
 from workbench.online.legible_text import lines
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.plan_choice import FEW, PAIRS, Choice, Chooser, estimate_in
+from workbench.planner.plan_choice import MAX_PAIRS, PAIRS, Choice, Chooser, estimate_in
 from workbench.planner.source_rows import EventRows
 from workbench.planner.training_set import spine_of, training_set
-from workbench.training.backfilling import connection_of, engine_for
+from workbench.training.source_connections import connection_of, engine_for
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
@@ -65,7 +65,7 @@ def explain(join: Join, *, on: BaseBackend | None = None, plan: str | None = Non
     would be given. An engine whose SQL Ibis cannot write is shown with its reason instead.
     """
     expect_join(join, "explain")
-    names = [on.name] if on is not None else list(KNOWN)
+    names = [on.name] if on is not None else list(ENGINES)
     steps = tuple(_plan(join, _engine(join, on), plan))
     return Explanation(
         join.name, steps, {engine_of(on, n).title: by_pairs(join, engine_of(on, n)) for n in names}
@@ -151,7 +151,7 @@ def _part(part: JoinPart, choice: Choice | None) -> str:
             )
         )
     unknown = (
-        f"where they make at most {FEW:,}, else by the engine's own plan"
+        f"where they make at most {MAX_PAIRS:,}, else by the engine's own plan"
         if estimate is None
         else f"since {estimate.written} is a sketch, made in one pass"
     )

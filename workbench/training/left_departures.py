@@ -20,7 +20,7 @@ import ibis
 from attrs import frozen
 
 from workbench.backends import engine_of
-from workbench.backends.table_results import BY
+from workbench.backends.table_results import DAY_COLUMN
 from workbench.definitions.windows import DAY
 from workbench.planner.source_rows import in_us
 from workbench.portable.rewrites import floor_to, micros
@@ -133,9 +133,9 @@ class Departures:
     def staying(self, days: Collection[date]) -> ir.Table:
         """Return the result's rows of these days that are not computed again, with their day."""
         rows = self._had.filter(
-            self._had[BY].isin([us_of(d) for d in days]), self._keepable(self._had)
+            self._had[DAY_COLUMN].isin([us_of(d) for d in days]), self._keepable(self._had)
         )
-        rest = rows.anti_join(self._moved, self._keys).select(*self.result.columns, BY)
+        rest = rows.anti_join(self._moved, self._keys).select(*self.result.columns, DAY_COLUMN)
         return self.engine.keep(rest if self._reader is self.engine else self._reader.fetch(rest))
 
     def new(self, days: Collection[date]) -> ir.Table:
@@ -210,7 +210,7 @@ class Departures:
             n: engine.hashed(table[c]).fill_null(NULL)
             for n, c in zip(self._names, self._columns, strict=True)
         }
-        return table.mutate(**{AT: at, BY: floor_to(at, in_us(DAY))}, **marks)
+        return table.mutate(**{AT: at, DAY_COLUMN: floor_to(at, in_us(DAY))}, **marks)
 
     def _keyed(
         self, table: ir.Table, engine: Engine, days: Collection[date], before: date = date.min
@@ -220,7 +220,9 @@ class Departures:
         Keys distinguish rows that are equal in all columns.
         """
         rows = self._marked(table, engine)
-        rows = rows.filter((rows[BY] < us_of(before)) | rows[BY].isin([us_of(d) for d in days]))
+        rows = rows.filter(
+            (rows[DAY_COLUMN] < us_of(before)) | rows[DAY_COLUMN].isin([us_of(d) for d in days])
+        )
         return rows.mutate(
             **{NTH: ibis.row_number().over(group_by=[AT, *self._names], order_by=AT)}
         )
@@ -229,8 +231,12 @@ class Departures:
         """Return the left's rows of these days, keyed, held by the result's engine."""
         at = floor_to(micros(self.left[self.time]), in_us(DAY))
         rows = self.left.filter(at.isin([us_of(d) for d in days]))
-        held = self._reader.keep(rows if self._reader is self.engine else self.engine.fetch(rows))
-        return self._reader.keep(self._keyed(held, self._reader, days).select(*self._keys, BY))
+        held_rows = self._reader.keep(
+            rows if self._reader is self.engine else self.engine.fetch(rows)
+        )
+        return self._reader.keep(
+            self._keyed(held_rows, self._reader, days).select(*self._keys, DAY_COLUMN)
+        )
 
     @cached_property
     def _had(self) -> ir.Table:
@@ -243,14 +249,14 @@ class Departures:
         return self._of_left(self._near)
 
     def _keepable(self, rows: ir.Table) -> ir.BooleanValue:
-        return (rows[AT] < self._first) | rows[BY].isin(
+        return (rows[AT] < self._first) | rows[DAY_COLUMN].isin(
             [us_of(d) for d in self._near if self.filled[d].sourceless]
         )
 
     @cached_property
     def _lacking(self) -> ir.Table:
         return self._reader.keep(
-            self._had.anti_join(self._there, self._keys).select(*self._keys, BY)
+            self._had.anti_join(self._there, self._keys).select(*self._keys, DAY_COLUMN)
         )
 
     @cached_property
@@ -271,7 +277,8 @@ class Departures:
 
     def _by_day(self, rows: ir.Table) -> dict[date, int]:
         return {
-            day_of(us): int(n) for us, n in self._reader.rows(rows.group_by(BY).agg(n=rows.count()))
+            day_of(us): int(n)
+            for us, n in self._reader.rows(rows.group_by(DAY_COLUMN).agg(n=rows.count()))
         }
 
     @cached_property
@@ -306,7 +313,7 @@ class Departures:
 
     def _all_came(self, arrived: ir.Table) -> bool:
         """Return whether each missing row came at another time, up to the last filled day."""
-        late = arrived.filter(arrived[BY] <= us_of(max(self.filled)))
+        late = arrived.filter(arrived[DAY_COLUMN] <= us_of(max(self.filled)))
         wanted = self._missing.group_by(self._names).agg(n=lambda t: t.count())
         got = late.group_by(self._names).agg(m=late.count())
         short = wanted.left_join(got, self._names).agg(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 QUICK_S = 0.5  # a cell that is done by then shows nothing
 EVERY_S = 0.2  # between two changes of the line
-WIDE = 24  # characters of the bar
+BAR_CHARACTERS = 24  # characters of the bar
 
 
 def track(steps: Sequence[T], what: str) -> Iterator[T]:
@@ -79,9 +79,11 @@ class CellLine:
     def advance(self, rows: int) -> None:
         """Count more steps or rows as done, and show that when it is time to."""
         self.done += rows
-        now = time.monotonic()
-        if now - self._began >= QUICK_S and (self._display is None or now - self._shown >= EVERY_S):
-            self._shown = now
+        instant = time.monotonic()
+        if instant - self._began >= QUICK_S and (
+            self._display is None or instant - self._shown >= EVERY_S
+        ):
+            self._shown = instant
             self._show(self._text())
 
     def finish(self) -> None:
@@ -95,8 +97,8 @@ class CellLine:
     def _text(self) -> str:
         if not self.total:
             return f"{self.what}: {self._counted()} …"
-        full = min(WIDE, WIDE * self.done // self.total)
-        return f"{self.what}: {'█' * full}{'░' * (WIDE - full)} {self._counted()}"
+        full = min(BAR_CHARACTERS, BAR_CHARACTERS * self.done // self.total)
+        return f"{self.what}: {'█' * full}{'░' * (BAR_CHARACTERS - full)} {self._counted()}"
 
     def _show(self, text: str) -> None:
         from IPython.display import display  # noqa: PLC0415 only a notebook has it

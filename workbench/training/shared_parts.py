@@ -39,11 +39,11 @@ class Together:
 
     @parts.default
     def _parts(self) -> Counter[Key]:
-        return Counter(asked(j, p) for j in self.joins for p in j.parts)
+        return Counter(part_key_of(j, p) for j in self.joins for p in j.parts)
 
     @aged.default
     def _aged(self) -> set[Key]:
-        return {asked(j, p) for j in self.joins for p in j.parts if p.max_age is not None}
+        return {part_key_of(j, p) for j in self.joins for p in j.parts if p.max_age is not None}
 
     def left(self, join: Join, engine: Engine, first: date | None, last: date | None) -> ir.Table:
         """Return the left's rows in the range, evaluated for the first join that has them."""
@@ -56,20 +56,20 @@ class Together:
         self, spine: ir.Table, *, join: Join, part: JoinPart, engine: Engine, planner: Planner
     ) -> ir.Table:
         """Return the part's features for its spine, kept where another part needs them too."""
-        mine = asked(join, part)
-        if mine not in self.tables:
+        part_key = part_key_of(join, part)
+        if part_key not in self.tables:
             table = features(
-                spine, part.group_by, engine, newest=mine in self.aged, planner=planner
+                spine, part.group_by, engine, newest=part_key in self.aged, planner=planner
             )
-            self.tables[mine] = engine.keep(table) if self.parts[mine] > 1 else table
-        return self.tables[mine]
+            self.tables[part_key] = engine.keep(table) if self.parts[part_key] > 1 else table
+        return self.tables[part_key]
 
 
-def asked(join: Join, part: JoinPart) -> Key:
+def part_key_of(join: Join, part: JoinPart) -> Key:
     """Return what decides a part's values: the group-by's meaning, the left's keys and times."""
     return (
         fingerprint(part.group_by, serving=False),
         join.left.table,
         join.left.time,
-        tuple(left for left, _ in part.keys),
+        tuple(left_column for left_column, _ in part.keys),
     )

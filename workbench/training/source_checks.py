@@ -16,10 +16,11 @@ from workbench.definitions.sources import EventSource
 from workbench.definitions.windows import DAY
 from workbench.errors import DefinitionError, warn
 from workbench.online.storage.check_outcomes import ERROR
+from workbench.planner.bound_tables import rebound
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.source_rows import EVENT, EventRows, Rows, in_us, rebound
-from workbench.portable.proven_operations import said, unproven
+from workbench.planner.source_rows import EVENT, EventRows, Rows, in_us
 from workbench.portable.rewrites import micros
+from workbench.portable.unproven_operations import doubts_sentence, unproven
 from workbench.training import data_check_scan
 
 if TYPE_CHECKING:
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Times that only a wrong unit gives: milliseconds read as seconds are beyond FAR, seconds read as
 # milliseconds before NEAR.
-FAR, NEAR = datetime(2200, 1, 1, tzinfo=UTC), datetime(1970, 3, 1, tzinfo=UTC)
+LATEST_PLAUSIBLE, EARLIEST_PLAUSIBLE = (
+    datetime(2200, 1, 1, tzinfo=UTC),
+    datetime(1970, 3, 1, tzinfo=UTC),
+)
 
 WEEK = 7 * DAY
 
@@ -52,18 +56,18 @@ def _us(at: datetime) -> int:
 
 
 # Plain ends of stretches of midnights, told to engines as literals of a stored time's own type.
-PLAUSIBLE, EARLY = Extremes(FIRST, _us(FAR)), Extremes(0, _us(NEAR))
+PLAUSIBLE, EARLY = Extremes(FIRST, _us(LATEST_PLAUSIBLE)), Extremes(0, _us(EARLIEST_PLAUSIBLE))
 
 
 @frozen
-class Check:
+class SourceCheck:
     """A query of the data, of a few rows, and the sentence if the answer is bad."""
 
     question: ir.Table
     sentence: Callable[[list[dict[str, Any]]], str | None]
 
 
-def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
+def left_checks(join: Join, rows: ir.Table) -> Iterator[SourceCheck]:
     """Check the rows to enrich: there are some, with times, which are in the right unit."""
     name = title(join.left.table)
     time = rows[join.left.time]
@@ -90,7 +94,7 @@ def left_checks(join: Join, rows: ir.Table) -> Iterator[Check]:
             )
         return wrong_unit(name, join.left.time, a)
 
-    yield Check(question, sentence)
+    yield SourceCheck(question, sentence)
 
 
 def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
@@ -101,12 +105,12 @@ def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
     first, last = answer["first"], answer["last"]
     if last is None:
         return None
-    if last >= _us(FAR):
+    if last >= _us(LATEST_PLAUSIBLE):
         return (
             f"{name}.{column} reaches {moment(last)}: are milliseconds read as seconds?"
             " as_timestamp('ms') reads epoch milliseconds; filter out placeholders for 'never'"
         )
-    if first >= 0 and last < _us(NEAR):
+    if first >= 0 and last < _us(EARLIEST_PLAUSIBLE):
         return (
             f"{name}.{column} lies between {moment(first)} and {moment(last)}: are seconds read as"
             " milliseconds? as_timestamp('s') reads epoch seconds"
@@ -114,15 +118,15 @@ def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
     return None
 
 
-def source_checks(rows: Rows) -> Iterator[Check]:
+def source_checks(rows: Rows) -> Iterator[SourceCheck]:
     """Yield a group-by's source checks: one row a key and snapshot, lists of one length."""
     group_by, engine = rows.group_by, rows.engine
     if isinstance(rows, EntityRows) and group_by.taken:
         yield _one_row_a_key(rows)
     for op in {op for f in group_by.computed for op in reductions(f.node)}:
-        for each in op.find(Each):
-            if each.by_position:
-                yield _one_length(group_by, each, engine)
+        for each_op in op.find(Each):
+            if each_op.by_position:
+                yield _one_length(group_by, each_op, engine)
 
 
 def check_times(rows: EventRows) -> None:
@@ -135,21 +139,21 @@ def check_times(rows: EventRows) -> None:
     """
     engine, source = rows.engine, rows.group_by.events
     odd = _times(rows, PLAUSIBLE).filter(lambda t: t.us.isnull() | (t.us >= PLAUSIBLE.largest))
-    (found,) = engine.fetch(
+    (time_row,) = engine.fetch(
         odd.agg(
             missing=odd.us.isnull().ifelse(1, None).count(), first=odd.us.min(), last=odd.us.max()
         )
     ).to_pylist()
-    said = wrong_unit(title(source.table), source.time, found)
-    if said is None and not engine.some(
+    sentence = wrong_unit(title(source.table), source.time, time_row)
+    if sentence is None and not engine.some(
         _times(rows, EARLY).filter(lambda t: (t.us < EARLY.least) | (t.us >= EARLY.largest))
     ):
         early = _times(rows)
         (ends,) = engine.fetch(early.agg(first=early.us.min(), last=early.us.max())).to_pylist()
-        said = wrong_unit(title(source.table), source.time, ends)
-    if said is not None:
-        raise DefinitionError(said)
-    if found["missing"]:
+        sentence = wrong_unit(title(source.table), source.time, ends)
+    if sentence is not None:
+        raise DefinitionError(sentence)
+    if time_row["missing"]:
         ((count,),) = engine.rows(_times(rows).agg(n=lambda t: t.count()))
         looked = (
             ""
@@ -157,7 +161,7 @@ def check_times(rows: EventRows) -> None:
             else ", in the partitions that are read,"
         )
         warn(
-            f"{found['missing']:,} of {count:,} rows of {title(source.table)}{looked} have no"
+            f"{time_row['missing']:,} of {count:,} rows of {title(source.table)}{looked} have no"
             f" {source.time} and are in no window; filter them out to say that this is meant"
         )
 
@@ -168,7 +172,7 @@ def _times(rows: EventRows, ends: Extremes | None = None) -> ir.Table:
     return table.select(us=micros(table[rows.group_by.events.time]))
 
 
-def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
+def _iso_dates(group_by: GroupBy, engine: Engine) -> SourceCheck:
     source = group_by.entity
     table = rebound(source.table, engine).to_expr()
     day = table[source.snapshot]
@@ -186,14 +190,16 @@ def _iso_dates(group_by: GroupBy, engine: Engine) -> Check:
             else None
         )
 
-    return Check(question, sentence)
+    return SourceCheck(question, sentence)
 
 
-def _one_row_a_key(rows: EntityRows) -> Check:
+def _one_row_a_key(rows: EntityRows) -> SourceCheck:
     group_by, source, table = rows.group_by, rows.group_by.entity, rows.table
     named = table.select(*(table[k] for k in group_by.keys), **rows.ended(table))
-    known = named.filter([named[k].notnull() for k in group_by.keys] + [named[EVENT].notnull()])
-    counts = known.group_by(*group_by.keys, EVENT).agg(_fw_rows=known.count())
+    keyed_rows = named.filter(
+        [named[k].notnull() for k in group_by.keys] + [named[EVENT].notnull()]
+    )
+    counts = keyed_rows.group_by(*group_by.keys, EVENT).agg(_fw_rows=keyed_rows.count())
     question = (
         counts.filter(counts["_fw_rows"] > 1)
         .order_by(ibis.desc("_fw_rows"), *group_by.keys)
@@ -215,12 +221,12 @@ def _one_row_a_key(rows: EntityRows) -> Check:
             f" {group_by.name} takes one: keep one row a key and snapshot, or use aggregations"
         )
 
-    return Check(question, sentence)
+    return SourceCheck(question, sentence)
 
 
-def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
+def _one_length(group_by: GroupBy, each_op: Each, engine: Engine) -> SourceCheck:
     table = rebound(group_by.source.table, engine).to_expr()
-    lists = rebound(each.arg, engine).to_expr()
+    lists = rebound(each_op.arg, engine).to_expr()
     sized = table.mutate(_fw_length=lists.length()).filter(lambda t: t["_fw_length"].notnull())
     lengths = sized.group_by(*group_by.keys).agg(
         least=sized["_fw_length"].min(), most=sized["_fw_length"].max()
@@ -233,21 +239,21 @@ def _one_length(group_by: GroupBy, each: Each, engine: Engine) -> Check:
         a = answer[0]
         key = ", ".join(f"{k}={a[k]!r}" for k in group_by.keys)
         return (
-            f"{each.arg.name} of {title(group_by.source.table)} has lists of {a['least']} to"
+            f"{each_op.arg.name} of {title(group_by.source.table)} has lists of {a['least']} to"
             f" {a['most']} elements for {key}: each(by_position=True) needs one length"
         )
 
-    return Check(question, sentence)
+    return SourceCheck(question, sentence)
 
 
-def ask(checks: Iterable[Check], engine: Engine) -> list[list[dict[str, Any]]]:
+def ask(checks: Iterable[SourceCheck], engine: Engine) -> list[list[dict[str, Any]]]:
     """Run every check's query and return the results; DefinitionError with the first sentence."""
     answers = []
     for check in checks:
         answers.append(engine.fetch(check.question).to_pylist())
-        said = check.sentence(answers[-1])
-        if said is not None:
-            raise DefinitionError(said)
+        sentence = check.sentence(answers[-1])
+        if sentence is not None:
+            raise DefinitionError(sentence)
     return answers
 
 
@@ -257,15 +263,15 @@ def check_data(join: Join, engine: Engine, left: ir.Table) -> None:
     Warn of what other engines may compute otherwise.
     """
     ((lefts,),) = ask(left_checks(join, left), engine)
-    for found in data_check_scan.of_left(join, engine, left):
-        if found.status == ERROR and found.blocks:
+    for outcome in data_check_scan.of_left(join, engine, left):
+        if outcome.status == ERROR and outcome.blocks:
             message = (
-                f"{found.sentence}; filter these rows out of the left, mend the data, or declare"
+                f"{outcome.sentence}; filter these rows out of the left, mend the data, or declare"
                 " the check with most= or blocks=False"
             )
             raise DefinitionError(message)
-        if found.status == ERROR:
-            warn(found.sentence)
+        if outcome.status == ERROR:
+            warn(outcome.sentence)
     check_sources(join, engine, Extremes(lefts["first"], lefts["last"]))
 
 
@@ -275,7 +281,7 @@ def check_sources(join: Join, engine: Engine, asked: Extremes | None = None) -> 
     With `asked`, only what left rows between these extremes of time can see is checked.
     """
     if doubts := unproven(join):
-        warn(said(join.name, doubts))
+        warn(doubts_sentence(join.name, doubts))
     for group_by in dict.fromkeys(part.group_by for part in join.parts):
         aged = any(part.max_age is not None for part in join.parts if part.group_by == group_by)
         check_source(group_by, engine, asked, aged=aged)
@@ -302,27 +308,27 @@ def check_source(
     ask(source_checks(rows), engine)
 
 
-def _states(rows: EntityRows, asked: Extremes | None) -> EntityRows:
+def _states(rows: EntityRows, instants: Extremes | None) -> EntityRows:
     """Return the snapshots that instants between these may see, and those of a week before."""
     if (
-        asked is None
-        or asked.least is None
+        instants is None
+        or instants.least is None
         or rows.group_by.entity.snapshot is None
         or not rows.group_by.taken
     ):
         return rows
-    known, look = rows.seen()
-    return known if look(asked.least - in_us(WEEK), asked.largest) else rows
+    bounded_rows, look = rows.seen()
+    return bounded_rows if look(instants.least - in_us(WEEK), instants.largest) else rows
 
 
-def _within_reach(rows: EventRows, asked: Extremes | None, *, aged: bool) -> EventRows:
+def _within_reach(rows: EventRows, instants: Extremes | None, *, aged: bool) -> EventRows:
     """Return the events that left rows between these extremes of time may see.
 
     They reach back a day more, since some left rows ask as of the midnight before.
     """
     windows = rows.group_by.windows
-    if asked is None or aged or not windows or None in windows:
+    if instants is None or aged or not windows or None in windows:
         return rows
     reach = max(in_us(w.length + w.hop) for w in windows if w) + in_us(DAY)
     slack = in_us((rows.group_by.events.slack or DAY) + DAY)
-    return evolve(rows, instants=asked).within(reach) if asked.near(reach + slack) else rows
+    return evolve(rows, instants=instants).within(reach) if instants.near(reach + slack) else rows

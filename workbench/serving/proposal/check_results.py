@@ -11,11 +11,11 @@ from workbench.online.legible_text import written
 
 PASS, WARNING, FAIL, SKIPPED = STATUSES = ("pass", "warning", "fail", "skipped")
 SIGNS = {PASS: "✓", WARNING: "◆", FAIL: "✗", SKIPPED: "○"}
-SAID = {PASS: "passed", WARNING: "to know", FAIL: "failed", SKIPPED: "not checked"}
+STATUS_WORDS = {PASS: "passed", WARNING: "to know", FAIL: "failed", SKIPPED: "not checked"}
 
 
 @frozen
-class Finding:
+class CheckResult:
     """The result of one check; `seconds` are its duration, and no part of the comparison."""
 
     name: str
@@ -25,37 +25,37 @@ class Finding:
     seconds: float = field(default=0.0, eq=False)
 
 
-def counted(findings: Sequence[Finding]) -> str:
+def counted(findings: Sequence[CheckResult]) -> str:
     """Count the findings of each status, in words."""
-    told = [(s, sum(f.status == s for f in findings)) for s in STATUSES]
-    return " · ".join(f"{n} {SAID[s]}" for s, n in told if n)
+    counts = [(s, sum(f.status == s for f in findings)) for s in STATUSES]
+    return " · ".join(f"{n} {STATUS_WORDS[s]}" for s, n in counts if n)
 
 
 @frozen(repr=False)
-class Findings(Sequence[Finding]):
+class CheckResults(Sequence[CheckResult]):
     """The findings of a proposal's checks, in order; true where none failed."""
 
     of: str
-    found: tuple[Finding, ...]
+    found: tuple[CheckResult, ...]
 
     @overload
-    def __getitem__(self, index: int) -> Finding: ...
+    def __getitem__(self, index: int) -> CheckResult: ...
     @overload
-    def __getitem__(self, index: slice) -> tuple[Finding, ...]: ...
-    def __getitem__(self, index: int | slice) -> Finding | tuple[Finding, ...]:
+    def __getitem__(self, index: slice) -> tuple[CheckResult, ...]: ...
+    def __getitem__(self, index: int | slice) -> CheckResult | tuple[CheckResult, ...]:
         return self.found[index]
 
     def __len__(self) -> int:
         return len(self.found)
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[CheckResult]:
         return iter(self.found)
 
     def __bool__(self) -> bool:
         return not self.failed
 
     @property
-    def failed(self) -> tuple[Finding, ...]:
+    def failed(self) -> tuple[CheckResult, ...]:
         """The findings for which the proposal should not be published."""
         return tuple(f for f in self.found if f.status == FAIL)
 

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 
 from workbench.backends import engine_of
 from workbench.serving.proposal import computed_checks, newest_messages, static_checks
-from workbench.serving.proposal.check_results import FAIL, WARNING, Finding, Findings
+from workbench.serving.proposal.check_results import FAIL, WARNING, CheckResult, CheckResults
 from workbench.serving.proposal.sample_run import Trial
 from workbench.serving.proposal.value_changes import Revaluation, revalued, served
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.backends import Engine
-    from workbench.serving.publication import Proposal
+    from workbench.serving.proposals import Proposal
 
 
 class StoppedError(RuntimeError):
@@ -29,14 +29,14 @@ class StoppedError(RuntimeError):
 
 
 @frozen
-class Check:
+class ProposalCheck:
     """A check: its name until it is done, its function, and whether publication requires it.
 
     One that is not required finds a warning where it breaks.
     """
 
     name: str
-    run: Callable[[Assurance], Finding]
+    run: Callable[[Assurance], CheckResult]
     must: bool = True
 
 
@@ -55,23 +55,23 @@ class Assurance:
         self._stopped = threading.Event()
 
     def run(
-        self, told: Callable[[int, Finding | None], None] = lambda _number, _finding: None
-    ) -> Findings:
+        self, told: Callable[[int, CheckResult | None], None] = lambda _number, _finding: None
+    ) -> CheckResults:
         """Run every check in order.
 
         `told` is called with the number of each as it begins, with `None`, and with its finding
         when it is done. Raises StoppedError where `stop` was called.
         """
-        found = []
+        findings = []
         for number, check in enumerate(CHECKS):
             self.going()
             told(number, None)
-            found.append(self._one(check))
+            findings.append(self._one(check))
             self.going()
-            told(number, found[-1])
-        return Findings(self.proposal.plan.name, tuple(found))
+            told(number, findings[-1])
+        return CheckResults(self.proposal.plan.name, tuple(findings))
 
-    def _one(self, check: Check) -> Finding:
+    def _one(self, check: ProposalCheck) -> CheckResult:
         began = time.perf_counter()
         try:
             finding = check.run(self)
@@ -79,7 +79,7 @@ class Assurance:
             raise
         except Exception as error:  # noqa: BLE001 whatever it is, it is this check's
             sentence, _, rest = (str(error) or type(error).__name__).partition("\n")
-            finding = Finding(
+            finding = CheckResult(
                 check.name, FAIL if check.must else WARNING, f"{check.name}: {sentence}", rest
             )
         return evolve(finding, seconds=time.perf_counter() - began)
@@ -94,7 +94,7 @@ class Assurance:
         self._stopped.set()
         self.engine.interrupt()
 
-    def revalue(self) -> Finding:
+    def revalue(self) -> CheckResult:
         """Compare the values of the sampled rows with those that are served."""
         proposal, older = self.proposal, self.proposal.older
         answers = {} if older is None else served(self.trial, older, proposal.store, self.going)
@@ -103,22 +103,24 @@ class Assurance:
 
 
 CHECKS = (
-    Check("Name is free", lambda a: static_checks.name(a.proposal)),
-    Check(
+    ProposalCheck("Name is free", lambda a: static_checks.name(a.proposal)),
+    ProposalCheck(
         "Every operation gives one value on every engine",
         lambda a: static_checks.operations(a.proposal),
     ),
-    Check("Keys: no null, no type change", lambda a: static_checks.keys(a.proposal)),
-    Check("Data checks hold", lambda a: static_checks.checks(a.proposal, a.engine)),
-    Check("Two plans give the same numbers", lambda a: computed_checks.plans(a.trial)),
-    Check("No event at or after t counted", lambda a: computed_checks.later(a.trial)),
-    Check(
+    ProposalCheck("Keys: no null, no type change", lambda a: static_checks.keys(a.proposal)),
+    ProposalCheck("Data checks hold", lambda a: static_checks.checks(a.proposal, a.engine)),
+    ProposalCheck("Two plans give the same numbers", lambda a: computed_checks.plans(a.trial)),
+    ProposalCheck("No event at or after t counted", lambda a: computed_checks.later(a.trial)),
+    ProposalCheck(
         "Streamed row expression equals batch", lambda a: computed_checks.rows(a.proposal, a.trial)
     ),
-    Check("Values beside those that are served", lambda a: a.revalue(), must=False),
-    Check("Windows within the history", lambda a: static_checks.history(a.proposal), must=False),
-    Check("Topics exist", lambda a: static_checks.topics(a.proposal), must=False),
-    Check(
+    ProposalCheck("Values beside those that are served", lambda a: a.revalue(), must=False),
+    ProposalCheck(
+        "Windows within the history", lambda a: static_checks.history(a.proposal), must=False
+    ),
+    ProposalCheck("Topics exist", lambda a: static_checks.topics(a.proposal), must=False),
+    ProposalCheck(
         "Newest messages make events",
         lambda a: newest_messages.messages(a.proposal, a.engine),
         must=False,

@@ -8,12 +8,12 @@ from workbench.backends.equality import equal
 from workbench.definitions.nodes import base
 from workbench.online.messages.encoder import as_told
 from workbench.online.messages.event_precision import LOST, as_met
+from workbench.planner.bound_tables import rebound
 from workbench.planner.plan_choice import PAIRS, Chooser
-from workbench.planner.source_rows import rebound
 from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
 from workbench.serving.online_plans import stored_rows
-from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, Finding
+from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, CheckResult
 from workbench.serving.proposal.sample_run import worst
 from workbench.serving.topic_precision import meeting
 
@@ -25,83 +25,85 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.online.plan import GroupByPlan
     from workbench.serving.proposal.sample_run import Trial
-    from workbench.serving.publication import Proposal
+    from workbench.serving.proposals import Proposal
 
 EVENTS = 1_000  # events whose rows are made twice
 
 
-def plans(trial: Trial) -> Finding:
+def plans(trial: Trial) -> CheckResult:
     """Check that the sampled rows have equal values by pairs and by the engine's own plan.
 
     Pairs are the definition written out.
     """
     join, title = trial.exact, trial.engine.title
     if trial.fast == PAIRS:
-        return Finding("plans", SKIPPED, f"Not compared: {title} has one plan")
+        return CheckResult("plans", SKIPPED, f"Not compared: {title} has one plan")
     if join is None:
-        return Finding(
+        return CheckResult(
             "plans", SKIPPED, "Not compared: every part has a sketch, which one plan makes"
         )
     if not trial.rows:
-        return Finding("plans", SKIPPED, "Not compared: there are no rows")
-    one, other = (
+        return CheckResult("plans", SKIPPED, "Not compared: there are no rows")
+    pair_values, engine_values = (
         trial.computed(join, trial.left, planner)
         for planner in (Chooser(trial.engine, PAIRS), trial.swept)
     )
-    found = trial.differing(join, one, other)
-    rows = len(one)
-    if found:
-        differ = len({row for row, _ in found})
-        return Finding(
+    differences = trial.differing(join, pair_values, engine_values)
+    rows = len(pair_values)
+    if differences:
+        differ = len({row for row, _ in differences})
+        return CheckResult(
             "plans",
             FAIL,
             f"Two plans on {title} differ in {differ:,} of {rows:,} rows",
-            f"{worst(found)}: please report this with explain()",
+            f"{worst(differences)}: please report this with explain()",
         )
     left_out = len(trial.join.parts) - len(join.parts)
     without = (
         f", without {preview_words.plural(left_out, 'part')} with sketches" if left_out else ""
     )
-    return Finding(
+    return CheckResult(
         "plans",
         PASS,
         f"Two plans on {title} give the same numbers, {rows:,} of {rows:,} rows{without}",
     )
 
 
-def later(trial: Trial) -> Finding:
+def later(trial: Trial) -> CheckResult:
     """Check that values do not change when events at or after the rows' time are taken away.
 
     Only rows whose key has such events are looked at.
     """
     if not trial.timed:
-        return Finding("later", SKIPPED, "No events: snapshots answer after their day has ended")
-    whole = trial.computed(trial.join, trial.alone, trial.swept)
+        return CheckResult(
+            "later", SKIPPED, "No events: snapshots answer after their day has ended"
+        )
+    full_values = trial.computed(trial.join, trial.alone, trial.swept)
     cut = trial.computed(trial.join, trial.alone, trial.cut)
-    found = trial.differing(trial.join, whole, cut, trial.alone)
-    if found:
-        rows = len({row for row, _ in found})
-        return Finding(
+    differences = trial.differing(trial.join, full_values, cut, trial.alone)
+    if differences:
+        rows = len({row for row, _ in differences})
+        return CheckResult(
             "later",
             FAIL,
             f"Events at or after t count in {preview_words.plural(rows, 'row')}: a leak",
-            worst(found),
+            worst(differences),
         )
     had = trial.later()
-    return Finding(
+    return CheckResult(
         "later",
         PASS,
-        f"No event at or after t counted, {had:,} of {preview_words.plural(len(whole), 'row')}"
-        " had one",
+        f"No event at or after t counted, {had:,} of"
+        f" {preview_words.plural(len(full_values), 'row')} had one",
     )
 
 
-def rows(proposal: Proposal, trial: Trial) -> Finding:
+def rows(proposal: Proposal, trial: Trial) -> CheckResult:
     """Check that the updater's SQL makes the rows that the warehouse makes.
 
     Its input is events written and read as the topic's messages are.
     """
-    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it imports this module
+    from workbench.serving.proposals import group_bys_of  # noqa: PLC0415 it imports this module
 
     timed = [
         g
@@ -109,16 +111,16 @@ def rows(proposal: Proposal, trial: Trial) -> Finding:
         if proposal.plan.group_by(g.name).kind == "events"
     ]
     if not timed:
-        return Finding("rows", SKIPPED, "No events: nothing is streamed")
+        return CheckResult("rows", SKIPPED, "No events: nothing is streamed")
     tried, met = 0, list[str]()
     for group_by in timed:
         plan = proposal.plan.group_by(group_by.name)
         messages, batch = _sampled(group_by, trial)
-        told = messages if plan.topic is None else as_told(plan.topic, plan.source, messages)
-        stream = _streamed(plan, told, batch.schema)
+        topic_rows = messages if plan.topic is None else as_told(plan.topic, plan.source, messages)
+        stream = _streamed(plan, topic_rows, batch.schema)
         differs = _differing(stream, batch, plan.coarse)
         if differs:
-            return Finding(
+            return CheckResult(
                 "rows",
                 FAIL,
                 f"Streamed rows of {group_by.name} differ from the warehouse's, of"
@@ -127,7 +129,7 @@ def rows(proposal: Proposal, trial: Trial) -> Finding:
             )
         tried += messages.num_rows
         met += [f"{group_by.name}: {meeting(plan)}"] if plan.coarse else []
-    return Finding(
+    return CheckResult(
         "rows",
         PASS,
         f"Streamed row expression equals batch, {preview_words.plural(tried, 'event')}",
@@ -145,10 +147,10 @@ def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
             *(engine.hashed(table[k]) for k in table.columns if not table[k].type().is_nested())
         ).limit(EVENTS)
     )
-    whole = stored_rows(group_by, engine)
+    row_query = stored_rows(group_by, engine)
     typed = some.cast(dict(source.schema.items())) if some.schema() != source.schema else some
-    narrowed = whole.op().replace({source: typed.op()})
-    if narrowed == whole.op():
+    narrowed = row_query.op().replace({source: typed.op()})
+    if narrowed == row_query.op():
         message = f"the table of {group_by.name} is not found in its own rows: please report this"
         raise RuntimeError(message)
     return fetched(engine, typed), fetched(engine, narrowed.to_expr())
@@ -156,9 +158,7 @@ def _sampled(group_by: GroupBy, trial: Trial) -> tuple[pa.Table, pa.Table]:
 
 def _streamed(plan: GroupByPlan, messages: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return the rows of messages by the SQL that the updater runs."""
-    from workbench.online.streaming.batch_writer import (  # noqa: PLC0415 the driver is an extra
-        RowLevel,
-    )
+    from workbench.online.streaming.batch_values import RowLevel  # noqa: PLC0415 it needs an extra
 
     return RowLevel(plan).rows(messages).select(schema.names).cast(schema)
 
@@ -171,14 +171,14 @@ def _differing(stream: pa.Table, batch: pa.Table, coarse: Mapping[str, str]) -> 
     names = [n for n in batch.schema.names if coarse.get(n) != LOST]
     if stream.num_rows != batch.num_rows:
         return f"{stream.num_rows:,} rows of the stream, {batch.num_rows:,} of the warehouse"
-    told = [
+    sides = [
         [
             {n: as_met(coarse.get(n), r[n]) for n in names}
             for r in t.to_pylist(maps_as_pydicts="strict")
         ]
         for t in (stream, batch)
     ]
-    pairs = zip(*(sorted(rows_, key=_place) for rows_ in told), strict=True)
+    pairs = zip(*(sorted(rows_, key=_place) for rows_ in sides), strict=True)
     first = next(((a, b, c) for a, b in pairs for c in names if not equal(a[c], b[c])), None)
     return (
         ""

@@ -2,145 +2,40 @@
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections import Counter
-from datetime import UTC, datetime, time, timedelta
-from decimal import Decimal
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from attrs import field, frozen
 
 from workbench.online.messages.event_precision import UNITS as PRECISIONS
 from workbench.online.messages.event_precision import as_met
-from workbench.previews import preview_words
+from workbench.serving.proposal.value_measures import (
+    EPOCH,
+    INSTANT,
+    TEXT,
+    Measure,
+    bare_text,
+    measure_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from workbench.online.plan import GroupByPlan
 
 Row = dict[str, Any]
 
-RARE = 0.001  # how likely chance may be where something is said to be systematic
-FEW = 3  # values of which nothing is said in general
+CHANCE_LIMIT = 0.001  # how likely chance may be where something is said to be systematic
+MIN_VALUES = 3  # values of which nothing is said in general
 SECOND, MINUTE, QUARTER = 1_000_000, 60_000_000, 900_000_000  # microseconds
 FARTHEST = 14 * 4 * QUARTER  # that a zone's time is from UTC
-CROWDED = 0.9  # of a table's rows: less than these have a key and a time of their own
-ODD = 3  # rows of one key and time that differ otherwise, before it is said
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SPANS = {86_400_000_000: "day", 3_600_000_000: "hour", 60_000_000: "minute", 1_000_000: "second"}
-UNITS = (*SPANS, *(10**n for n in range(5, -1, -1)))  # microseconds
+MIN_DISTINCT_SHARE = 0.9  # of a table's rows: less than these have a key and a time of their own
+MIN_ODD_ROWS = 3  # rows of one key and time that differ otherwise, before it is said
 CURE = (
     "name the column that identifies an event, EventSource(..., id=...), or have both tell the same"
 )
-
-
-@frozen
-class Measure:
-    """The precision of one kind of values.
-
-    It has the grain that some values fit, whether one value fits it, and whether two are equal at
-    it.
-    """
-
-    grain: Callable[[Sequence[Any]], Any]
-    fits: Callable[[Any, Any], bool]
-    alike: Callable[[Any, Any, Any], bool]
-    said: Callable[[Any], str]
-
-
-def _unit(values: Sequence[int]) -> int:
-    return next(u for u in UNITS if all(v % u == 0 for v in values))
-
-
-def _whole(unit: int) -> str:
-    return (
-        f"in whole {SPANS[unit]}s"
-        if unit in SPANS
-        else f"with {6 - int(math.log10(unit))} digits of a second"
-    )
-
-
-def _digits(value: float | Decimal) -> int:
-    """Count the significant digits of the shortest text that is the value."""
-    return len(Decimal(str(value)).normalize().as_tuple().digits)
-
-
-def _places(value: Decimal) -> int:
-    """Count the digits behind the point."""
-    exponent = value.normalize().as_tuple().exponent
-    return max(-exponent, 0) if isinstance(exponent, int) else 0
-
-
-def _short(value: float) -> bool:
-    with np.errstate(over="ignore"):
-        return float(np.float32(value)) == value
-
-
-def _narrow(values: Sequence[float]) -> int:
-    """Return the digits of all values; 0 says that each is a float of 32 bits.
-
-    Such a float has more digits than nine when it is written as a double.
-    """
-    most = max(map(_digits, values))
-    # a float of 32 bits has at most 9 digits
-    return 0 if most > 9 and all(map(_short, values)) else most  # noqa: PLR2004
-
-
-def _float_alike(one: float, other: float, digits: int) -> bool:
-    if not digits:
-        return float(np.float32(one)) == float(np.float32(other))
-    largest = max(abs(one), abs(other))
-    return one == other or abs(one - other) < 10.0 ** (math.floor(math.log10(largest)) - digits + 1)
-
-
-def _form(values: Sequence[str]) -> str | None:
-    """Return the normal form that all texts have, if some would differ in another one."""
-    return next(
-        (f for f in ("NFC", "NFD") if all(unicodedata.is_normalized(f, v) for v in values)), None
-    )
-
-
-def _bare(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).strip().casefold()
-
-
-INSTANT = Measure(_unit, lambda v, g: v % g == 0, lambda a, b, g: abs(a - b) < g, _whole)
-FLOAT = Measure(
-    _narrow,
-    lambda v, g: _digits(v) <= g if g else _short(v),
-    _float_alike,
-    lambda g: f"with at most {preview_words.plural(g, 'digit')}" if g else "as a float of 32 bits",
-)
-DECIMAL = Measure(
-    lambda values: max(map(_places, values)),
-    lambda v, g: _places(v) <= g,
-    lambda a, b, g: abs(a - b) < Decimal(1).scaleb(-g),
-    lambda g: f"with {preview_words.plural(g, 'digit')} behind the point",
-)
-TEXT = Measure(
-    _form,
-    lambda v, g: g is None or unicodedata.is_normalized(g, v),
-    lambda a, b, _: _bare(a) == _bare(b),
-    lambda g: f"in the Unicode form {g}",
-)
-
-
-def _measured(value: Any) -> tuple[Measure | None, Any]:
-    """Return the measure of a value, if any, and the value as its measure takes it."""
-    if isinstance(value, datetime):
-        return INSTANT, (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // timedelta(
-            microseconds=1
-        )
-    if isinstance(value, time):
-        seconds = value.hour * 3600 + value.minute * 60 + value.second
-        return INSTANT, seconds * 1_000_000 + value.microsecond
-    for kind, measure in ((float, FLOAT), (Decimal, DECIMAL), (str, TEXT)):
-        if isinstance(value, kind):
-            return measure, value
-    return None, value
 
 
 def _leaves(value: Any) -> Iterator[Any]:
@@ -164,7 +59,7 @@ class Grain:
 
 
 @frozen
-class Doubt:
+class PrecisionDoubt:
     """A column that one side carries less finely than the other, more often than by chance.
 
     `coarser` is `topic` or `table`.
@@ -212,7 +107,7 @@ class Sides:
 
     def _leaves(self, row: Row, name: str) -> Iterator[tuple[Measure | None, Any]]:
         for leaf in _leaves(row[name]):
-            yield (INSTANT, leaf) if name == "time" else _measured(leaf)
+            yield (INSTANT, leaf) if name == "time" else measure_of(leaf)
 
     def grains(self, side: str, name: str) -> dict[int, Grain]:
         """Return the grains of a side's column, by the measure's id.
@@ -220,45 +115,45 @@ class Sides:
         Lists may have values of several kinds.
         """
         if (side, name) not in self._grains:
-            found: dict[int, tuple[Measure, list[Any]]] = {}
+            by_measure: dict[int, tuple[Measure, list[Any]]] = {}
             for row in getattr(self, side):
                 for measure, value in self._leaves(row, name):
                     if measure is not None and not (measure is TEXT and _plain(value)):
-                        found.setdefault(id(measure), (measure, []))[1].append(value)
+                        by_measure.setdefault(id(measure), (measure, []))[1].append(value)
             self._grains[side, name] = {
-                i: Grain(m, m.grain(v), len(v)) for i, (m, v) in found.items()
+                i: Grain(m, m.grain(v), len(v)) for i, (m, v) in by_measure.items()
             }
         return self._grains[side, name]
 
     # --- by and large
 
-    def doubts(self) -> list[Doubt]:
+    def doubts(self) -> list[PrecisionDoubt]:
         """Return the columns that one side carries less finely, beyond what chance explains."""
         pairs = [
             (name, *sides)
             for name in self.names
             for sides in (("topic", "table"), ("table", "topic"))
         ]
-        found = [
+        column_doubts = [
             doubt
-            for name, one, other in pairs
-            if (doubt := self._doubt(name, one, other)) is not None
+            for name, side, other_side in pairs
+            if (doubt := self._doubt(name, side, other_side)) is not None
         ]
-        return list({d.column: d for d in reversed(found)}.values())[::-1]
+        return list({d.column: d for d in reversed(column_doubts)}.values())[::-1]
 
-    def _doubt(self, name: str, one: str, other: str) -> Doubt | None:
-        for number, grain in self.grains(one, name).items():
-            if grain.grain is None or grain.of < FEW:
+    def _doubt(self, name: str, side: str, other_side: str) -> PrecisionDoubt | None:
+        for number, grain in self.grains(side, name).items():
+            if grain.grain is None or grain.of < MIN_VALUES:
                 continue
             values = [
                 v
-                for row in getattr(self, other)
+                for row in getattr(self, other_side)
                 for m, v in self._leaves(row, name)
                 if id(m) == number and not (m is TEXT and _plain(v))
             ]
             finer = sum(not grain.measure.fits(v, grain.grain) for v in values)
-            if finer and (1 - finer / len(values)) ** grain.of < RARE:
-                return Doubt(self.labels[name], one, grain.measure.said(grain.grain))
+            if finer and (1 - finer / len(values)) ** grain.of < CHANCE_LIMIT:
+                return PrecisionDoubt(self.labels[name], side, grain.measure.said(grain.grain))
         return None
 
     # --- one by one
@@ -268,13 +163,16 @@ class Sides:
 
         Times are compared at the coarser side's grain.
         """
-        told = [g for side in ("topic", "table") for g in self.grains(side, "time").values()]
-        unit = max((g.grain if g.of >= FEW else min(g.grain, SECOND) for g in told), default=1)
+        time_grains = [g for side in ("topic", "table") for g in self.grains(side, "time").values()]
+        unit = max(
+            (g.grain if g.of >= MIN_VALUES else min(g.grain, SECOND) for g in time_grains),
+            default=1,
+        )
         by_key: dict[Any, list[Row]] = {}
         for row in self.table:
             by_key.setdefault(self._key(row), []).append(row)
-        found, columns = {"known": 0, "twice": 0, "odd": 0}, set[str]()
-        shown: tuple[str, Any, Any] | None = None
+        counts, columns = {"known": 0, "twice": 0, "odd": 0}, set[str]()
+        example: tuple[str, Any, Any] | None = None
         shifts = Counter[int]()
         for row in self.topic:
             near = [
@@ -283,33 +181,33 @@ class Sides:
             if not near:
                 shifts.update(self._shifts(row, by_key.get(self._key(row), ())))
                 continue
-            kind, other = self._kin(row, near)
-            found[kind] += 1
+            kind, nearest = self._kin(row, near)
+            counts[kind] += 1
             if kind != "known":
-                differing = [n for n in self.names if row[n] != other[n]]
+                differing = [n for n in self.names if row[n] != nearest[n]]
                 if kind == "twice":
                     columns |= {self.labels[n] for n in differing}
                 first = differing[0]
-                ours, theirs = (
-                    _instant(r[first]) if first == "time" else r[first] for r in (row, other)
+                message_value, table_value = (
+                    _instant(r[first]) if first == "time" else r[first] for r in (row, nearest)
                 )
-                shown = shown or (self.labels[first], ours, theirs)
+                example = example or (self.labels[first], message_value, table_value)
         if self._crowded(by_key):
-            found["odd"] = 0  # so does one row of the table to another
+            counts["odd"] = 0  # so does one row of the table to another
         ((by, shifted),) = shifts.most_common(1) or ((0, 0),)
         return Twins(
-            **found,
+            **counts,
             shifted=shifted if unit < MINUTE else 0,
             by=by,
-            shown=shown,
+            shown=example,
             columns=frozenset(columns),
         )
 
     def _crowded(self, by_key: Mapping[Any, Sequence[Row]]) -> bool:
         """Return whether the table itself often has several rows of one key and time."""
-        return sum(len({r["time"] for r in rows}) for rows in by_key.values()) < CROWDED * len(
-            self.table
-        )
+        return sum(
+            len({r["time"] for r in rows}) for rows in by_key.values()
+        ) < MIN_DISTINCT_SHARE * len(self.table)
 
     def _shifts(self, row: Row, rows: Sequence[Row]) -> set[int]:
         """Return by how much equal rows of the table differ in time, if zones differ by it."""
@@ -322,30 +220,30 @@ class Sides:
 
     def _kin(self, row: Row, near: Sequence[Row]) -> tuple[str, Row]:
         """Return how the table's rows of a message's key and time match it, and the closest one."""
-        for other in near:
-            if all(row[n] == other[n] for n in self.names):
-                return "known", other
-        for other in near:
-            if all(self._alike(n, row[n], other[n]) for n in self.names):
-                return "twice", other
+        for candidate in near:
+            if all(row[n] == candidate[n] for n in self.names):
+                return "known", candidate
+        for candidate in near:
+            if all(self._alike(n, row[n], candidate[n]) for n in self.names):
+                return "twice", candidate
         return "odd", near[0]
 
     def _key(self, row: Row) -> tuple[Any, ...]:
-        return tuple(_bare(row[k]) if isinstance(row[k], str) else row[k] for k in self.keys)
+        return tuple(bare_text(row[k]) if isinstance(row[k], str) else row[k] for k in self.keys)
 
-    def _alike(self, name: str, one: Any, other: Any) -> bool:
+    def _alike(self, name: str, value: Any, other_value: Any) -> bool:
         """Return whether two values are one, at different precision."""
-        if one == other or name == "time" or one is None or other is None:
-            return one == other or name == "time"
-        ours, theirs = list(_leaves(one)), list(_leaves(other))
-        return len(ours) == len(theirs) and all(
-            self._one(name, a, b) for a, b in zip(ours, theirs, strict=True)
+        if value == other_value or name == "time" or value is None or other_value is None:
+            return value == other_value or name == "time"
+        leaves, other_leaves = list(_leaves(value)), list(_leaves(other_value))
+        return len(leaves) == len(other_leaves) and all(
+            self._one(name, a, b) for a, b in zip(leaves, other_leaves, strict=True)
         )
 
-    def _one(self, name: str, one: Any, other: Any) -> bool:
-        (measure, a), (theirs, b) = _measured(one), _measured(other)
-        if measure is None or measure is not theirs or one == other:
-            return bool(one == other)
+    def _one(self, name: str, value: Any, other_value: Any) -> bool:
+        (measure, a), (other_measure, b) = measure_of(value), measure_of(other_value)
+        if measure is None or measure is not other_measure or value == other_value:
+            return bool(value == other_value)
         if measure is TEXT:
             return measure.alike(a, b, None)
         grains = [
@@ -377,7 +275,9 @@ def _plain(text: str) -> bool:
     )
 
 
-def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple[bool, str]:
+def double_count_sentence(
+    plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]
+) -> tuple[bool, str]:
     """Return a sentence on what would count twice, and whether it is certain.
 
     The sentence is empty where nothing is found.
@@ -392,8 +292,8 @@ def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple
             f" {'is' if twins.twice == 1 else 'are'} in the table too, told otherwise, and would"
             " count twice (semantics rule 21)"
         )
-        return systematic or twins.twice > twins.known, f"{how}: {_shown(twins)}; {CURE}"
-    if twins.shifted >= FEW and twins.shifted > twins.known:
+        return systematic or twins.twice > twins.known, f"{how}: {_example_sentence(twins)}; {CURE}"
+    if twins.shifted >= MIN_VALUES and twins.shifted > twins.known:
         hours = f"{abs(twins.by) / 4 / QUARTER:g} h {'later' if twins.by > 0 else 'earlier'}"
         return (
             False,
@@ -404,16 +304,19 @@ def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple
             ),
         )
     if doubts:
-        each = "; ".join(
+        differences = "; ".join(
             f"{name if d.coarser == 'topic' else 'the table'} tells {d.column} {d.said}, and"
             f" {'the table' if d.coarser == 'topic' else name} otherwise"
             for d in doubts
         )
         return (
             False,
-            f"{each}: an event that comes by both would count twice (semantics rule 21); {CURE}",
+            (
+                f"{differences}: an event that comes by both would count twice (semantics rule 21);"
+                f" {CURE}"
+            ),
         )
-    if twins.odd >= ODD and twins.odd > twins.known:
+    if twins.odd >= MIN_ODD_ROWS and twins.odd > twins.known:
         how = (
             f"{twins.odd:,} of the newest messages of {name} have the key and the time of a row of"
             " the table, and differ from it"
@@ -421,18 +324,18 @@ def told(plan: GroupByPlan, topic: Sequence[Row], table: Sequence[Row]) -> tuple
         return (
             False,
             (
-                f"{how}: {_shown(twins)}; if they are the same events, they would count twice"
-                f" (semantics rule 21): {CURE}"
+                f"{how}: {_example_sentence(twins)}; if they are the same events, they would count"
+                f" twice (semantics rule 21): {CURE}"
             ),
         )
     return False, ""
 
 
-def _shown(twins: Twins) -> str:
+def _example_sentence(twins: Twins) -> str:
     if twins.shown is None:
         return ""
-    column, ours, theirs = twins.shown
-    return f"such as {column} {ours!r:.80} beside the table's {theirs!r:.80}"
+    column, message_value, table_value = twins.shown
+    return f"such as {column} {message_value!r:.80} beside the table's {table_value!r:.80}"
 
 
-__all__ = ["Sides", "told"]
+__all__ = ["Sides", "double_count_sentence"]

@@ -17,7 +17,7 @@ from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
 from workbench.serving.online_plans import stored_rows
 from workbench.serving.proposal import event_identity
-from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, Finding
+from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, CheckResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.online.plan import GroupByPlan
     from workbench.serving.proposal.event_identity import Row
-    from workbench.serving.publication import Proposal
+    from workbench.serving.proposals import Proposal
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
-MOST = 100  # messages of a topic
-PATIENCE = 3_000  # milliseconds for a broker to answer
+MAX_MESSAGES = 100  # messages of a topic
+BROKER_TIMEOUT_MS = 3_000  # milliseconds for a broker to answer
 SECONDS = 5.0  # for the messages to come
-SHOWN = 3  # reasons
+MAX_REASONS_SHOWN = 3  # reasons
 DAY = 86_400_000_000  # microseconds: how far from the messages' times the table's rows may lie
 ROWS = 20_000  # of the table that messages are held against
 FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC", "NFKD")
@@ -40,51 +40,53 @@ KEY = re.compile(r"k\d+")
 ORDER = (FAIL, WARNING, PASS, SKIPPED)
 
 
-def messages(proposal: Proposal, engine: Engine) -> Finding:
+def messages(proposal: Proposal, engine: Engine) -> CheckResult:
     """Check the newest messages of each topic.
 
     They are read as the updater will read them, and compared with the table's rows.
     """
     plans = [g for g in proposal.plan.group_bys if g.topic is not None]
     if not plans:
-        return Finding("messages", SKIPPED, "No topic: no messages")
+        return CheckResult("messages", SKIPPED, "No topic: no messages")
     if find_spec("kafka") is None:
-        return Finding(
+        return CheckResult(
             "messages", SKIPPED, "Newest messages not looked at: kafka-python is not installed"
         )
     try:
-        found = [_looked_at(plan, proposal, engine) for plan in plans]
+        findings = [_looked_at(plan, proposal, engine) for plan in plans]
     except StoreError as error:
-        return Finding("messages", SKIPPED, f"Newest messages not looked at: {error}")
-    first = min(found, key=lambda f: ORDER.index(f.status))
+        return CheckResult("messages", SKIPPED, f"Newest messages not looked at: {error}")
+    first = min(findings, key=lambda f: ORDER.index(f.status))
     rest = [
         line
-        for f in found
+        for f in findings
         for line in ([f.sentence] if f is not first else []) + ([f.detail] if f.detail else [])
     ]
-    return Finding("messages", first.status, first.sentence, "\n".join(rest))
+    return CheckResult("messages", first.status, first.sentence, "\n".join(rest))
 
 
-def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> Finding:
+def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> CheckResult:
     from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 an extra
         configured,
         newest_messages,
     )
-    from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it imports this module
+    from workbench.serving.proposals import group_bys_of  # noqa: PLC0415 it imports this module
 
     assert plan.topic is not None  # noqa: S101 it is streamed
-    config = {"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}
+    config = {"bootstrap_timeout_ms": BROKER_TIMEOUT_MS, **configured(proposal.kafka)}
     (group_by,) = [g for g in group_bys_of(proposal.definition) if g.name == plan.name]
-    newest = newest_messages(config, plan.topic.name, MOST, SECONDS)
-    return told(plan, newest, time.time_ns() // 1000, partial(_table_rows, group_by, engine))
+    newest = newest_messages(config, plan.topic.name, MAX_MESSAGES, SECONDS)
+    return judge_messages(
+        plan, newest, time.time_ns() // 1000, partial(_table_rows, group_by, engine)
+    )
 
 
-def told(
+def judge_messages(
     plan: GroupByPlan,
     newest: Sequence[Any],
     now: int,
     table: Callable[[Sequence[Row]], list[Row]] = lambda _rows: [],
-) -> Finding:
+) -> CheckResult:
     """Return the finding of a topic's newest messages for a group-by; `now` in microseconds.
 
     `table` gives the table's rows to compare with rows of messages, where events have no id.
@@ -93,36 +95,38 @@ def told(
     from workbench.online.messages.message_contents import (  # noqa: PLC0415 the driver is an extra
         keyless_reason,
     )
-    from workbench.online.streaming.batch_writer import RowLevel  # noqa: PLC0415 as above
+    from workbench.online.streaming.batch_values import RowLevel  # noqa: PLC0415 as above
 
     assert plan.topic is not None  # noqa: S101 it is streamed
     name, payloads = plan.topic.name, [m.value for m in newest]
-    found = Decoder(plan.topic, plan.source, identified=plan.id is not None).decode(
+    decoded = Decoder(plan.topic, plan.source, identified=plan.id is not None).decode(
         payloads, [m.key for m in newest], [m.headers for m in newest]
     )
-    lacking = RowLevel(plan).keyless(found.table)
-    reasons = [why for _, why in found.bad] + [
-        keyless_reason(plan, payloads[found.good[i]], needs) for i, needs in lacking.items()
+    lacking = RowLevel(plan).keyless(decoded.table)
+    reasons = [why for _, why in decoded.bad] + [
+        keyless_reason(plan, payloads[decoded.good[i]], needs) for i, needs in lacking.items()
     ]
-    count, events = len(newest) - len(found.passed), len(found.good) - len(lacking)
+    count, events = len(newest) - len(decoded.passed), len(decoded.good) - len(lacking)
     if not count:
-        return Finding(
+        return CheckResult(
             "messages",
             SKIPPED,
             f"{name} has no messages to look at"
             + (f", but {len(newest)} tombstones or deletes" if newest else ""),
         )
-    detail = "\n".join(dict.fromkeys(reasons[:SHOWN]))
+    detail = "\n".join(dict.fromkeys(reasons[:MAX_REASONS_SHOWN]))
     if not events:
-        return Finding(
+        return CheckResult(
             "messages",
             FAIL,
             f"None of the newest {preview_words.plural(count, 'message')} of {name} makes an event",
             detail,
         )
-    kept = found.table.take([i for i in range(found.table.num_rows) if i not in lacking])
-    nulls = [c for c in plan.reads if kept[c].null_count == kept.num_rows]
-    far = _far(plan, kept, now)
+    keyed_events = decoded.table.take(
+        [i for i in range(decoded.table.num_rows) if i not in lacking]
+    )
+    nulls = [c for c in plan.reads if keyed_events[c].null_count == keyed_events.num_rows]
+    far = _far(plan, keyed_events, now)
     doubts = (
         [f"{', '.join(nulls)} {'is' if len(nulls) == 1 else 'are'} null in all of them"]
         if nulls
@@ -134,22 +138,27 @@ def told(
         f"{events:,} of the newest {preview_words.plural(count, 'message')} of {name} make events"
         f" of {plan.name}"
     )
-    again, certain = "", False
+    double_count, certain = "", False
     if plan.id is None:
-        rows = RowLevel(plan).rows(kept).to_pylist(maps_as_pydicts="strict")
-        certain, again = event_identity.told(plan, rows, table(rows)) if rows else (False, "")
-    if certain:
-        return Finding(
-            "messages", FAIL, again, "\n".join([sentence, *doubts, *([detail] if detail else [])])
+        rows = RowLevel(plan).rows(keyed_events).to_pylist(maps_as_pydicts="strict")
+        certain, double_count = (
+            event_identity.double_count_sentence(plan, rows, table(rows)) if rows else (False, "")
         )
-    if doubts or again:
-        return Finding(
+    if certain:
+        return CheckResult(
+            "messages",
+            FAIL,
+            double_count,
+            "\n".join([sentence, *doubts, *([detail] if detail else [])]),
+        )
+    if doubts or double_count:
+        return CheckResult(
             "messages",
             WARNING,
-            f"{sentence}: {'; '.join([*doubts, *([again] if again else [])])}",
+            f"{sentence}: {'; '.join([*doubts, *([double_count] if double_count else [])])}",
             detail,
         )
-    return Finding("messages", PASS, f"{sentence}{_ages(plan, kept, now)}")
+    return CheckResult("messages", PASS, f"{sentence}{_ages(plan, keyed_events, now)}")
 
 
 def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[Row]:
@@ -164,11 +173,11 @@ def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[
             )
         elif about[key].type().is_integer():
             about = about.filter(about[key].isin(sorted({row[key] for row in rows})))
-    asked = (about.limit(ROWS), stored.order_by(stored.time.desc()).limit(ROWS // 10))
-    found = [
-        row for some in asked for row in fetched(engine, some).to_pylist(maps_as_pydicts="strict")
+    queries = (about.limit(ROWS), stored.order_by(stored.time.desc()).limit(ROWS // 10))
+    table_rows = [
+        row for some in queries for row in fetched(engine, some).to_pylist(maps_as_pydicts="strict")
     ]
-    return list({repr(row): row for row in found}.values())
+    return list({repr(row): row for row in table_rows}.values())
 
 
 def _spellings(text: str) -> set[str]:
@@ -181,9 +190,7 @@ def _spellings(text: str) -> set[str]:
 
 
 def _instants(plan: GroupByPlan, rows: Any) -> Any:
-    from workbench.online.streaming.batch_writer import (  # noqa: PLC0415 the driver is an extra
-        RowLevel,
-    )
+    from workbench.online.streaming.batch_values import RowLevel  # noqa: PLC0415 it needs an extra
 
     return RowLevel(plan).rows(rows)["time"].to_numpy()
 

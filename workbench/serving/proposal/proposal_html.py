@@ -12,16 +12,15 @@ from workbench.html.markup import join as joined
 from workbench.previews import preview_words
 from workbench.previews.controls_html import button
 from workbench.serving.proposal import upload_costs
-from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, Finding, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.serving.proposal.upload_costs import Cost
     from workbench.serving.proposal.value_changes import Revaluation
-    from workbench.serving.publication import Proposal
+    from workbench.serving.proposals import Proposal
 
-SHOWN = 4  # features of a kind that are listed; the others are a fold away
+MAX_FEATURES_LISTED = 4  # features of a kind that are listed; the others are a fold away
 STEPS = ("Diff", "Checks", "Confirm", "Publish")
 MARKS = {
     "added": ("+", "ok"),
@@ -29,41 +28,41 @@ MARKS = {
     "removed": ("−", "alert"),
     "same": ("=", "muted"),
 }
-GLYPHS = {
-    PASS: ("✓", "ok", "passed"),
-    WARNING: ("◆", "warn", "to know"),
-    FAIL: ("✗", "alert", "failed"),
-    SKIPPED: ("○", "muted", "not checked"),
-}
-RIGHT = {2: "num", 3: "num roomy", 4: "num roomy"}
+NUMBER_CLASSES = {2: "num", 3: "num roomy", 4: "num roomy"}
 
 
 def steps(at: int, told: str = "", *, turning: bool = False, failed: bool = False) -> Markup:
     """Draw how far a publication is: earlier steps are done, this one is `told`."""
-    made = []
+    items = []
     for i, name in enumerate(STEPS):
-        now = i == at
+        is_current = i == at
         mark = (
             tag("span", "✓", class_="mark ok")
             if i < at
             else (
                 tag("span", "✗", class_="mark alert")
-                if now and failed
+                if is_current and failed
                 else tag(
-                    "span", "", class_="spin" if now and turning else "ring on" if now else "ring"
+                    "span",
+                    "",
+                    class_="spin"
+                    if is_current and turning
+                    else "ring on"
+                    if is_current
+                    else "ring",
                 )
             )
         )
-        made.append(
+        items.append(
             tag(
                 "li",
                 mark,
                 name,
-                f" {told}" if now and told else "",
-                aria_current="step" if now else None,
+                f" {told}" if is_current and told else "",
+                aria_current="step" if is_current else None,
             )
         )
-    return tag("ol", *made, class_="steps")
+    return tag("ol", *items, class_="steps")
 
 
 # --- what changes
@@ -79,12 +78,12 @@ def changes(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> Mark
         ("same", diff.same),
     )
     counts = " · ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
-    heads = row(("", "feature", "rows changed", "largest", "nulls"), "th", RIGHT)
+    heads = row(("", "feature", "rows changed", "largest", "nulls"), "th", NUMBER_CLASSES)
     body = [
         *_added(diff.added, found),
         *_changed(proposal, found),
         *_removed(diff.removed),
-        *_same(diff.same, found),
+        *_unchanged_rows(diff.same, found),
     ]
     caption = tag(
         "caption", f"What changes, and the values of {_rows(found)}" if found else "What changes"
@@ -99,9 +98,11 @@ def changes(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> Mark
     )
 
 
-def _rows(found: Mapping[str, Revaluation]) -> str:
+def _rows(revaluations: Mapping[str, Revaluation]) -> str:
     return (
-        preview_words.plural(next(iter(found.values())).rows, "sampled row") if found else "no rows"
+        preview_words.plural(next(iter(revaluations.values())).rows, "sampled row")
+        if revaluations
+        else "no rows"
     )
 
 
@@ -110,28 +111,37 @@ def _mark(kind: str) -> Markup:
     return tag("span", f"{sign} {kind}", class_=f"mark {class_}")
 
 
-def _added(names: Sequence[str], found: Mapping[str, Revaluation] | None) -> list[Markup]:
-    made = [
-        row((_mark("added"), tag("code", n), "new", "", _nulls(n, found)), classes=RIGHT)
-        for n in names[:SHOWN]
+def _added(names: Sequence[str], revaluations: Mapping[str, Revaluation] | None) -> list[Markup]:
+    lines = [
+        row(
+            (_mark("added"), tag("code", n), "new", "", _nulls(n, revaluations)),
+            classes=NUMBER_CLASSES,
+        )
+        for n in names[:MAX_FEATURES_LISTED]
     ]
-    if rest := names[SHOWN:]:
-        made.append(
+    if rest := names[MAX_FEATURES_LISTED:]:
+        lines.append(
             row(
-                (_mark("added"), _fold(f"{len(rest)} more", rest, found, "added"), "new", "", ""),
-                classes=RIGHT,
+                (
+                    _mark("added"),
+                    _fold(f"{len(rest)} more", rest, revaluations, "added"),
+                    "new",
+                    "",
+                    "",
+                ),
+                classes=NUMBER_CLASSES,
             )
         )
-    return made
+    return lines
 
 
 def _removed(names: Sequence[str]) -> list[Markup]:
-    made = [
-        row((_mark("removed"), tag("code", n), "gone", "", ""), classes=RIGHT)
-        for n in names[:SHOWN]
+    lines = [
+        row((_mark("removed"), tag("code", n), "gone", "", ""), classes=NUMBER_CLASSES)
+        for n in names[:MAX_FEATURES_LISTED]
     ]
-    if rest := names[SHOWN:]:
-        made.append(
+    if rest := names[MAX_FEATURES_LISTED:]:
+        lines.append(
             row(
                 (
                     _mark("removed"),
@@ -140,16 +150,16 @@ def _removed(names: Sequence[str]) -> list[Markup]:
                     "",
                     "",
                 ),
-                classes=RIGHT,
+                classes=NUMBER_CLASSES,
             )
         )
-    return made
+    return lines
 
 
-def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> list[Markup]:
+def _changed(proposal: Proposal, revaluations: Mapping[str, Revaluation] | None) -> list[Markup]:
     """Draw why features change, then those whose values do, most rows first; others are counted."""
     diff = proposal.difference
-    made = [
+    lines = [
         tag(
             "tr", tag("td", _mark("changed")), tag("td", tag("span", why, class_="wrap"), colspan=4)
         )
@@ -159,28 +169,31 @@ def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> lis
         (
             n
             for n in diff.changed
-            if found is None or (r := found.get(n)) is None or r.changed or not r.compared
+            if revaluations is None
+            or (r := revaluations.get(n)) is None
+            or r.changed
+            or not r.compared
         ),
-        key=lambda n: -(found[n].changed if found and n in found else 0),
+        key=lambda n: -(revaluations[n].changed if revaluations and n in revaluations else 0),
     )
-    made += [
+    lines += [
         row(
             (
-                "" if made else _mark("changed"),
+                "" if lines else _mark("changed"),
                 tag("code", n),
-                _share(n, found),
-                _largest(n, found),
-                _nulls(n, found),
+                _share(n, revaluations),
+                _largest(n, revaluations),
+                _nulls(n, revaluations),
             ),
-            classes=RIGHT,
+            classes=NUMBER_CLASSES,
         )
         for n in moved
     ]
     if still := [n for n in diff.changed if n not in moved]:
-        made.append(
+        lines.append(
             row(
                 (
-                    "" if made else _mark("changed"),
+                    "" if lines else _mark("changed"),
                     _fold(
                         f"{len(still)}"
                         f""" {
@@ -190,71 +203,84 @@ def _changed(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> lis
                         }"""
                         " of the same values",
                         still,
-                        found,
+                        revaluations,
                         "still",
                     ),
-                    _share(still[0], found),
+                    _share(still[0], revaluations),
                     "",
                     "",
                 ),
-                classes=RIGHT,
+                classes=NUMBER_CLASSES,
             )
         )
-    return made
+    return lines
 
 
-def _same(names: Sequence[str], found: Mapping[str, Revaluation] | None) -> list[Markup]:
+def _unchanged_rows(
+    names: Sequence[str], revaluations: Mapping[str, Revaluation] | None
+) -> list[Markup]:
     if not names:
         return []
-    strange = [n for n in names if found and n in found and found[n].changed]
-    compared = found is not None and any(found[n].compared for n in names if n in found)
-    said = "the same to the bit" if compared and not strange else "of the same definition"
-    made = [
+    strange = [n for n in names if revaluations and n in revaluations and revaluations[n].changed]
+    compared = revaluations is not None and any(
+        revaluations[n].compared for n in names if n in revaluations
+    )
+    phrase = "the same to the bit" if compared and not strange else "of the same definition"
+    lines = [
         row(
             (
                 _mark("same"),
                 _fold(
-                    f"{preview_words.plural(len(names), 'feature')} {said}", names, found, "same"
+                    f"{preview_words.plural(len(names), 'feature')} {phrase}",
+                    names,
+                    revaluations,
+                    "same",
                 ),
-                _share(names[0], found) if compared and not strange else "",
+                _share(names[0], revaluations) if compared and not strange else "",
                 "",
                 "",
             ),
-            classes=RIGHT,
+            classes=NUMBER_CLASSES,
         )
     ]
-    return made + [
+    return lines + [
         row(
-            ("", tag("code", n), _share(n, found), _largest(n, found), _nulls(n, found)),
-            classes=RIGHT,
+            (
+                "",
+                tag("code", n),
+                _share(n, revaluations),
+                _largest(n, revaluations),
+                _nulls(n, revaluations),
+            ),
+            classes=NUMBER_CLASSES,
         )
         for n in strange
     ]
 
 
 def _fold(
-    said: str, names: Sequence[str], found: Mapping[str, Revaluation] | None, key: str
+    summary: str, names: Sequence[str], revaluations: Mapping[str, Revaluation] | None, key: str
 ) -> Markup:
     lines = (
         tag(
             "div",
             tag("code", n),
             *(
-                [tag("span", f" null in {_nulls(n, found)}", class_="muted")]
-                if found and n in found and found[n].nulls
+                [tag("span", f" null in {_nulls(n, revaluations)}", class_="muted")]
+                if revaluations and n in revaluations and revaluations[n].nulls
                 else []
             ),
         )
         for n in names
     )
-    return tag("details", tag("summary", said), *lines, class_="inline", data_keep_open=key)
+    return tag("details", tag("summary", summary), *lines, class_="inline", data_keep_open=key)
 
 
-def _share(name: str, found: Mapping[str, Revaluation] | None) -> Any:
+def _share(name: str, revaluations: Mapping[str, Revaluation] | None) -> Any:
     """Draw how many of the compared rows change, with a bar."""
-    if found is None:
+    if revaluations is None:
         return tag("span", "…", class_="muted")
-    r = found.get(name)
+    r = revaluations.get(name)
     if r is None or not r.compared:
         return tag("span", "not compared", class_="muted")
     wide = f"{r.changed / r.compared:.1%}"
@@ -266,8 +292,8 @@ def _share(name: str, found: Mapping[str, Revaluation] | None) -> Any:
     )
 
 
-def _largest(name: str, found: Mapping[str, Revaluation] | None) -> str:
-    r = found.get(name) if found else None
+def _largest(name: str, revaluations: Mapping[str, Revaluation] | None) -> str:
+    r = revaluations.get(name) if revaluations else None
     if r is None or r.largest is None:
         return ""
     sign = "−" if r.largest < 0 else "+"
@@ -276,63 +302,12 @@ def _largest(name: str, found: Mapping[str, Revaluation] | None) -> str:
     }"""
 
 
-def _nulls(name: str, found: Mapping[str, Revaluation] | None) -> str:
-    r = found.get(name) if found else None
+def _nulls(name: str, revaluations: Mapping[str, Revaluation] | None) -> str:
+    r = revaluations.get(name) if revaluations else None
     return "" if r is None else f"{r.nulls:,} of {r.rows:,}"
 
 
 # --- checks and costs
-
-
-def checks(names: Sequence[str], found: Sequence[Finding | None], running: int | None) -> Markup:
-    """Draw each check: it waits, runs, or shows its finding; one that failed stands open."""
-    done = [f for f in found if f is not None]
-    told = counted(done) if len(done) == len(names) else f"{len(done)} of {len(names)}"
-    lines = [
-        _line(name, f, turning=i == running)
-        for i, (name, f) in enumerate(zip(names, found, strict=True))
-    ]
-    return joined(
-        [
-            tag("h4", "Checks ", tag("span", told, class_="muted")),
-            tag("ul", *lines, class_="checks live"),
-        ]
-    )
-
-
-def _line(name: str, found: Finding | None, *, turning: bool) -> Markup:
-    if found is None:
-        return tag(
-            "li",
-            tag(
-                "span",
-                "",
-                class_="spin" if turning else "ring",
-                role="img",
-                aria_label="runs" if turning else "waits",
-            ),
-            tag("span", name),
-            tag("span", "running" if turning else "waits", class_="muted"),
-            class_=None if turning else "waits",
-        )
-    sign, class_, said = GLYPHS[found.status]
-    mark = tag("span", sign, class_=f"mark {class_}", role="img", aria_label=said)
-    body: Any = tag("span", found.sentence)
-    if found.detail:
-        body = tag(
-            "details",
-            tag("summary", found.sentence),
-            *(tag("div", line, class_="muted") for line in found.detail.splitlines()),
-            class_="inline",
-            open="" if found.status == FAIL else None,
-        )
-    return tag(
-        "li",
-        mark,
-        body,
-        tag("span", f"{found.seconds:.2f} s" if found.status != SKIPPED else "–", class_="muted"),
-        class_=found.status,
-    )
 
 
 def cost(before: Cost, after: Cost | None) -> Markup:
@@ -361,8 +336,8 @@ def cost(before: Cost, after: Cost | None) -> Markup:
             after and upload_costs.off(before.seconds, after.seconds or 0, upload_costs.BRIEF),
         )
     ]
-    right = {1: "num", 2: "num", 3: "num muted"}
-    body = [row(tuple(c or "–" for c in r), classes=right) for r in rows]
+    column_classes = {1: "num", 2: "num", 3: "num muted"}
+    body = [row(tuple(c or "–" for c in r), classes=column_classes) for r in rows]
     grid = tag(
         "table",
         tag("caption", "Cost"),
@@ -386,7 +361,7 @@ def cost(before: Cost, after: Cost | None) -> Markup:
 
 def bar(verdict: str, stays: Markup, buttons: Sequence[Markup], error: str = "") -> Markup:
     """Draw what would be written and what stays, the buttons, and what went wrong."""
-    said = tag(
+    message = tag(
         "div",
         tag("p", tag("b", verdict), " ", tag("span", stays, class_="muted")),
         *(
@@ -395,7 +370,7 @@ def bar(verdict: str, stays: Markup, buttons: Sequence[Markup], error: str = "")
             else []
         ),
     )
-    return tag("div", said, tag("span", *buttons, class_="end"), class_="confirm live")
+    return tag("div", message, tag("span", *buttons, class_="end"), class_="confirm live")
 
 
 def primary(said: str, send: str | None, **more: Any) -> Markup:

@@ -20,8 +20,8 @@ from workbench.previews import preview_words
 from workbench.previews.controls_html import button
 from workbench.serving import proposal_view
 from workbench.serving.history_queries import of_definition
-from workbench.serving.proposal import proposal_html, static_checks, upload_costs
-from workbench.serving.proposal.check_results import FAIL, Finding, Findings, counted
+from workbench.serving.proposal import checks_html, proposal_html, static_checks, upload_costs
+from workbench.serving.proposal.check_results import FAIL, CheckResult, CheckResults, counted
 from workbench.serving.proposal.check_runner import CHECKS, Assurance, StoppedError
 
 if TYPE_CHECKING:
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
     from workbench.online.storage.check_outcomes import Outcome
     from workbench.serving.proposal.upload_costs import Cost
-    from workbench.serving.publication import Proposal, Publication
+    from workbench.serving.proposals import Proposal, Publication
 
 # What a proposal's page is doing; each state draws every part.
-NEW, CHECKING, STOPPED, FAILED, READY, PUBLISHING, DONE = (
+NEW, CHECKING, STOPPED, FAILED, READY, PUBLISHING, FINISHED = (
     "new",
     "checking",
     "stopped",
@@ -41,7 +41,7 @@ NEW, CHECKING, STOPPED, FAILED, READY, PUBLISHING, DONE = (
     "publishing",
     "done",
 )
-OFTEN = 0.1  # seconds between two tellings of how many rows went by
+PROGRESS_SECONDS = 0.1  # seconds between two tellings of how many rows went by
 PARTS = ("steps", "changes", "checks", "cost", "confirm", "receipt")
 
 
@@ -70,7 +70,7 @@ class Publishing:
         # deletions for which an upload was refused
         self.goes: tuple[Outcome, ...] = ()
         self.assurance: Assurance | None = None
-        self.found: list[Finding | None] = [None] * len(CHECKS)
+        self.found: list[CheckResult | None] = [None] * len(CHECKS)
         self.running: int | None = None
         self.uploaded = 0
         self._clock, self._told = clock, 0.0
@@ -119,7 +119,7 @@ class Publishing:
         return {name: getattr(self, f"_{name}")() for name in names}
 
     def _steps(self) -> Markup:
-        done = sum(f is not None for f in self.found)
+        finished = sum(f is not None for f in self.found)
         match self.state:
             case "publishing":
                 rows = (
@@ -134,28 +134,28 @@ class Publishing:
                 return proposal_html.steps(2)
         return proposal_html.steps(
             1,
-            f"{done} of {len(CHECKS)}",
+            f"{finished} of {len(CHECKS)}",
             turning=self.state == CHECKING,
             failed=self.state == FAILED,
         )
 
     def _changes(self) -> Markup:
-        found = (
+        revaluations = (
             {r.name: r for r in self.assurance.revaluations}
             if self.assurance and self.assurance.revaluations
             else None
         )
-        return proposal_html.changes(self.proposal, found)
+        return proposal_html.changes(self.proposal, revaluations)
 
     def _checks(self) -> Markup:
-        return proposal_html.checks([c.name for c in CHECKS], self.found, self.running)
+        return checks_html.checks([c.name for c in CHECKS], self.found, self.running)
 
     def _cost(self) -> Markup:
         return proposal_html.cost(self.estimate, self.actual)
 
     def _confirm(self) -> Markup:
         name = self.proposal.plan.name
-        again = button(
+        rerun = button(
             "Run the checks again" if self.state == FAILED else "Run the checks",
             "check",
             params={"again": True},
@@ -164,12 +164,12 @@ class Publishing:
         )
         halt = button("Cancel", "halt", focus="halt", data_slot="halt")
         failed = sum(f is not None and f.status == FAIL for f in self.found)
-        said: dict[str, tuple[Markup, ...]] = {
+        buttons: dict[str, tuple[Markup, ...]] = {
             NEW: (halt, proposal_html.primary("Publish after the checks", None)),
             CHECKING: (halt, proposal_html.primary("Publish after the checks", None)),
-            STOPPED: (again, proposal_html.primary("Not checked", None)),
+            STOPPED: (rerun, proposal_html.primary("Not checked", None)),
             FAILED: (
-                again,
+                rerun,
                 proposal_html.primary(
                     f"Not published: {preview_words.plural(failed, 'check')} failed", None
                 ),
@@ -181,12 +181,12 @@ class Publishing:
                 ),
             ),
             PUBLISHING: (halt, proposal_html.primary("Publishing …", None)),
-            DONE: (proposal_html.primary("Published", None),),
+            FINISHED: (proposal_html.primary("Published", None),),
         }
         return proposal_html.bar(
             proposal_view.verdict(self.proposal),
             proposal_view.stays(self.proposal),
-            said[self.state],
+            buttons[self.state],
             self.error,
         )
 
@@ -197,10 +197,10 @@ class Publishing:
         """
         if not self.goes:
             return ()
-        what = "; ".join(f"{o.detail} of {o.group_by}" for o in self.goes)
+        losses = "; ".join(f"{o.detail} of {o.group_by}" for o in self.goes)
         return (
             button(
-                f"Publish, and let go {what}",
+                f"Publish, and let go {losses}",
                 "publish",
                 params={"deletes": True},
                 focus="deletes",
@@ -261,7 +261,7 @@ class Publishing:
         self._halted.clear()
         self.found = [None] * len(CHECKS)
 
-        def told(number: int, finding: Finding | None) -> None:
+        def report(number: int, finding: CheckResult | None) -> None:
             if self._halted.is_set():
                 raise StoppedError
             self.running, self.found[number] = (
@@ -286,7 +286,7 @@ class Publishing:
 
         try:
             self.assurance = Assurance(self.proposal, self.engine)
-            result = self.assurance.run(told)
+            result = self.assurance.run(report)
         except StoppedError:
             self.running = None
             self._turned(STOPPED if self._halted.is_set() else NEW, CHECKING)
@@ -294,11 +294,11 @@ class Publishing:
         except Exception as error:  # noqa: BLE001 no check's own, such as a connection that is gone
             self.running = None
             self._turned(STOPPED, CHECKING)
-            self.error = _told(error)
+            self.error = _error_line(error)
             return self._all(f"not checked: {self.error}")
         return self._judged(result)
 
-    def _judged(self, result: Findings) -> Reply:
+    def _judged(self, result: CheckResults) -> Reply:
         self.running = None
         self._turned(FAILED if result.failed else READY, CHECKING)
         return self._all(f"checks done: {counted(result)}")
@@ -308,7 +308,7 @@ class Publishing:
 
         `deletes` lets go what the page said would go, and nothing where it said nothing.
         """
-        if self.state == DONE:
+        if self.state == FINISHED:
             return self._all(focus=FIRST_COPY)
         if not self._turned(PUBLISHING, READY):
             message = (
@@ -336,7 +336,7 @@ class Publishing:
         except Exception as error:  # noqa: BLE001
             self._failed(error)
             return self._all(f"not published: {self.error}")
-        self._turned(DONE, PUBLISHING)
+        self._turned(FINISHED, PUBLISHING)
         return self._all(f"{self.proposal.plan.name} is served", FIRST_COPY)
 
     def _failed(self, error: Exception | None = None) -> None:
@@ -344,7 +344,7 @@ class Publishing:
             self.state = READY
             if error is None:
                 return
-            self.error = _told(error)
+            self.error = _error_line(error)
             self.goes = tuple(
                 o for o in getattr(error, "found", ()) if o.of == UPLOAD and o.status == ERROR
             )
@@ -358,13 +358,13 @@ class Publishing:
         free = static_checks.name(proposal)
         if free.status == FAIL:
             raise RefusedError(free.sentence)
-        before = upload_costs.taken(proposal.store, proposal.plan.group_bys)
+        before = upload_costs.stored_bytes(proposal.store, proposal.plan.group_bys)
 
         def passed(rows: int) -> None:
             if self._halted.is_set():
                 raise StoppedError
             self.uploaded += rows
-            if self._clock() - self._told >= OFTEN:
+            if self._clock() - self._told >= PROGRESS_SECONDS:
                 self._told = self._clock()
                 push(Reply(self._drawn("steps")))
 
@@ -375,14 +375,14 @@ class Publishing:
             self.actual = upload_costs.actual(self.done, proposal.store, before)
             answered = proposal_view.answered(self.done, proposal.store)
         except Exception as error:  # noqa: BLE001 it is published, whatever can be told of it
-            answered = proposal_view.Answered(None, error=_told(error))
+            answered = proposal_view.ExampleAnswer(None, error=_error_line(error))
         self.receipt = proposal_view.live(self.done, answered)
         if self.told is not None:
             self.told(self.done)
 
     def _elsewhere(self) -> Proposal:
         """Return the proposal with its history read on this worker's own connection."""
-        from workbench.serving.publication import group_bys_of  # noqa: PLC0415 it shows this page
+        from workbench.serving.proposals import group_bys_of  # noqa: PLC0415 it shows this page
 
         proposal = self.proposal
         named = {g.name: g for g in group_bys_of(proposal.definition)}
@@ -395,7 +395,7 @@ class Publishing:
         )
 
 
-def _told(error: Exception) -> str:
+def _error_line(error: Exception) -> str:
     """Return an error's sentence."""
     return (str(error) or type(error).__name__).partition("\n")[0]
 
@@ -403,7 +403,7 @@ def _told(error: Exception) -> str:
 FIRST_COPY = '[data-part="receipt"] [data-copy]'
 
 
-def shown(
+def live_proposal(
     proposal: Proposal, told: Callable[[Publication], None] | None = None
 ) -> tuple[Publishing, str]:
     """Return the object that answers a proposal's page, and the page that it starts with.

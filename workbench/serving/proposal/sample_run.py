@@ -16,10 +16,11 @@ from workbench.definitions.join import Join
 from workbench.definitions.sources import EventSource
 from workbench.online.fetching.answers import microseconds, moment
 from workbench.online.own_columns import name_beside
+from workbench.planner.bound_tables import rebound
 from workbench.planner.kernel_plan import Sweep
 from workbench.planner.pairs_plan import Evaluation
 from workbench.planner.plan_choice import PAIRS, Chooser, Planner, estimate_in, seeing
-from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs, rebound
+from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs
 from workbench.planner.training_set import instant, training_set
 from workbench.portable.arrow_types import fetched
 from workbench.portable.rewrites import micros
@@ -37,13 +38,13 @@ if TYPE_CHECKING:
 
 ROWS = 200  # left rows that are tried
 ROW = "_fw_row"
-ASKED = "asked_at"
+ASKED_AT = "asked_at"
 
 Values = list[dict[str, Any]]
 
 
 @frozen
-class Asked(EventRows):
+class SampleEvents(EventRows):
     """The events of a spine's keys alone, so that a sample of much data stays small."""
 
     spine: ir.Table
@@ -51,8 +52,8 @@ class Asked(EventRows):
     def placed(self, inputs: Inputs, each: Each | None, bucket: str | None) -> ir.Table:
         """Return the events of the keys."""
         events = super().placed(inputs, each, bucket)
-        asked = self.spine.rename(**{f"_fw_asked_{c}": c for c in self.spine.columns})
-        return events.semi_join(asked, self.met(events, asked))
+        spine = self.spine.rename(**{f"_fw_asked_{c}": c for c in self.spine.columns})
+        return events.semi_join(spine, self.met(events, spine))
 
     def met(self, events: ir.Table, asked: ir.Table) -> list[ir.BooleanValue]:
         """Return which events exist for a row of the spine."""
@@ -60,7 +61,7 @@ class Asked(EventRows):
 
 
 @frozen
-class Before(Asked):
+class PriorRows(SampleEvents):
     """The events before the instant of their key, of which each key has one."""
 
     def met(self, events: ir.Table, asked: ir.Table) -> list[ir.BooleanValue]:
@@ -97,7 +98,7 @@ class Trial:
         rows = rebound(self.join.left.table, self.engine, clean=False).to_expr()
         named = [
             self.join.left.time,
-            *dict.fromkeys(left for part in self.join.parts for left, _ in part.keys),
+            *dict.fromkeys(left_key for part in self.join.parts for left_key, _ in part.keys),
         ]
         some = (
             rows.filter(rows[self.join.left.time].notnull())
@@ -164,18 +165,18 @@ class Trial:
         ]
         if not suspects:
             return []
-        found = self._scales(join, self.left if left is None else left)
+        magnitudes = self._scales(join, self.left if left is None else left)
         return [
             (a[ROW], f.name)
             for a, b, f in suspects
-            if not equal(a[f.name], b[f.name], _scale(join, f.name, a, found))
+            if not equal(a[f.name], b[f.name], _scale(join, f.name, a, magnitudes))
         ]
 
     def _scales(self, join: Join, left: ir.Table) -> dict[int, dict[str, float]]:
-        asked = scales(join)
-        if asked is None:
+        relative_features = scales(join)
+        if relative_features is None:
             return {}
-        relative, named = asked
+        relative, named = relative_features
         return {
             row[ROW]: {f: row[s] for f, s in named.items() if row[s] is not None}
             for row in self.computed(relative, left, Chooser(self.engine))
@@ -194,41 +195,46 @@ class Trial:
 
         So what comes after each of them can be taken away.
         """
-        seen: set[tuple[str, tuple[Any, ...]]] = set()
+        used_keys: set[tuple[str, tuple[Any, ...]]] = set()
         chosen = []
         for row in self.rows:
-            mine = {(p.head, tuple(row[left] for left, _ in p.keys)) for p in self.timed}
-            if not mine & seen:
-                seen |= mine
+            row_keys = {
+                (p.head, tuple(row[left_key] for left_key, _ in p.keys)) for p in self.timed
+            }
+            if not row_keys & used_keys:
+                used_keys |= row_keys
                 chosen.append(row[ROW])
         return self.engine.keep(self.left.filter(self.left[ROW].isin(chosen)))
 
     def later(self) -> int:
         """The number of these rows that have an event at or after their instant."""
-        found: set[int] = set()
+        row_numbers: set[int] = set()
         for part in self.timed:
             events = EventRows(part.group_by, self.engine).placed(Inputs(), None, None)
             at = instant(micros(self.alone[self.join.left.time]), part.group_by)
-            asked = self.alone.select(
+            spine = self.alone.select(
                 ROW,
-                **{f"_fw_asked{i}": self.alone[left] for i, (left, _) in enumerate(part.keys)},
+                **{
+                    f"_fw_asked{i}": self.alone[left_key]
+                    for i, (left_key, _) in enumerate(part.keys)
+                },
                 **{AT: at},
             )
-            met = [asked[f"_fw_asked{i}"] == events[f"_fw_key{i}"] for i in range(len(part.keys))]
-            found |= {
+            met = [spine[f"_fw_asked{i}"] == events[f"_fw_key{i}"] for i in range(len(part.keys))]
+            row_numbers |= {
                 row
                 for (row,) in self.engine.rows(
-                    asked.semi_join(events, [*met, events[EVENT] >= asked[AT]]).select(ROW)
+                    spine.semi_join(events, [*met, events[EVENT] >= spine[AT]]).select(ROW)
                 )
             }
-        return len(found)
+        return len(row_numbers)
 
     def swept(
         self, spine: ir.Table, source: Any, name: str
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """Plan by the engine's own plan, over the events of the requested keys."""
         return self._over(
-            Asked,
+            SampleEvents,
             spine,
             source,
             name,
@@ -239,11 +245,11 @@ class Trial:
         self, spine: ir.Table, source: Any, name: str
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         """Plan by pairs, but for sketches, without later events."""
-        return self._over(Before, spine, source, name, Evaluation)
+        return self._over(PriorRows, spine, source, name, Evaluation)
 
     def _over(
         self,
-        rows: type[Asked],
+        rows: type[SampleEvents],
         spine: ir.Table,
         source: Any,
         name: str,
@@ -251,22 +257,26 @@ class Trial:
     ) -> tuple[ir.Table, Callable[..., Evaluation]]:
         if not isinstance(source, EventRows):
             return Chooser(self.engine)(spine, source, name)
-        kept = self.engine.keep(spine)
-        made, seen = (
+        stored_spine = self.engine.keep(spine)
+        evaluate, sample_source = (
             way if estimate_in(source.group_by) is None else Sweep,
-            seeing(self.engine, rows(source.group_by, self.engine, kept), kept),
+            seeing(self.engine, rows(source.group_by, self.engine, stored_spine), stored_spine),
         )
-        return kept, lambda asked, _source, engine, **more: made(asked, seen, engine, **more)
+        return stored_spine, lambda asked, _source, engine, **more: evaluate(
+            asked, sample_source, engine, **more
+        )
 
 
-def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str, float]]) -> float:
+def _scale(
+    join: Join, name: str, row: dict[str, Any], magnitudes: dict[int, dict[str, float]]
+) -> float:
     """Return what the error of a value is relative to.
 
     Of a derivation, it is the largest of the numbers that it uses.
     """
     derived = next((f for f in join.derivations if f.name == name), None)
     if derived is None:
-        return found.get(row[ROW], {}).get(name, 0.0)
+        return magnitudes.get(row[ROW], {}).get(name, 0.0)
     names = {n.name for n in derived.node.find(ops.Field)}
     return max((abs(v) for n, v in row.items() if n in names and isinstance(v, float)), default=0.0)
 
@@ -274,19 +284,19 @@ def _scale(join: Join, name: str, row: dict[str, Any], found: dict[int, dict[str
 def _joined(group_by: GroupBy, engine: Engine, end: int) -> Join:
     """Return a group-by as a join of its own keys, at its events' times or an entity's end."""
     table = rebound(group_by.source.table, engine).to_expr()
-    known = table.filter([table[k].notnull() for k in group_by.keys])
+    keyed_rows = table.filter([table[k].notnull() for k in group_by.keys])
     if isinstance(group_by.source, EventSource):
         return Join(
             name=group_by.name,
             left=EventSource(
-                known.select(*group_by.keys, group_by.events.time), time=group_by.events.time
+                keyed_rows.select(*group_by.keys, group_by.events.time), time=group_by.events.time
             ),
             parts=[group_by],
         )
-    asked = name_beside(ASKED, group_by.keys)
-    at = ibis.literal(moment(end), type="timestamp('UTC')").name(asked)
-    left = known.select(*group_by.keys).distinct().mutate(at)
-    return Join(name=group_by.name, left=EventSource(left, time=asked), parts=[group_by])
+    time_column = name_beside(ASKED_AT, group_by.keys)
+    at = ibis.literal(moment(end), type="timestamp('UTC')").name(time_column)
+    left = keyed_rows.select(*group_by.keys).distinct().mutate(at)
+    return Join(name=group_by.name, left=EventSource(left, time=time_column), parts=[group_by])
 
 
 def worst(found: Sequence[tuple[int, str]]) -> str:
@@ -294,6 +304,8 @@ def worst(found: Sequence[tuple[int, str]]) -> str:
     counts: dict[str, int] = {}
     for _, name in found:
         counts[name] = counts.get(name, 0) + 1
-    told = [f"{name} in {n:,}" for name, n in sorted(counts.items(), key=lambda i: -i[1])]
+    phrases = [f"{name} in {n:,}" for name, n in sorted(counts.items(), key=lambda i: -i[1])]
     # a line has room for three
-    return ", ".join(told[:3]) + (f" and {len(told) - 3} more features" if len(told) > 3 else "")  # noqa: PLR2004
+    return ", ".join(phrases[:3]) + (
+        f" and {len(phrases) - 3} more features" if len(phrases) > 3 else ""  # noqa: PLR2004
+    )

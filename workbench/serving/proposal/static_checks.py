@@ -11,10 +11,10 @@ from workbench.online import StoreError
 from workbench.online.fetching.answers import moment
 from workbench.online.storage import registry
 from workbench.online.storage.check_outcomes import ERROR
-from workbench.portable.proven_operations import said, unproven
+from workbench.portable.unproven_operations import doubts_sentence, unproven
 from workbench.previews import preview_words
 from workbench.serving.plan_diff import difference
-from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, Finding
+from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, CheckResult
 from workbench.training import data_check_scan
 
 if TYPE_CHECKING:
@@ -22,47 +22,47 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.serving.proposal.value_changes import Revaluation
-    from workbench.serving.publication import Proposal
+    from workbench.serving.proposals import Proposal
 
-PATIENCE = 3_000  # milliseconds for a broker to answer
+BROKER_TIMEOUT_MS = 3_000  # milliseconds for a broker to answer
 
 
-def name(proposal: Proposal) -> Finding:
+def name(proposal: Proposal) -> CheckResult:
     """Check that nothing else was published under the name, or a group-by's, since the proposal."""
     plan, store = proposal.plan, proposal.store
-    there = registry.current(store, plan.name)
-    if there is not None and there.hash != plan.hash:
-        return Finding(
+    served = registry.current(store, plan.name)
+    if served is not None and served.hash != plan.hash:
+        return CheckResult(
             "name",
             FAIL,
             f"{plan.name} was published with another definition meanwhile",
-            str(difference(there.plan, plan)),
+            str(difference(served.plan, plan)),
         )
-    for group_by, other, _ in registry.conflicts(store, plan):
-        return Finding(
+    for group_by, served_plan, _ in registry.conflicts(store, plan):
+        return CheckResult(
             "name",
             FAIL,
-            f"{group_by} is served by {other.name} with another definition: give the new one a name"
-            " of its own",
+            f"{group_by} is served by {served_plan.name} with another definition: give the new one"
+            " a name of its own",
         )
-    if there is not None:
-        return Finding("name", PASS, "Name has this definition already")
+    if served is not None:
+        return CheckResult("name", PASS, "Name has this definition already")
     stays = f", {proposal.against} stays as it is" if proposal.against else ""
-    return Finding("name", PASS, f"Name is free{stays}")
+    return CheckResult("name", PASS, f"Name is free{stays}")
 
 
-def operations(proposal: Proposal) -> Finding:
+def operations(proposal: Proposal) -> CheckResult:
     """Check that every scalar operation is one that is proven on the three engines."""
     if doubts := unproven(proposal.definition):
-        return Finding("operations", FAIL, said(proposal.plan.name, doubts))
-    return Finding(
+        return CheckResult("operations", FAIL, doubts_sentence(proposal.plan.name, doubts))
+    return CheckResult(
         "operations", PASS, "Every operation gives one value on DuckDB, Postgres and Spark"
     )
 
 
-def keys(proposal: Proposal) -> Finding:
+def keys(proposal: Proposal) -> CheckResult:
     """Check that keys are present, and of the types that the version before has."""
-    told = [
+    sentences = [
         f"{p.keyless:,} rows of {p.group_by} have a null key and belong to nobody"
         for p in proposal.profiles
         if p.keyless
@@ -73,44 +73,46 @@ def keys(proposal: Proposal) -> Finding:
         for k in proposal.plan.keys
         if before.get(k.name, k.type) != k.type
     ]
-    if told or changed:
-        return Finding("keys", WARNING, "; ".join([*changed, *told]))
-    return Finding("keys", PASS, "Keys: no null, no type change")
+    if sentences or changed:
+        return CheckResult("keys", WARNING, "; ".join([*changed, *sentences]))
+    return CheckResult("keys", PASS, "Keys: no null, no type change")
 
 
-def checks(proposal: Proposal, engine: Engine) -> Finding:
+def checks(proposal: Proposal, engine: Engine) -> CheckResult:
     """Check what the author declared of the sources.
 
     What was declared of features is checked by the upload itself.
     """
     later = sum(len(g.checks) for g in proposal.group_bys)
-    found = [
+    outcomes = [
         o for g in proposal.group_bys for o in data_check_scan.of_source(g, engine, proposal.end)
     ]
-    told = (
+    later_note = (
         f"{preview_words.plural(later, 'check')} of features {'is' if later == 1 else 'are'} asked"
         " when it is uploaded"
         if later
         else ""
     )
-    if not found:
-        return Finding(
-            "checks", SKIPPED, told or "No data checks are declared: EventSource(..., checks=[...])"
+    if not outcomes:
+        return CheckResult(
+            "checks",
+            SKIPPED,
+            later_note or "No data checks are declared: EventSource(..., checks=[...])",
         )
-    bad = sorted((o for o in found if o.status == ERROR), key=lambda o: not o.blocks)
+    bad = sorted((o for o in outcomes if o.status == ERROR), key=lambda o: not o.blocks)
     if bad:
-        detail = "\n".join([*(o.sentence for o in bad[1:]), *([told] if told else [])])
-        return Finding("checks", FAIL if bad[0].blocks else WARNING, bad[0].sentence, detail)
-    return Finding(
+        detail = "\n".join([*(o.sentence for o in bad[1:]), *([later_note] if later_note else [])])
+        return CheckResult("checks", FAIL if bad[0].blocks else WARNING, bad[0].sentence, detail)
+    return CheckResult(
         "checks",
         PASS,
-        f"{preview_words.plural(len(found), 'data check')}"
-        f" {'holds' if len(found) == 1 else 'hold'}",
-        told,
+        f"{preview_words.plural(len(outcomes), 'data check')}"
+        f" {'holds' if len(outcomes) == 1 else 'hold'}",
+        later_note,
     )
 
 
-def history(proposal: Proposal) -> Finding:
+def history(proposal: Proposal) -> CheckResult:
     """Check that each group-by's longest window reaches back no further than its first event."""
     short, timed = [], False
     for profile in proposal.profiles:
@@ -134,21 +136,21 @@ def history(proposal: Proposal) -> Finding:
                 f" {profile.first:%Y-%m-%d %H:%M}"
             )
     if short:
-        return Finding("history", WARNING, short[0], "\n".join(short[1:]))
+        return CheckResult("history", WARNING, short[0], "\n".join(short[1:]))
     return (
-        Finding("history", PASS, "Every window lies within the history")
+        CheckResult("history", PASS, "Every window lies within the history")
         if timed
-        else Finding("history", SKIPPED, "No windows")
+        else CheckResult("history", SKIPPED, "No windows")
     )
 
 
-def topics(proposal: Proposal) -> Finding:
+def topics(proposal: Proposal) -> CheckResult:
     """Check that the topics exist, as far as a broker is known."""
     named = sorted({g.topic.name for g in proposal.plan.group_bys if g.topic is not None})
     if not named:
-        return Finding("topics", SKIPPED, "No topic: values change by uploads alone")
+        return CheckResult("topics", SKIPPED, "No topic: values change by uploads alone")
     if find_spec("kafka") is None:
-        return Finding(
+        return CheckResult(
             "topics",
             SKIPPED,
             f"Topics not checked, {', '.join(named)}: kafka-python is not installed",
@@ -161,49 +163,49 @@ def topics(proposal: Proposal) -> Finding:
     )
 
     if not (proposal.kafka or os.environ.get(SERVERS) or os.environ.get(CONFIG)):
-        return Finding(
+        return CheckResult(
             "topics",
             SKIPPED,
             f"Topics not checked, {', '.join(named)}: no broker is configured ({SERVERS})",
         )
     try:
-        there = {
+        topic_names = {
             topic
             for topic, _ in topic_ends(
-                {"bootstrap_timeout_ms": PATIENCE, **configured(proposal.kafka)}, named
+                {"bootstrap_timeout_ms": BROKER_TIMEOUT_MS, **configured(proposal.kafka)}, named
             )
         }
     except StoreError as error:
-        return Finding("topics", WARNING, str(error))
-    lacking = [t for t in named if t not in there]
+        return CheckResult("topics", WARNING, str(error))
+    lacking = [t for t in named if t not in topic_names]
     if lacking:
-        return Finding(
+        return CheckResult(
             "topics",
             WARNING,
             f"There is no topic {', '.join(lacking)}: `workbench stream` reads it when it is there",
         )
-    return Finding("topics", PASS, f"Topics exist: {', '.join(named)}")
+    return CheckResult("topics", PASS, f"Topics exist: {', '.join(named)}")
 
 
-def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int) -> Finding:
+def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int) -> CheckResult:
     """Check that features that are defined as before have the values that are served.
 
     Of the others, those that change are counted.
     """
     older = proposal.older
     if older is None:
-        return Finding("values", SKIPPED, "No older version to compare values with")
+        return CheckResult("values", SKIPPED, "No older version to compare values with")
     if not answered:
-        return Finding(
+        return CheckResult(
             "values",
             SKIPPED,
             f"Values not compared: {older.name} has no history for the sampled rows",
         )
-    same = set(proposal.difference.same)
-    strange = [r for r in found if r.changed and r.name in same]
+    unchanged = set(proposal.difference.same)
+    strange = [r for r in found if r.changed and r.name in unchanged]
     if strange:
         detail = "\n".join(f"{r.name}: {r.changed:,} of {r.compared:,} rows" for r in strange[:5])
-        return Finding(
+        return CheckResult(
             "values",
             WARNING,
             f"{preview_words.plural(len(strange), 'feature')} of the same definition"
@@ -214,11 +216,11 @@ def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int)
     changed = [r for r in found if r.changed]
     if changed:
         most = max(r.changed for r in changed)
-        return Finding(
+        return CheckResult(
             "values",
             PASS,
             f"{preview_words.plural(len(changed), 'feature')}"
             f" {'changes' if len(changed) == 1 else 'change'} in value, in up to {most:,} of"
             f" {answered:,} rows",
         )
-    return Finding("values", PASS, f"No value changes in {answered:,} rows")
+    return CheckResult("values", PASS, f"No value changes in {answered:,} rows")

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
-    from workbench.serving.publication import Proposal, Publication
+    from workbench.serving.proposals import Proposal, Publication
 
 OPENED = 82_000  # bytes of a group-by's empty tables, which begin with whole pages
 BRIEF = 0.5  # seconds under which an upload is its fixed costs
-RECENT = 20  # uploads from which a rate is told
-TAKEN = (
+MAX_RECENT_UPLOADS = 20  # uploads from which a rate is told
+TABLE_BYTES = (
     "select coalesce(sum(pg_total_relation_size(c.oid)), 0) from pg_class c join pg_namespace n on"
     " n.oid = c.relnamespace where n.nspname = %s and c.relkind = 'r' and"
     " starts_with(c.relname, %s)"
@@ -47,10 +47,10 @@ def estimated(proposal: Proposal) -> Cost:
     profiles = [p for p in proposal.profiles if p.group_by in coming]
     rows = sum(p.rows for p in profiles)
     rate = _rate(proposal.store)
-    whole = sum(p.bytes + OPENED for p in profiles)
+    total_bytes = sum(p.bytes + OPENED for p in profiles)
     return Cost(
         rows,
-        max(0, whole - taken(proposal.store, tuple(coming.values()))),
+        max(0, total_bytes - stored_bytes(proposal.store, tuple(coming.values()))),
         None if rate is None or not rows else rows / rate,
     )
 
@@ -59,18 +59,18 @@ def actual(publication: Publication, store: Store, before: int) -> Cost:
     """Return what was read and is stored now, beyond the bytes that were stored before."""
     return Cost(
         sum(u.staged for u in publication.uploads),
-        taken(store, publication.plan.group_bys) - before,
+        stored_bytes(store, publication.plan.group_bys) - before,
         publication.seconds,
     )
 
 
-def taken(store: Store, plans: Sequence[GroupByPlan]) -> int:
+def stored_bytes(store: Store, plans: Sequence[GroupByPlan]) -> int:
     """Return the bytes of group-bys' tables with their indexes; 0 where there are none yet."""
     with store.connection() as con:
         return sum(
             int(row[0])
             for g in plans
-            if (row := con.execute(TAKEN, (DATA, g.table)).fetchone()) is not None
+            if (row := con.execute(TABLE_BYTES, (DATA, g.table)).fetchone()) is not None
         )
 
 
@@ -79,13 +79,13 @@ def _rate(store: Store) -> float | None:
     if not store.has_catalog():
         return None
     with store.catalog() as con:
-        found = con.execute(
+        recent_uploads = con.execute(
             select(uploads.c.staged, uploads.c.began, uploads.c.ended)
             .order_by(uploads.c.id.desc())
-            .limit(RECENT)
+            .limit(MAX_RECENT_UPLOADS)
         ).all()
-    seconds = sum((r.ended - r.began).total_seconds() for r in found)
-    rows = sum(r.staged for r in found)
+    seconds = sum((r.ended - r.began).total_seconds() for r in recent_uploads)
+    rows = sum(r.staged for r in recent_uploads)
     return rows / seconds if rows and seconds > 0 else None
 
 

@@ -54,7 +54,7 @@ def served(
     needed = {c.name for c in (*older.keys, *older.context)}
     if not needed <= columns:
         return {}
-    found = {}
+    answers = {}
     for row in trial.rows:
         stopped()
         if trial.at(row) > until:
@@ -63,13 +63,13 @@ def served(
             {c.name: row[c.name] for c in named} for named in (older.keys, older.context)
         )
         try:
-            found[row[ROW]] = dict(
+            answers[row[ROW]] = dict(
                 store.fetcher.fetch(older.name, keys, at=trial.at(row), context=context)
             )
         except StoreError as error:
             if error.kind in ("away", "broken"):
                 raise
-    return found
+    return answers
 
 
 def revalued(
@@ -77,15 +77,19 @@ def revalued(
 ) -> list[Revaluation]:
     """Return the changes of each feature of the new plan, in its order."""
     before = {} if older is None else successors(older, plan)
-    joined = {mine: theirs for theirs, mine in trial.names.items()}
+    joined = {feature_name: joined_name for joined_name, feature_name in trial.names.items()}
     values = trial.values
     return [
-        _one(name, before.get(name), [(v[joined[name]], answers.get(v[ROW])) for v in values])
+        _revaluation(
+            name, before.get(name), [(v[joined[name]], answers.get(v[ROW])) for v in values]
+        )
         for *_, name in plan.outputs
     ]
 
 
-def _one(name: str, was: str | None, pairs: list[tuple[Any, dict[str, Any] | None]]) -> Revaluation:
+def _revaluation(
+    name: str, was: str | None, pairs: list[tuple[Any, dict[str, Any] | None]]
+) -> Revaluation:
     met = [
         (new, old[was]) for new, old in pairs if was is not None and old is not None and was in old
     ]
