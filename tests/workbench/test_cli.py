@@ -86,7 +86,8 @@ def test_backfill_fills_a_table_and_skips_what_is_there(place, capsys):
 
 
 def test_a_reader_that_has_enough_is_no_error(place):
-    code = "import sys; from workbench.commands import main; sys.exit(main.main(['show', 'defs.py:spend_v1']))"
+    shown = ["show", "defs.py:spend_v1"]
+    code = f"import sys; from workbench.commands.main import main; sys.exit(main({shown!r}))"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
         command,
