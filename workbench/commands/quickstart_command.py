@@ -267,7 +267,7 @@ def _next(path: Path, warehouse: Path, data: Path) -> list[str]:
     return [
         f"\n[dim]tables[/dim]       {data}",
         f"[dim]training set[/dim] {path}, and table quickstart_training_set_v1 of {warehouse}",
-        "[dim]definitions[/dim]  workbench/quickstart.py, some 40 lines",
+        "[dim]definitions[/dim]  workbench/quickstart.py, some 50 lines",
         (
             "\nnext: [bold]make lab[/bold] and open 01_quickstart.ipynb,"
             f" 03_publish_and_serve.ipynb and 06_monitoring.ipynb; or run [bold]{_command()} show"
