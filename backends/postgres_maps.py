@@ -190,9 +190,7 @@ def values_of_json(texts: Sequence[str | None], kind: pa.DataType) -> pa.Array:
 
 
 def restored(rows: pa.Table, declared: pa.Schema) -> pa.Table:
-    """Returns the rows in the declared types, reading the texts of JSON that `with_json_columns`
-    makes.
-    """
+    """Returns the rows in the declared types; reads the JSON texts of `with_json_columns`."""
     for number, field in enumerate(declared):
         if rows.field(number).type != field.type:
             rows = rows.set_column(

@@ -1,6 +1,4 @@
-"""The verdict on each feature of a comparison: how many values differ, and whether that is an
-alert.
-"""
+"""The verdict on each feature of a comparison: how many values differ, and how bad that is."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What stands behind a feature on the dashboard, as HTML: its score over time, bins, lag and
-uploads.
-"""
+"""What stands behind a feature on the dashboard, as HTML: scores over time, bins, lag, uploads."""
 
 from __future__ import annotations
 

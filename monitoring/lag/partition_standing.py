@@ -1,6 +1,4 @@
-"""How each partition of a topic stands at a time: what its silence means, and how long messages
-wait.
-"""
+"""The state of a topic's partitions at a time: what silence means, how long messages wait."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a fetch takes and yields, as values: the served plan, queries, and the errors that ask for
-another try.
-"""
+"""Values of a fetch: the served plan, its queries, and the errors that ask for another try."""
 
 from __future__ import annotations
 

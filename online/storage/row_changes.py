@@ -1,6 +1,4 @@
-"""SQL by which uploads and batches change a group-by's rows: equal events, late rows, rows that are
-gone.
-"""
+"""SQL by which uploads and batches change rows: equal events, late rows, rows that are gone."""
 
 from __future__ import annotations
 
