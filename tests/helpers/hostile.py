@@ -41,7 +41,13 @@ ICU = (
 )
 PLAIN = "create database hostile owner hostile template template0 encoding 'UTF8'"
 # By an administrator, since such a role makes none.
-READER = ("create role workbench_reader", "grant workbench_reader to hostile")
+READER = (
+    (
+        "do $$ begin if to_regrole('workbench_reader') is null then create role workbench_reader;"
+        " end if; end $$"
+    ),
+    "grant workbench_reader to hostile",
+)
 # Functions of the author's name or of ours, that answer something else where a search path finds
 # them first.
 EVIL = (
