@@ -9,6 +9,7 @@ import inspect
 import signal
 import subprocess
 import sys
+import time
 from decimal import Decimal
 from importlib.metadata import requires
 from importlib.util import find_spec
@@ -361,9 +362,20 @@ def test_sparks_own_iterator_keeps_what_it_gave(spark):
         for name in ("Runtime", "System")
     )
 
-    def held():
+    def used():
         system.gc()
         return runtime.getRuntime().totalMemory() - runtime.getRuntime().freeMemory()
+
+    def held():
+        """Return the bytes that stay, once what earlier queries left has been cleaned up."""
+        before, tries = used(), 20
+        while tries:
+            time.sleep(0.3)
+            now, tries = used(), tries - 1
+            if abs(before - now) < 500_000:
+                break
+            before = now
+        return now
 
     frame = spark._session.sql("select repeat('a', 1000) as s from range(20000)")  # noqa: SLF001
     before = held()
