@@ -36,9 +36,11 @@ print(s3.BUCKET, alarms.LEVEL, HERE, quickstart.training_set.name, fetch.__modul
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The path of a wheel of this checkout."""
+    """The path of a wheel of this checkout, built from its archive of sources as a release is."""
     folder = tmp_path_factory.mktemp("wheel")
     command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", folder, ROOT]
+    if (uv := Path(sys.executable).with_name("uv")).exists():
+        command = [uv, "build", "-q", "-o", folder, ROOT]
     subprocess.run(command, check=True, timeout=300)
     (built,) = folder.glob("*.whl")
     return built
