@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module("workbench.backends.engine"), name)
 
 
-# A checkout may import the package by its folder's name: both names are one package.
+# In a checkout the folder may be imported by its own name: its public names are those of the one
+# package, and no module is found below it, since it would be loaded, and its classes made, twice.
 if __name__ == "backends":
-    sys.modules[__name__] = import_module("workbench.backends")
+    __path__ = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +70,7 @@ def __getattr__(name: str) -> Any:
         raise
 
 
-# in a checkout the folder may be imported by its own name: that is still the one package
+# In a checkout the folder may be imported by its own name: its public names are those of the one
+# package, and no module is found below it, since it would be loaded, and its classes made, twice.
 if __name__ == "online":
-    sys.modules[__name__] = import_module("workbench.online")
+    __path__ = []

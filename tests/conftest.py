@@ -196,9 +196,8 @@ def served(binaries: Path | None):
 
     home = Path(tempfile.mkdtemp(prefix="pg"))
     url = embedded_server.start(home, binaries=binaries)
-    with psycopg.connect(
-        url, autocommit=True
-    ) as connection:  # what a crash of the machine would lose is no test's
+    # No test asks what a crash of the machine would lose.
+    with psycopg.connect(url, autocommit=True) as connection:
         for setting in ("fsync", "full_page_writes"):
             connection.execute(f"alter system set {setting} = off")
         connection.execute("select pg_reload_conf()")

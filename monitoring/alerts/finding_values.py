@@ -30,7 +30,7 @@ class FigureSubject:
 
 
 def _number(value: Any) -> float | None:
-    """Returns a number that JSON can hold and that compares: None for NaN, others within +-MOST."""
+    """Returns a number that JSON holds and that compares: None for NaN, at most MAX_FIGURE."""
     # NaN is not equal to itself
     return (
         None

@@ -67,7 +67,7 @@ class Consistency:
     verdicts: tuple[Verdict, ...]
     question: CauseQuestion | None = field(default=None, repr=False)
     cases: tuple[UnequalValue, ...] = field(default=(), repr=False)  # as `rows`, for hypotheses
-    # the answers that were compared, as `Answered`, with the warehouse's values `a0...`
+    # the answers that were compared, as `ServedAnswers`, with the warehouse's values `a0...`
     scored: pa.Table | None = field(default=None, repr=False)
 
     def explained_by(self, causes: Sequence[Cause]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
 
-MAX_HASHES_KEPT = 128  # hashes a tile; fewer keys are counted exactly, more to 1 / sqrt(KEPT - 2)
+MAX_HASHES_KEPT = 128  # of a tile; fewer keys are counted exactly, more to 1 / sqrt(this - 2)
 RANGE, MIDDLE = 2**64, 2**63
 BETWEEN = "\x1f"  # ASCII's separator of units, between the texts of composite keys
 

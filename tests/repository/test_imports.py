@@ -82,3 +82,31 @@ def test_any_module_may_be_imported_first():
 
     assert len(names) > 350
     assert {} == refused(names if "WORKBENCH_IMPORTS" in os.environ else chosen)
+
+
+OLD = """
+import online, monitoring, backends
+from online import Store, StoreError
+from monitoring import consistency
+from backends import EngineError
+
+import workbench
+import workbench.online.errors
+
+assert Store is workbench.Store and consistency is workbench.consistency
+assert StoreError is workbench.online.errors.StoreError and EngineError is workbench.EngineError
+for name in ("online.errors", "monitoring.lag", "backends.equality"):
+    try:
+        __import__(name)
+    except ModuleNotFoundError:
+        continue
+    raise SystemExit(f"{name} was loaded a second time, beside workbench.{name}")
+"""
+
+
+def test_a_folders_own_name_in_a_checkout_gives_the_same_classes():
+    """A class that is loaded twice is caught by neither `except` nor `isinstance`."""
+    command = [sys.executable, "-W", "ignore", "-c", OLD]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (0, "") == (done.returncode, done.stderr)

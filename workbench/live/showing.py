@@ -138,7 +138,7 @@ def _live_widget(subject: Begin, put: Callable[[str, str], None]) -> LiveWidget:
 
 
 def _make_room() -> None:
-    """Close the oldest idle views, down to one less than MOST.
+    """Close the oldest idle views, down to one less than MAX_LIVE_VIEWS.
 
     Each holds rows and connections, and a cell that is run again leaves its earlier view behind.
     """

@@ -471,8 +471,8 @@ class Story:
     def change(self, direction: int, times: np.ndarray[Any, Any]) -> int | None:
         """Return the nearest instant after `at`, or before it, from which the value is another.
 
-        Only the nearest LOOKED instants at which it may change are tried; `None` if it changes at
-        none.
+        Only the nearest MAX_INSTANTS_TRIED instants at which it may change are tried; `None` if it
+        changes at none.
         """
         may = np.unique(np.concatenate(self._changes(times))) if len(times) else times
         instants = (

@@ -55,7 +55,7 @@ def _nodes(definition: GroupBy | Join) -> Iterable[ops.Node]:
 def cached_statement(
     key: Hashable, write: Callable[[], tuple[str, ibis.Schema]]
 ) -> tuple[str, ibis.Schema]:
-    """Return a key's statement and its columns, written once while among the last KEPT."""
+    """Return a key's statement and its columns, written once while among the last ones."""
     with LOCK:
         if key in STATEMENTS:
             STATEMENTS.move_to_end(key)

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from workbench.definitions.join import Join
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# Times that only a wrong unit gives: milliseconds read as seconds are beyond FAR, seconds read as
-# milliseconds before NEAR.
+# Times that only a wrong unit gives: milliseconds read as seconds are after the one, seconds read
+# as milliseconds before the other.
 LATEST_PLAUSIBLE, EARLIEST_PLAUSIBLE = (
     datetime(2200, 1, 1, tzinfo=UTC),
     datetime(1970, 3, 1, tzinfo=UTC),
