@@ -8,6 +8,7 @@ from decimal import Decimal
 import ibis
 import pandas as pd
 import pytest
+from driver_memory import measure_growth
 from ibis import _
 
 from workbench import EventSource, GroupBy, Join, backfill, compare, histogram, last_k
@@ -299,14 +300,6 @@ def test_compare_reads_spark_as_backfill_hands_it_out(spark):
     assert (LARGE, LARGE - 1) == found.differences[0].given
 
 
-def held(con):
-    """Return the bytes that live in Spark's driver."""
-    java = con._session._jvm.java.lang  # noqa: SLF001 Ibis hands out no session
-    java.System.gc()
-    runtime = java.Runtime.getRuntime()
-    return runtime.totalMemory() - runtime.freeMemory()
-
-
 WIDE = "select id, repeat(chr(97 + id % 26), 1000) as s from range(0, 20000, 1, {parts})"
 
 
@@ -320,9 +313,12 @@ def test_spark_keeps_nothing_of_the_rows_that_came(spark):
     table = spark.sql(WIDE.format(parts=4))
     # Rows come in the order of the partitions.
     assert list(range(20_000)) == engine.batches(table).read_all()["id"].to_pylist()
-    before = held(spark)
+    sizes = []
 
-    sizes = [sum(b.nbytes for b in engine.batches(table)) for _ in range(3)]
+    growth = measure_growth(
+        spark._session,  # noqa: SLF001 Ibis hands out no session
+        lambda: sizes.append(sum(batch.nbytes for batch in engine.batches(table))),
+    )
 
     assert sizes[0] > 20_000_000
-    assert held(spark) - before < sizes[0]
+    assert growth < sizes[0] / 2

@@ -9,7 +9,6 @@ import inspect
 import signal
 import subprocess
 import sys
-import time
 from decimal import Decimal
 from importlib.metadata import requires
 from importlib.util import find_spec
@@ -26,6 +25,7 @@ import pyarrow.csv
 import pyarrow.json
 import pytest
 import uvicorn
+from driver_memory import measure_growth
 from ibis import _
 from packaging.requirements import Requirement
 
@@ -356,31 +356,11 @@ def test_sparks_own_iterator_keeps_what_it_gave(spark):
 
     Read `frame` itself in `Spark.batches` when this fails.
     """
-    # Ibis hands out no session.
-    runtime, system = (
-        getattr(spark._session._jvm.java.lang, name)  # noqa: SLF001
-        for name in ("Runtime", "System")
-    )
+    session = spark._session  # noqa: SLF001 Ibis hands out no session
+    frame = session.sql("select repeat('a', 1000) as s from range(10000)")
+    rows = []
 
-    def used():
-        system.gc()
-        return runtime.getRuntime().totalMemory() - runtime.getRuntime().freeMemory()
+    growth = measure_growth(session, lambda: rows.append(sum(1 for _ in frame.toLocalIterator())))
 
-    def held():
-        """Return the bytes that stay, once what earlier queries left has been cleaned up."""
-        before, tries = used(), 20
-        while tries:
-            time.sleep(0.3)
-            now, tries = used(), tries - 1
-            if abs(before - now) < 500_000:
-                break
-            before = now
-        return now
-
-    frame = spark._session.sql("select repeat('a', 1000) as s from range(20000)")  # noqa: SLF001
-    before = held()
-
-    rows = [sum(1 for _ in frame.toLocalIterator()) for _ in range(3)]
-
-    assert [20_000] * 3 == rows
-    assert held() - before > 40_000_000
+    assert {10_000} == set(rows)
+    assert growth > 5_000_000
