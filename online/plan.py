@@ -11,6 +11,8 @@ from functools import cache
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+from workbench.online.time_units import DAY_US
+
 FORMAT = 2  # of the JSON below: raised by whoever changes what a stored plan says
 
 
@@ -215,7 +217,7 @@ class GroupByPlan:
         Values that stand at midnight add a day. Features over all time do not count, since totals
         of what lies before the retention are kept.
         """
-        return (self.longest or 0) + (86_400_000_000 if self.daily and self.kind == "events" else 0)
+        return (self.longest or 0) + (DAY_US if self.daily and self.kind == "events" else 0)
 
 
 @dataclass(frozen=True)

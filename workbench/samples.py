@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from workbench.errors import DefinitionError
+from workbench.online.time_units import DAY_US, SECOND_US, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
     from ibis.backends import BaseBackend
 
 TABLES = ("users", "purchases", "returns", "checkouts")
-START = int(datetime(2023, 11, 1, tzinfo=UTC).timestamp()) * 1_000_000
-SECOND, DAY = 1_000_000, 86_400_000_000
+START = us_since_epoch(datetime(2023, 11, 1, tzinfo=UTC))
 CHUNK = 1_000_000  # rows generated and written at a time
-EDGES = np.array([0, 3, 14, 30]) * DAY  # checkouts at exactly these spans after a purchase
+EDGES = np.array([0, 3, 14, 30]) * DAY_US  # checkouts at exactly these spans after a purchase
 HOT_SHARE, NULL_SHARE, TIE_SHARE, LATE_SHARE, EDGE_SHARE = 0.2, 0.02, 0.02, 0.05, 0.1
 
 
@@ -93,7 +93,7 @@ class Shop:
             "timedelta64[D]"
         )
         verified = random.random(self.n) < 0.5  # noqa: PLR2004 half of them
-        last = np.datetime64(START // SECOND, "s").astype("datetime64[D]") + self.days - 2
+        last = np.datetime64(START // SECOND_US, "s").astype("datetime64[D]") + self.days - 2
         rows = []
         for back in (2, 1, 0):
             for user in range(self.n):
@@ -120,10 +120,12 @@ class Shop:
         random = self._random(f"{what}s")
         for start in range(0, max(n, 1), CHUNK):
             size = min(CHUNK, n - start)
-            ts = START + random.integers(0, self.days * DAY // SECOND, size) * SECOND
+            ts = START + random.integers(0, self.days * DAY_US // SECOND_US, size) * SECOND_US
             tied = random.random(size) < TIE_SHARE
             ts[tied] = np.roll(ts, 1)[tied]
-            late = np.where(random.random(size) < LATE_SHARE, random.integers(1, 4, size) * DAY, 0)
+            late = np.where(
+                random.random(size) < LATE_SHARE, random.integers(1, 4, size) * DAY_US, 0
+            )
             yield pa.table(
                 {
                     f"{what}_id": pa.array(np.arange(start, start + size)),
@@ -143,7 +145,7 @@ class Shop:
         Some are exactly at a purchase, or exactly 3, 14 or 30 days after one.
         """
         random = self._random("checkouts")
-        last = START + (self.days - 1) * DAY
+        last = START + (self.days - 1) * DAY_US
         bought = purchases.filter(purchases["user_id"].is_valid())
         on_edge = [
             (u, t + e)
@@ -153,11 +155,11 @@ class Shop:
                 strict=True,
             )
             for e in EDGES.tolist()
-            if last <= t + e < last + DAY
+            if last <= t + e < last + DAY_US
         ]
         for start in range(0, max(n, 1), CHUNK):
             size = min(CHUNK, n - start)
-            ts = last + random.integers(0, DAY // 1_000, size) * 1_000
+            ts = last + random.integers(0, DAY_US // 1_000, size) * 1_000
             who = self._who(random, size).to_pylist()
             for i in np.flatnonzero(random.random(size) < EDGE_SHARE) if on_edge else ():
                 who[i], ts[i] = on_edge[int(random.integers(len(on_edge)))]

@@ -8,7 +8,6 @@ from datetime import timedelta
 from workbench.monitoring.alerts.alert_rules import Rule
 from workbench.online.storage.source_facts import LATE as LATE_FACTS
 
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LANDING = timedelta(hours=6)  # from the end of a batch to when its upload is expected to be there
 TILE = timedelta(hours=12)  # how long ago the newest tile may have ended
 CHECKED = timedelta(days=2)  # how long ago an upload's checks may have run

@@ -29,7 +29,6 @@ from workbench.monitoring.comparison.recompute import Tolerance, recomputed, tol
 from workbench.monitoring.comparison.served_answers import ROW
 from workbench.monitoring.comparison.value_classes import (
     CLASSES,
-    HOUR,
     MISMATCHES,
     by_hour,
     classed,
@@ -38,8 +37,9 @@ from workbench.monitoring.comparison.value_classes import (
 )
 from workbench.monitoring.drifts.wilson_interval import wilson_interval
 from workbench.online.errors import StoreError
-from workbench.online.fetching.answers import microseconds, moment
+from workbench.online.fetching.answers import microseconds
 from workbench.online.storage.row_history import deleted_since
+from workbench.online.time_units import HOUR_US, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -99,9 +99,9 @@ class Comparison:
         return Consistency(
             self.told.plan.name,
             self.told.plan.hash,
-            moment(span["min"]),
-            moment(span["max"]),
-            moment(until),
+            utc_time(span["min"]),
+            utc_time(span["max"]),
+            utc_time(until),
             {"answers": self.rows.num_rows} | {c: counts[c] for c in COUNTED_CLASSES[1:]},
             metrics,
             tuple(rows),
@@ -301,8 +301,8 @@ class Comparison:
         return ServedDifference(
             kind[0],
             keys,
-            moment(answer["at"]),
-            moment(answer["served"]),
+            utc_time(answer["at"]),
+            utc_time(answer["served"]),
             case.online,
             case.offline,
             None if unknown else value,
@@ -417,7 +417,7 @@ class Comparison:
         cause_counts: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
         for r in rows:
             assert r.at is not None  # noqa: S101 it was answered
-            hour = microseconds(r.at) // HOUR * HOUR
+            hour = microseconds(r.at) // HOUR_US * HOUR_US
             cause_counts[r.feature, hour].update(
                 ["replayed", *(["skew"] if r.skew else []), *(["late"] if r.late else [])]
             )

@@ -10,10 +10,9 @@ import pyarrow.compute as pc
 from attrs import frozen
 
 from workbench.backends import engine_of
-from workbench.definitions.windows import DAY
 from workbench.monitoring.comparison.served_answers import ROW, column, served_type
 from workbench.online.storage.row_history import rows_of, snapshots_of
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import DAY_US
 from workbench.serving.online_plans import stored_of, stored_rows
 from workbench.serving.stored_columns import TIME, Stored
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
 
 # The most that the times of one event may differ between the two sides, for it to be found.
-SKEW = in_us(DAY)
+SKEW = DAY_US
 FOREVER_US = 2**62
 STATE = {
     "written": pa.int64(),

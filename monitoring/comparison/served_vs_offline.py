@@ -9,7 +9,6 @@ import pyarrow.compute as pc
 from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
 from workbench.definitions.sources import EntitySource
-from workbench.definitions.windows import DAY
 from workbench.errors import DefinitionError
 from workbench.monitoring.alerts.default_rules import LATE
 from workbench.monitoring.comparison.comparison_run import Comparison
@@ -18,7 +17,7 @@ from workbench.monitoring.comparison.recompute import as_join
 from workbench.monitoring.comparison.served_answers import answered
 from workbench.monitoring.dashboards.resolve_definition import served_definition
 from workbench.online.fetching.answers import microseconds
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import DAY_US
 from workbench.serving.online_plans import plan_of, snapshot_ends, stored_rows
 from workbench.serving.stored_columns import TIME
 from workbench.training.source_connections import connection_of, engine_for
@@ -116,7 +115,7 @@ def watermark(join: Join, engine: Engine) -> int | None:
         if isinstance(group_by.source, EntitySource):
             if group_by.source.snapshot is None:
                 continue
-            rows, more = snapshot_ends(group_by, engine), in_us(DAY)
+            rows, more = snapshot_ends(group_by, engine), DAY_US
         else:
             rows, more = stored_rows(group_by, engine), 0
         ((newest,),) = engine.rows(rows.agg(newest=rows[TIME].max()))

@@ -11,6 +11,7 @@ import pyarrow as pa
 from workbench.backends.equality import TOLERANCE
 from workbench.monitoring.comparison.served_answers import ROW
 from workbench.monitoring.drifts.wilson_interval import wilson_interval
+from workbench.online.time_units import HOUR_US
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
@@ -26,7 +27,6 @@ CLASSES = (
     "excluded",
 )
 MISMATCHES = ("value_diff", "online_missing", "online_extra")
-HOUR = 3_600_000_000
 
 
 def classed(table: ir.Table, i: int) -> ir.Table:
@@ -58,7 +58,7 @@ def classed(table: ir.Table, i: int) -> ir.Table:
         (near, "tol_match"),
         else_="value_diff",
     )
-    hour = (table["at"] - ((table["at"] % HOUR) + HOUR) % HOUR).name("hour")
+    hour = (table["at"] - ((table["at"] % HOUR_US) + HOUR_US) % HOUR_US).name("hour")
     return table.select(ROW, hour, "key", online=on, offline=off, **{"class": kind})
 
 

@@ -36,10 +36,10 @@ from workbench.monitoring.dashboards.void_features import of_voids
 from workbench.monitoring.lag.lag_figures import figures as ages
 from workbench.monitoring.lag.store_marks import Landed, read_marks
 from workbench.online.errors import StoreError
-from workbench.online.fetching.answers import microseconds, moment
+from workbench.online.fetching.answers import microseconds
 from workbench.online.storage.registry import batch_ends, history, uploaded
 from workbench.online.streaming import offsets
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import in_us, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -517,7 +517,7 @@ def _landed(store: Store, plan: Plan, period: MeasuredPeriod) -> dict[str, tuple
         g.name: tuple(
             Landed(g.name, at, u.began, u.ended, u.staged)
             for u in reversed(uploaded(store, g.name))
-            if (at := moment(u.batch_end)) is not None
+            if (at := utc_time(u.batch_end)) is not None
             and period.first <= microseconds(u.ended) < period.last
         )
         for g in plan.group_bys

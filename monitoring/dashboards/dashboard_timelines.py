@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from workbench.html.markup import Markup, tag
 from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.dashboards.svg_axes import (
-    HOUR,
     LEFT_PX,
     RIGHT_PX,
     Axes,
@@ -16,6 +15,7 @@ from workbench.monitoring.dashboards.svg_axes import (
     svg_element,
     text_element,
 )
+from workbench.online.time_units import HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ def window(row: Offending) -> Markup:
     first = min(
         [m.time for m in row.marks]
         + ([row.start] if row.start is not None else [])
-        + [row.at - HOUR]
+        + [row.at - HOUR_US]
     )
     reach = max(1, row.at - first)
 

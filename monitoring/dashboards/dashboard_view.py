@@ -28,8 +28,9 @@ from workbench.monitoring.dashboards.resolve_definition import served_definition
 from workbench.monitoring.dashboards.span_measurements import SIX_HOURS, WEEK
 from workbench.monitoring.tiles.reference_period import frozen as kept
 from workbench.monitoring.tiles.reference_period import reference_of
-from workbench.online.fetching.answers import microseconds, moment
+from workbench.online.fetching.answers import microseconds
 from workbench.online.legible_text import written
+from workbench.online.time_units import utc_time
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
@@ -304,7 +305,7 @@ def dashboard(
     table, chosen = (reference, None) if isinstance(reference, ir.Table) else (None, reference)
     other_choices = choices(chosen, tile, whole=isinstance(served, Join) and table is None)
     references: list[Reference] = []
-    at = moment(microseconds(now)) if isinstance(now, str) else now
+    at = utc_time(microseconds(now)) if isinstance(now, str) else now
     # a connection of the warehouse answers one query at a time, and several pages may send them
     usual, lock = tuple(RULES if rules is None else rules), threading.Lock()
 

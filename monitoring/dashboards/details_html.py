@@ -11,7 +11,8 @@ from workbench.monitoring.dashboards import dashboard_svg, dashboard_timelines, 
 from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.dashboards.status_marks import status_mark
 from workbench.monitoring.lag import freshness_svg
-from workbench.online.fetching.answers import microseconds, moment
+from workbench.online.fetching.answers import microseconds
+from workbench.online.time_units import utc_time
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
@@ -290,8 +291,8 @@ def _uploads(board: Board, line: Line) -> list[Markup]:
     uploads, (start, end) = (
         board.uploads.get(line.group_by, ()),
         (
-            moment(board.first),
-            moment(board.as_of),
+            utc_time(board.first),
+            utc_time(board.as_of),
         ),
     )
     if not uploads or start is None or end is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,8 +10,8 @@ from attrs import field, frozen
 
 from workbench.monitoring.dashboards.board import ALERT, OK, UNJUDGED, WATCH, Bin, Series
 from workbench.monitoring.drifts import distances
-from workbench.monitoring.tiles.tile_queries import EPOCH
 from workbench.monitoring.tiles.tile_series import Tile
+from workbench.online.time_units import us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -145,7 +145,7 @@ def _since(drifts: Sequence[Drift], last: Drift) -> int | None:
 
 
 def _us(at: datetime | None) -> int:
-    return 0 if at is None else (at.astimezone(UTC) - EPOCH) // timedelta(microseconds=1)
+    return 0 if at is None else us_since_epoch(at.astimezone(UTC))
 
 
 def bins(edges: Edges, reference: Tile, current: Tile) -> tuple[Bin, ...]:

@@ -15,7 +15,7 @@ from workbench.monitoring.comparison.mismatch_causes import NOT_REPLAYED
 from workbench.monitoring.comparison.value_classes import MISMATCHES
 from workbench.monitoring.dashboards.board import UNJUDGED, EventMark, Offending, Series
 from workbench.online.fetching.answers import microseconds
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import HOUR, in_us
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from workbench.monitoring.comparison.consistency_result import Consistency
     from workbench.monitoring.comparison.feature_verdicts import ServedDifference, Verdict
 
-HOUR = timedelta(hours=1)
 ROWS = 5  # differing rows that are shown of a feature
 MAX_MISMATCHES_EXPLAINED = 24  # rows whose events are fetched, those of the worst features
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from plotly.subplots import make_subplots
+
+from workbench.online.time_units import EPOCH
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from workbench.monitoring.dashboards.board import Board, Line
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CURRENT_COLOUR, BEFORE, WATCHED, ALERTED = "#4269d0", "#9498a0", "#b7791f", "#c53030"
 
 

@@ -25,7 +25,7 @@ from workbench.monitoring.tiles.reference_period import frozen as kept
 from workbench.monitoring.tiles.reference_period import reference_of
 from workbench.monitoring.tiles.tile_series import Tile
 from workbench.online.fetching.answers import microseconds
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import in_us
 from workbench.serving.online_plans import plan_of
 
 if TYPE_CHECKING:

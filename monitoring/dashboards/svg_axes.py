@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from workbench.html.markup import Markup, scrolled, tag
+from workbench.online.time_units import EPOCH, HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LEFT_PX, RIGHT_PX, WIDE = 34, 500, 508
-HOUR = 3_600_000_000
-TICKS = (HOUR, 3 * HOUR, 6 * HOUR, 12 * HOUR, 24 * HOUR, 48 * HOUR, 168 * HOUR, 720 * HOUR)
+TICKS = (
+    HOUR_US,
+    3 * HOUR_US,
+    6 * HOUR_US,
+    12 * HOUR_US,
+    24 * HOUR_US,
+    48 * HOUR_US,
+    168 * HOUR_US,
+    720 * HOUR_US,
+)
 
 
 def clock(us: int, *, day: bool = False) -> str:
@@ -71,7 +79,7 @@ class Axes:
         # as many labels as fit
         step = next((t for t in TICKS if (self.last - self.first) / t <= 8), TICKS[-1])  # noqa: PLR2004
         ticks = range(-(-self.first // step) * step, self.last + 1, step)
-        days = step >= 24 * HOUR
+        days = step >= 24 * HOUR_US
         marks = [path_element(f"M{LEFT_PX} {self.base}H{RIGHT_PX}", stroke="var(--line2)")]
         free = float(LEFT_PX)
         for t in ticks:

@@ -11,8 +11,6 @@ from workbench.monitoring.alerts.finding_values import Figure
 from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.lag.lag_histograms import LagHistogram, merged
 from workbench.monitoring.lag.partition_standing import (
-    DAY,
-    HOUR,
     IDLE,
     WORDS,
     Expected,
@@ -20,6 +18,7 @@ from workbench.monitoring.lag.partition_standing import (
     burn,
     lanes,
 )
+from workbench.online.time_units import DAY, HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

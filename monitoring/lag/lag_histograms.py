@@ -8,11 +8,11 @@ import numpy as np
 from attrs import frozen
 
 from workbench.online.streaming.lag_buckets import BUCKETS, MIN_LAG_US, SHARES, counted
+from workbench.online.time_units import SECOND_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-SECOND = 1_000_000
 # The error of a percentile between 1 ms and 12.4 days: half a bucket, 9.05 %.
 ERROR = 2 ** (1 / (2 * SHARES)) - 1
 
@@ -33,7 +33,7 @@ class LagHistogram:
     def of(cls, seconds: Iterable[float]) -> LagHistogram:
         """Returns the histogram of durations in seconds, exact to a microsecond."""
         return cls.read(
-            counted(np.rint(np.asarray(list(seconds), float) * SECOND).astype(np.int64))
+            counted(np.rint(np.asarray(list(seconds), float) * SECOND_US).astype(np.int64))
         )
 
     @classmethod
@@ -47,7 +47,7 @@ class LagHistogram:
         return cls(
             tuple(counts),
             int(told["negative"]),
-            None if told["max"] is None else told["max"] / SECOND,
+            None if told["max"] is None else told["max"] / SECOND_US,
         )
 
     def told(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class LagHistogram:
         return {
             "counts": {str(i): n for i, n in enumerate(self.counts) if n},
             "negative": self.negative,
-            "max": None if self.largest is None else round(self.largest * SECOND),
+            "max": None if self.largest is None else round(self.largest * SECOND_US),
         }
 
     @property
@@ -82,9 +82,9 @@ class LagHistogram:
         if not n:
             return None
         place = int(np.searchsorted(np.cumsum(self.counts), max(int(np.ceil(share * n)), 1)))
-        middle = float(MIN_LAG_US / SECOND * 2 ** ((place + 0.5) / SHARES))
+        middle = float(MIN_LAG_US / SECOND_US * 2 ** ((place + 0.5) / SHARES))
         assert self.largest is not None  # noqa: S101 it has durations
-        return max(min(middle, self.largest), MIN_LAG_US / SECOND)
+        return max(min(middle, self.largest), MIN_LAG_US / SECOND_US)
 
     @property
     def summary(self) -> dict[str, float | None]:
@@ -101,7 +101,7 @@ class LagHistogram:
 
         It counts whole buckets above, and the share by ratio of the bucket that has the limit.
         """
-        place = SHARES * np.log2(max(seconds * SECOND, MIN_LAG_US) / MIN_LAG_US)
+        place = SHARES * np.log2(max(seconds * SECOND_US, MIN_LAG_US) / MIN_LAG_US)
         bucket = int(place)
         if bucket >= BUCKETS:
             return 0.0

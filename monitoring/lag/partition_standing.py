@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 
-from workbench.online.fetching.answers import moment
 from workbench.online.streaming.lag_buckets import LATENESS
+from workbench.online.time_units import DAY, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from workbench.online.streaming.offsets import PartitionProgress
 
 
-DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 ALIVE = timedelta(seconds=60)  # within which an updater looks at its partitions
 IDLE = timedelta(minutes=5)  # after which a partition that is caught up is idle
 MAX_CANARIES_MISSED = 3  # canaries in a row that may stay unseen
@@ -101,7 +100,7 @@ def flies(topic: str, marks: Marks) -> bool:
 
 def _lane(p: PartitionProgress, now: datetime, *, flies: bool) -> PartitionStanding:
     seen_at, appended, behind, written_at, newest = map(
-        moment, (p.seen, p.appended, p.behind, p.written, p.newest)
+        utc_time, (p.seen, p.appended, p.behind, p.written, p.newest)
     )
     silence = None if seen_at is None else max(now - seen_at, timedelta())
     # what waits was appended after both

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from workbench.monitoring.lag.lag_histograms import LagHistogram, merged
-from workbench.online.fetching.answers import EPOCH, moment
 from workbench.online.storage.store import unknown
 from workbench.online.streaming import offsets
 from workbench.online.streaming.topic_health import TopicHealth, standing
+from workbench.online.time_units import EPOCH, MINUTE_US, SECOND_US, in_us, us_since_epoch, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from workbench.online.streaming.offsets import PartitionProgress
 
 SLOT = timedelta(minutes=5)
-_US = 300_000_000
+SLOT_US = in_us(SLOT)
 WAITED = 60  # seconds from which a batch that waited is listed by itself
 # Microseconds; a request as of an older time says nothing of how fresh things are.
-NOW_ASKED = 60_000_000
-SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.messages)::int8,
+NOW_ASKED = MINUTE_US
+SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {SLOT_US}, sum(b.messages)::int8,
         coalesce(sum(b.late), 0)::int8, min(b.oldest), max(b.newest), max(b.visible),
         jsonb_build_object('negative', coalesce(sum((b.lags->>'negative')::int8), 0),
             'max', max((b.lags->>'max')::int8)),
@@ -37,7 +37,7 @@ SLOTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, sum(b.me
     from workbench.batches b join workbench.states s on s.rows = b.rows
     where s.group_by = any(%s) and b.visible >= %s and b.visible < %s
     group by 1, 2, 3, 4 order by 1, 2, 3, 4"""  # noqa: S608 a constant
-COUNTS = f"""select s.group_by, b.topic, b.partition, b.visible / {_US}, k.kind, c.bucket,
+COUNTS = f"""select s.group_by, b.topic, b.partition, b.visible / {SLOT_US}, k.kind, c.bucket,
         sum(c.n::int8)::int8
     from workbench.batches b join workbench.states s on s.rows = b.rows
     cross join lateral (values ('lags', b.lags), ('delays', b.delays)) as k (kind, told)
@@ -139,7 +139,7 @@ class Facts:
         rows, gap = told.get("rows", staged), told.get("gap")
         return cls(
             rows,
-            moment(told.get("newest")),
+            utc_time(told.get("newest")),
             None if gap is None else timedelta(microseconds=gap),
             {c: n / rows for c, n in told.get("nulls", {}).items()} if rows else {},
         )
@@ -186,7 +186,7 @@ class Marks:
         Facts after the marks' end do not count; the result is None where none is known.
         """
         uploaded = self.facts[group_by].newest if group_by in self.facts else None
-        read_times = [moment(p.newest) for p in self.partitions if p.group_by == group_by]
+        read_times = [utc_time(p.newest) for p in self.partitions if p.group_by == group_by]
         # these count where a partition's newest fact lies after the marks' end
         applied = [s.newest for s in self.slots if s.group_by == group_by]
         return max(
@@ -225,15 +225,15 @@ def read_marks(
     group_bys = sorted({g.name for p in plans for g in p.group_bys})
     topics = sorted({g.topic.name for p in plans for g in p.group_bys if g.topic is not None})
     tables = {g.table for p in plans for g in p.group_bys}
-    since, until = (_us(t) for t in (now - span, now))
+    since, until = (us_since_epoch(t) for t in (now - span, now))
     stood = tuple(p for p in offsets.progress(store) if p.group_by in group_bys)
     with store.connection() as con:
         ends = {
-            g: (moment(end), moment(up))
+            g: (utc_time(end), utc_time(up))
             for g, end, up in con.execute(ENDS, (group_bys,)).fetchall()
         }
         uploads = [
-            Landed(g, moment(end) or EPOCH, began, ended, rows)
+            Landed(g, utc_time(end) or EPOCH, began, ended, rows)
             for g, end, began, ended, rows in con.execute(
                 UPLOADS, (group_bys, now - timedelta(days=35), now)
             ).fetchall()
@@ -245,15 +245,15 @@ def read_marks(
             ).fetchall()
         }
         flown = [
-            Flown(t, moment(sent_at) or EPOCH, moment(seen_at), timedelta(microseconds=every))
+            Flown(t, utc_time(sent_at) or EPOCH, utc_time(seen_at), timedelta(microseconds=every))
             for t, sent_at, seen_at, every in con.execute(
                 CANARIES, (topics, since, until)
             ).fetchall()
         ]
         waited = [
-            Waited(g, t, p, moment(a) or EPOCH, moment(b) or EPOCH)
+            Waited(g, t, p, utc_time(a) or EPOCH, utc_time(b) or EPOCH)
             for g, t, p, a, b in con.execute(
-                WAITS, (group_bys, since, until, WAITED * 1_000_000)
+                WAITS, (group_bys, since, until, WAITED * SECOND_US)
             ).fetchall()
         ]
         return Marks(
@@ -271,10 +271,6 @@ def read_marks(
             facts,
             tuple(t for t in standing(con) if t.rows in tables),
         )
-
-
-def _us(at: datetime) -> int:
-    return (at - EPOCH) // EPOCH.resolution
 
 
 def _slots(con: psycopg.Connection[Any], parameters: tuple[Any, ...]) -> tuple[Slot, ...]:
@@ -305,12 +301,12 @@ def _slots(con: psycopg.Connection[Any], parameters: tuple[Any, ...]) -> tuple[S
                 group_by,
                 topic,
                 partition,
-                moment(number * _US) or EPOCH,
+                utc_time(number * SLOT_US) or EPOCH,
                 messages,
                 late,
-                moment(oldest),
-                moment(newest),
-                moment(visible) or EPOCH,
+                utc_time(oldest),
+                utc_time(newest),
+                utc_time(visible) or EPOCH,
                 *histograms,
             )
         )
@@ -322,7 +318,13 @@ def _ages(
 ) -> dict[tuple[str, str, str], LagHistogram]:
     by_key: dict[tuple[str, str, str], list[LagHistogram]] = defaultdict(list)
     for name, part, kind, bucket, n, negative, largest in con.execute(
-        AGES, (list(names), now - timedelta(days=1), now, _us(now - timedelta(days=1)) - NOW_ASKED)
+        AGES,
+        (
+            list(names),
+            now - timedelta(days=1),
+            now,
+            us_since_epoch(now - timedelta(days=1)) - NOW_ASKED,
+        ),
     ).fetchall():
         by_key[name, part, kind].append(
             LagHistogram.read({"counts": {bucket: n}, "negative": negative, "max": largest})

@@ -9,6 +9,7 @@ from attrs import frozen
 
 from workbench.backends import engine_of
 from workbench.errors import DefinitionError, near
+from workbench.online.time_units import SECOND_US
 from workbench.portable.rewrites import micros
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from workbench.backends import Engine
 
 X, KEY = "_fw_x", "_fw_key"
-SECOND = 1_000_000  # microseconds
 
 
 @frozen(eq=False)
@@ -91,9 +91,9 @@ def _number(name: str, column: ir.Value) -> ir.Value:
     if dtype.is_numeric():
         return column.cast("float64")
     if dtype.is_date():
-        return micros(column.cast("timestamp")).cast("float64") / double(SECOND)
+        return micros(column.cast("timestamp")).cast("float64") / double(SECOND_US)
     if dtype.is_timestamp():
-        return micros(column).cast("float64") / double(SECOND)
+        return micros(column).cast("float64") / double(SECOND_US)
     message = (
         f"feature {name!r} is {dtype}, which has no summary: cast it to a number, a text, a time, a"
         " list or a map, or name the others with features="

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial, reduce
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from attrs import frozen
 from workbench.backends import EngineError
 from workbench.monitoring.tiles.bin_edges import bin_of, reached
 from workbench.monitoring.tiles.measured_columns import X, double
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import in_us, us_since_epoch
 from workbench.portable.rewrites import LARGEST, floor_to, micros
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ SQUARED = 1e150  # doubles from here on have no square
 AT_ONCE = 25
 MAX_COLUMNS_OF_STATEMENT = 100  # columns of one wide statement
 FIGURES = ("n", "present", "low", "high", "mean", "variance")
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @frozen
@@ -91,9 +90,7 @@ def tile_of(
 def start_of(tile: Any) -> int | None:
     """Returns the start of a tile in microseconds since 1970 UTC, from an engine's value for it."""
     if isinstance(tile, datetime):
-        return ((tile if tile.tzinfo else tile.replace(tzinfo=UTC)) - EPOCH) // timedelta(
-            microseconds=1
-        )
+        return us_since_epoch(tile)
     return None if tile is None else int(tile)
 
 

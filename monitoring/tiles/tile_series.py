@@ -14,8 +14,7 @@ from workbench.backends import engine_of
 from workbench.errors import DefinitionError
 from workbench.monitoring.tiles import tile_queries, unique_keys
 from workbench.monitoring.tiles.measured_columns import parts
-from workbench.monitoring.tiles.tile_queries import EPOCH
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import EPOCH, HOUR, in_us, us_since_epoch, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.monitoring.tiles.bin_edges import Edges
-
-HOUR = timedelta(hours=1)
 
 
 def _ints(values: Iterable[Any]) -> tuple[int, ...]:
@@ -82,9 +79,7 @@ class Tile:
     def dumps(self) -> str:
         """Returns the tile as JSON, with times in microseconds."""
         document = asdict(self) | {
-            "start": (
-                None if self.start is None else (self.start - EPOCH) // timedelta(microseconds=1)
-            ),
+            "start": (None if self.start is None else us_since_epoch(self.start)),
             "length": None if self.length is None else in_us(self.length),
         }
         return json.dumps(document, sort_keys=True)
@@ -96,7 +91,7 @@ class Tile:
         start, length = document.pop("start"), document.pop("length")
         return cls(
             **document,
-            start=None if start is None else EPOCH + timedelta(microseconds=start),
+            start=utc_time(start),
             length=None if length is None else timedelta(microseconds=length),
         )
 
@@ -252,7 +247,7 @@ def _tile(
     return Tile(
         feature=edges.feature,
         edges_id=edges.edges_id,
-        start=None if start is None else EPOCH + timedelta(microseconds=start),
+        start=utc_time(start),
         length=length,
         n_rows=counted.n_rows,
         n_null=counted.apart[tile_queries.NULL],

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from workbench.monitoring.tiles.bin_edges import Edges
-from workbench.monitoring.tiles.tile_queries import EPOCH
 from workbench.monitoring.tiles.tile_series import Tile
+from workbench.online.time_units import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

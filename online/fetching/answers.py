@@ -5,26 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, overload
 
 from workbench.online.errors import StoreError
 from workbench.online.legible_text import short, written
+from workbench.online.time_units import us_since_epoch, utc_time
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 At = datetime | date | str | int | None
-
-
-def moment(us: int | None) -> datetime | None:
-    """Microseconds since 1970 as a datetime in UTC; None for None, or beyond Python's years."""
-    try:
-        return None if us is None else EPOCH + timedelta(microseconds=us)
-    except OverflowError:
-        return None
 
 
 def microseconds(at: At) -> int:
@@ -41,9 +33,8 @@ def microseconds(at: At) -> int:
             at = datetime(at.year, at.month, at.day)  # noqa: DTZ001 made UTC below
         # PLR0124: pandas's NaT is a datetime and does not equal itself
         if isinstance(at, datetime) and at == at:  # noqa: PLR0124
-            aware = at if at.tzinfo else at.replace(tzinfo=UTC)
-            at = (aware - EPOCH) // (EPOCH.resolution)
-        if isinstance(at, int) and not isinstance(at, bool) and moment(at) is not None:
+            at = us_since_epoch(at)
+        if isinstance(at, int) and not isinstance(at, bool) and utc_time(at) is not None:
             return at
     except ValueError:
         pass

@@ -17,13 +17,13 @@ from workbench.online.fetching.aggregate_sql import (
 from workbench.online.storage import hot_keys, retained_totals
 from workbench.online.storage.mergeable_totals import layout, tiled, value
 from workbench.online.storage.table_names import floor_to, snapshots, start, stored
+from workbench.online.time_units import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.online.plan import Cell, GroupByPlan, PartPlan, Plan, PlanFeature
 
-DAY = 86_400_000_000
 # doubles that are added one by one within 1e-12: each addition rounds by at most 1.2e-16
 FEW = 4096
 
@@ -507,7 +507,7 @@ def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
     for p, part in enumerate(plan.parts):
         group_by = plan.group_by(part.group_by)
         keys = [f"q.k{names.index(left)}" for left, _ in part.keys]
-        at = floor_to("q.t", DAY) if group_by.daily else "q.t"
+        at = floor_to("q.t", DAY_US) if group_by.daily else "q.t"
         parts.append(f"cross join lateral ({Block(group_by, keys, at, cold).sql()}) p{p}")
         values += [
             _masked(f, f"p{p}.f{i}", part, plan, f"p{p}.newest")

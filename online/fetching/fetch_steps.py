@@ -15,8 +15,8 @@ import psycopg
 from psycopg.types.numeric import Int8
 
 from workbench.online.errors import StoreError
-from workbench.online.fetching.answers import EPOCH, Answer, Answers, PartStatus, moment
-from workbench.online.fetching.fetch_sql import DAY, statement
+from workbench.online.fetching.answers import Answer, Answers, PartStatus
+from workbench.online.fetching.fetch_sql import statement
 from workbench.online.fetching.fetch_values import (
     MAX_TRIES,
     Changed,
@@ -30,6 +30,7 @@ from workbench.online.fetching.fetch_values import (
 from workbench.online.fetching.parameters import parameter
 from workbench.online.legible_text import short
 from workbench.online.plan import Plan
+from workbench.online.time_units import DAY_US, EPOCH, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan, PartPlan, PlanFeature
 
 MAX_NAME_CHARACTERS = 100  # characters of an unknown name that are compared with known names
-STALE_AFTER_US = 2 * DAY  # behind `at`, after which a part without news is said to be stale
+STALE_AFTER_US = 2 * DAY_US  # behind `at`, after which a part without news is said to be stale
 
 
 def talked(served: Served, keys: Any, key: Keys, us: int, context: Mapping[str, Any]) -> Talk:
@@ -168,7 +169,7 @@ def _by_part(
     return Answer(
         served.plan.name,
         row_keys,
-        moment(us) or EPOCH,
+        utc_time(us) or EPOCH,
         known_values,
         parts,
         errors,
@@ -260,14 +261,14 @@ def _answer(
             null=any(row[i] is None for i in places),
         )
         parts[head] = PartStatus(
-            status, moment(newest), moment(end), moment(streamed), uploaded=moment(uploaded)
+            status, utc_time(newest), utc_time(end), utc_time(streamed), uploaded=utc_time(uploaded)
         )
     for name in lacking:
         values.pop(name)
     return Answer(
         served.plan.name,
         row_keys,
-        moment(us) or EPOCH,
+        utc_time(us) or EPOCH,
         values,
         parts,
         lacking,
@@ -308,9 +309,9 @@ def _check_horizon(served: Served, part: int, us: int, horizon: int | None) -> N
         raise Changed
     back = us - served.spans[part]
     if back < horizon:
-        earliest = moment(horizon + served.spans[part])
+        earliest = utc_time(horizon + served.spans[part])
         message = (
-            f"{served.plan.name} keeps too little to answer as of {moment(us):%Y-%m-%d %H:%M:%S}:"
+            f"{served.plan.name} keeps too little to answer as of {utc_time(us):%Y-%m-%d %H:%M:%S}:"
             f" it goes back to {earliest:%Y-%m-%d %H:%M:%S}; publish it with a longer retain, or"
             " backfill"
         )

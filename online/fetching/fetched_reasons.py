@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.aggregate_sql import quoted
-from workbench.online.fetching.answers import EPOCH, microseconds, moment
+from workbench.online.fetching.answers import microseconds
 from workbench.online.fetching.value_readers import reader
 from workbench.online.legible_text import written
 from workbench.online.own_columns import row_beside
 from workbench.online.storage import retained_totals as carried
 from workbench.online.storage.table_names import snapshots, stored
+from workbench.online.time_units import DAY_US, EPOCH, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from workbench.online.plan import Cell, GroupByPlan, Plan, PlanFeature
     from workbench.online.storage.store import Store
 
-DAY = 86_400_000_000
 MAX_EVENTS_LISTED = 10_000  # events that are listed
 
 
@@ -142,7 +142,7 @@ class FeatureQuestion:
         if self.feature.by and row[self.feature.by] is None:
             counts, why = False, f"{columns[self.feature.by].label} is null"
         return FetchedEvent(
-            moment(row["time"]) if abs(row["time"]) < 2**61 else None,
+            utc_time(row["time"]) if abs(row["time"]) < 2**61 else None,
             values,
             counts,
             "in the window" if counts else why,
@@ -152,16 +152,16 @@ class FeatureQuestion:
         self, rows: Sequence[Mapping[str, Any]], value: Any = None, carried: int | None = None
     ) -> Reasons:
         """The `Reasons` of rows; some events before the horizon `carried` were forgotten."""
-        start = None if self.start is None else moment(self.start)
+        start = None if self.start is None else utc_time(self.start)
         return Reasons(
             self.plan.name,
             self.name,
             self.keys,
             start,
-            moment(self.at) or EPOCH,
+            utc_time(self.at) or EPOCH,
             tuple(map(self.event, rows)),
             value,
-            moment(carried),
+            utc_time(carried),
         )
 
 
@@ -201,7 +201,12 @@ def question(plan: Plan, feature: str, keys: Mapping[str, Any], at: At) -> Featu
         )
         raise StoreError(message)
     return FeatureQuestion(
-        plan, group_by, part_feature, feature, named, us // DAY * DAY if group_by.daily else us
+        plan,
+        group_by,
+        part_feature,
+        feature,
+        named,
+        us // DAY_US * DAY_US if group_by.daily else us,
     )
 
 

@@ -24,11 +24,12 @@ from uuid import UUID
 import psycopg
 
 from workbench.online.errors import StoreError
-from workbench.online.fetching.answers import EPOCH, Answer, PartStatus, moment
+from workbench.online.fetching.answers import Answer, PartStatus
 from workbench.online.fetching.value_readers import reader
 from workbench.online.plan import Plan
 from workbench.online.storage.copy_writer import document
 from workbench.online.storage.postgres_refusals import refusal
+from workbench.online.time_units import EPOCH, us_since_epoch, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -295,7 +296,7 @@ def _row_for_copy(row: tuple[Any, ...]) -> list[Any]:
 
 
 def _us(at: datetime | None) -> int | None:
-    return None if at is None else (at - EPOCH) // EPOCH.resolution
+    return None if at is None else us_since_epoch(at)
 
 
 # --- read back
@@ -341,13 +342,13 @@ def _logged(row: Sequence[Any], plans: dict[int, Plan]) -> Logged:
         for field, columns in (("keys", plan.keys), ("context", plan.context))
     )
     parts = {
-        n: PartStatus(p["status"], error=p["error"], **{c: moment(p[c]) for c in TIMES})
+        n: PartStatus(p["status"], error=p["error"], **{c: utc_time(p[c]) for c in TIMES})
         for n, p in record["parts"].items()
     }
     answer = Answer(
         plan.name,
         keys,
-        moment(record["at"]) or EPOCH,
+        utc_time(record["at"]) or EPOCH,
         _typed(record["features"], types),
         parts,
         record["errors"],

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.backends.sketches import Frequent, Percentiles, Uniques
-from workbench.online.fetching.answers import EPOCH
 from workbench.online.fetching.value_readers import reader
+from workbench.online.time_units import us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,10 +34,7 @@ def _hashed(value: Any) -> int | float | str:
         case bool() | int():
             return int(value) if int(value) < 2**63 else int(value) - 2**64
         case datetime():
-            return int(
-                (value - (EPOCH if value.tzinfo else EPOCH.replace(tzinfo=None)))
-                // EPOCH.resolution
-            )
+            return int(us_since_epoch(value))
         case date():
             return (value - DAY_ONE).days
         case bytes():

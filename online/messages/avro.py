@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from workbench.online.errors import StoreError
 from workbench.online.messages.connect_values import KINDS, Meaning, decode_value
+from workbench.online.time_units import UNITS_US, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workbench.online.plan import TopicPlan
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAGIC, HEAD = b"\x00", 5  # a zero byte and four of the writer's schema
-UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 INSTANTS = (
     "timestamp-millis",
     "timestamp-micros",
@@ -206,7 +205,7 @@ class Reader:
         self.names = {
             c: m.name for c, m in connect_meanings(self.schema).items() if m.name in KINDS
         }
-        self.unit = {c: UNITS.get(topic.time) if kinds[c] == "long" else None for c in source}
+        self.unit = {c: UNITS_US.get(topic.time) if kinds[c] == "long" else None for c in source}
 
     def row(self, payload: bytes) -> dict[str, Any]:
         """Read one message.
@@ -261,7 +260,7 @@ class Reader:
 
     def _instant(self, column: str, value: Any) -> int:
         if isinstance(value, datetime):
-            return (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // (datetime.resolution)
+            return us_since_epoch(value)
         unit = self.unit[column]
         if unit is None:
             message = (

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from workbench.online.messages.json_csv import MalformedError
+from workbench.online.time_units import EPOCH, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from workbench.online.plan import TopicPlan
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DEBEZIUM, CONNECT = "io.debezium.", "org.apache.kafka.connect.data."
 NANOS = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}  # nanoseconds in a unit
 DECIMAL, VARIABLE = f"{CONNECT}Decimal", f"{DEBEZIUM}data.VariableScaleDecimal"
@@ -49,7 +49,7 @@ KINDS = {
 NAMES = {DECIMAL, VARIABLE, *DATES, *TIMES, *INSTANTS, ZONED}
 NUMBER = re.compile(r"-?\d+(\.\d+)?([eE][+-]?\d+)?")
 BASE64 = re.compile(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
-DAY = NANOS["s"] * 86_400
+DAY_NANOS = NANOS["s"] * 86_400
 
 
 @frozen
@@ -167,7 +167,7 @@ class ConnectValues:
         if isinstance(value, int) and not isinstance(value, bool):
             return self._number(value, json_text, type_, name)
         if type_.startswith("timestamp") and isinstance(value, str) and self.unit != "iso":
-            return self._instant((_iso(value) - EPOCH) // timedelta(microseconds=1) * NANOS["us"])
+            return self._instant(us_since_epoch(_iso(value)) * NANOS["us"])
         return json_text
 
     def _guessed(self, value: str, json_text: str, scale: int) -> str:
@@ -192,7 +192,7 @@ class ConnectValues:
         if name in DATES or (type_.startswith("date") and not name):
             day = date(1970, 1, 1) + timedelta(days=value)
             return (
-                self._instant(value * DAY)
+                self._instant(value * DAY_NANOS)
                 if type_.startswith("timestamp")
                 else json.dumps(day.isoformat())
             )
@@ -215,11 +215,7 @@ class ConnectValues:
         MalformedError for bytes and containers, which no column of a key holds.
         """
         if isinstance(value, datetime):
-            return self._instant(
-                (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH)
-                // timedelta(microseconds=1)
-                * NANOS["us"]
-            )
+            return self._instant(us_since_epoch(value) * NANOS["us"])
         if isinstance(value, date | time):
             return json.dumps(value.isoformat())
         if isinstance(value, Decimal):
@@ -247,7 +243,7 @@ def decode_value(name: str, value: Any) -> Any:
             return time.fromisoformat(_clock(value * NANOS[TIMES[name]]))
         if name in INSTANTS:
             return value * NANOS[INSTANTS[name]] // NANOS["us"]
-        return (_iso(value) - EPOCH) // timedelta(microseconds=1)
+        return us_since_epoch(_iso(value))
     except (OverflowError, TypeError) as error:
         problem = f"{name} is no {value!r:.60}: {error}"
         raise ValueError(problem) from None
@@ -263,7 +259,7 @@ def encode_value(name: str, value: Any) -> int | str:
         return (
             at.isoformat()
             if name == ZONED
-            else (at - EPOCH) // timedelta(microseconds=1) * NANOS["us"] // NANOS[INSTANTS[name]]
+            else us_since_epoch(at) * NANOS["us"] // NANOS[INSTANTS[name]]
         )
     if isinstance(value, time):
         micros = (
@@ -290,7 +286,7 @@ def _declared(type_: str) -> int:
 
 
 def _clock(nanos: int) -> str:
-    if not 0 <= nanos < DAY:
+    if not 0 <= nanos < DAY_NANOS:
         problem = "that is no time of a day"
         raise ValueError(problem)
     return (EPOCH + timedelta(microseconds=nanos // 1_000)).time().isoformat()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +18,13 @@ from workbench.online.errors import StoreError
 from workbench.online.messages import avro
 from workbench.online.messages.connect_values import KINDS, encode_value
 from workbench.online.messages.decoder import Decoder
+from workbench.online.time_units import UNITS_US, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workbench.online.plan import TopicPlan
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-UNITS = {
-    "s": timedelta(seconds=1),
-    "ms": timedelta(milliseconds=1),
-    "us": timedelta(microseconds=1),
-}
 LITERALS = {math.inf: "Infinity", -math.inf: "-Infinity"}
 ZEROS = {
     "boolean": False,
@@ -181,7 +176,7 @@ class MessageEncoder:
         at = value.replace(tzinfo=value.tzinfo or UTC).astimezone(UTC)
         if self.topic.time == "iso":
             return json.dumps(at.isoformat().replace("+00:00", "Z"))
-        return str((at - EPOCH) // UNITS[self.topic.time])
+        return str(us_since_epoch(at) // UNITS_US[self.topic.time])
 
     # --- Avro
 
@@ -219,7 +214,7 @@ class MessageEncoder:
         if pa.types.is_timestamp(type_):
             at = value.replace(tzinfo=value.tzinfo or UTC)
             if kind == "long":
-                return (at - EPOCH) // UNITS[self.topic.time]
+                return us_since_epoch(at) // UNITS_US[self.topic.time]
             local = isinstance(kind, dict) and str(kind.get("logicalType", "")).startswith("local-")
             return at.replace(tzinfo=None) if local else at
         if pa.types.is_map(type_):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.time_units import MILLISECOND_US, SECOND_US
 
 if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
 
 LOST = "lost"  # of what no cutting down makes equal
-UNITS = {"s": 1_000_000, "ms": 1_000}  # microseconds
+UNITS = {"s": SECOND_US, "ms": MILLISECOND_US}
 FIELDS = {"s": "second", "ms": "milliseconds"}  # of date_trunc
 # of what a float of 32 bits holds; Postgres refuses to round beyond
 SMALLEST, LARGEST = "1e-45", "3.4028235e38"

@@ -19,6 +19,7 @@ from pyarrow import csv as arrow_csv
 from pyarrow import json as arrow_json
 
 from workbench.online.messages import json_maps
+from workbench.online.time_units import UNITS_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 PLACE = "__workbench_place__"
 BOM = b"\xef\xbb\xbf"
 BLOCK = 1 << 30  # bytes that are read at once: more are read in halves
-UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 ZONED = r"(Z|[+-]\d{2}(:?\d{2})?)$"
 ISO = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
 CLOCK = r"^\d{2}:\d{2}(:\d{2}(\.\d{1,6}0*)?)?$"
@@ -164,7 +164,7 @@ def _clocks(column: pa.ChunkedArray, type_: pa.DataType) -> pa.ChunkedArray:
 def _instants(column: pa.ChunkedArray, type_: pa.DataType, unit: str) -> pa.ChunkedArray:
     """Whole numbers or ISO texts as timestamps; those without a zone are UTC."""
     if unit != "iso":
-        scaled = column if UNITS[unit] == 1 else pc.multiply_checked(column, UNITS[unit])
+        scaled = column if UNITS_US[unit] == 1 else pc.multiply_checked(column, UNITS_US[unit])
         return (
             scaled.cast(pa.timestamp("us")).cast(type_) if type_.tz is None else scaled.cast(type_)
         )

@@ -9,13 +9,13 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from workbench.online.fetching.answers import moment
 from workbench.online.storage import retained_totals
 from workbench.online.storage.check_outcomes import DELETIONS, ERROR, OK, UPLOAD, Outcome
 from workbench.online.storage.row_tables import FOREVER_US
 from workbench.online.storage.source_facts import in_force
 from workbench.online.storage.table_names import gone, snapshots, stored
 from workbench.online.streaming.offsets import NOW_US
+from workbench.online.time_units import utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +61,7 @@ class Loss:
         since = (
             ""
             if self.since is None
-            else f" since the upload of {moment(self.since):%Y-%m-%d %H:%M}"
+            else f" since the upload of {utc_time(self.since):%Y-%m-%d %H:%M}"
         )
         return f"{self.lost:,} of its {self.before:,} {unit} ({100 * self.share:.3g} %){since}"
 

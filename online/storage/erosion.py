@@ -13,6 +13,7 @@ from workbench.online.storage.check_outcomes import DELETIONS, OK
 from workbench.online.storage.deletions import Loss
 from workbench.online.storage.source_facts import in_force
 from workbench.online.streaming.offsets import DAYS, NOW_US
+from workbench.online.time_units import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ RECENT = f"""with mine as (
         order by id desc limit 1),
     recent as (
         select *, (sum(deleted) over (order by id desc) - deleted)::int8 as since from mine
-        where ended > {NOW_US} - {DAYS} * 86400000000::int8
+        where ended > {NOW_US} - {DAYS} * {DAY_US}::int8
             and id >= coalesce((select max(id) from mine
                 where ended <= (select at from allowed) or facts ->> 'first' = 'true'), 0))"""
 OLDEST_AND_LARGEST = f"""{RECENT}

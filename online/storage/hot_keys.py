@@ -15,13 +15,14 @@ from workbench.online.fetching.aggregate_sql import quoted
 from workbench.online.storage import retained_totals
 from workbench.online.storage.mergeable_totals import Partial, layout, tiled, value
 from workbench.online.storage.table_names import DATA, floor_to, start, stored
+from workbench.online.time_units import DAY_US, MINUTE_US
 
 if TYPE_CHECKING:
     from workbench.online.plan import Cell, GroupByPlan
 
 HOT = 1024  # events of a key from which it is hot
 MAX_KEYS_LOOKED_AT = 128  # keys of a batch that are looked at for that
-TILE, DAY = 300_000_000, 86_400_000_000
+TILE_US = 5 * MINUTE_US
 BASE, WHOLE_DAY, HEAD, TAIL = 0, 1, 2, 3  # levels of tiles
 BEFORE_ALL, AFTER_ALL = -(2**62), 2**62
 
@@ -171,7 +172,7 @@ def _within(query: str, alias: str) -> str:
 
 
 def _tile(alias: str) -> str:
-    return floor_to(f'{alias}."time"', TILE)
+    return floor_to(f'{alias}."time"', TILE_US)
 
 
 def changing(plan: GroupByPlan) -> str:
@@ -205,17 +206,17 @@ def refreshed(plan: GroupByPlan) -> list[str]:
     # its events.
     of_tile = _within(
         f'select e.* from {stored(plan)} e where {_same_key(plan, "e", "c")} and e."time" >= c.hop'
-        f' and e."time" < c.hop + {TILE}',
+        f' and e."time" < c.hop + {TILE_US}',
         "e",
     )
     day_of = (
         f"from {table} t where {_same_key(plan, 't', 'd')} and t.hop >= d.day and t.hop < d.day +"
-        f" {DAY}"
+        f" {DAY_US}"
     )
     of_day = _within(f"select t.* {day_of} and t.lvl = {BASE}", "t")
     ranked = _within(f"select t.lvl, t.hop {day_of} and t.lvl in ({HEAD}, {TAIL})", "r")
     newest = (
-        f"(select {floor_to('max(t.hop)', DAY)} from {table} t where {_same_key(plan, 't', 'h')}"
+        f"(select {floor_to('max(t.hop)', DAY_US)} from {table} t where {_same_key(plan, 't', 'h')}"
         f" and t.lvl = {WHOLE_DAY})"
     )
     over = (
@@ -239,7 +240,7 @@ def refreshed(plan: GroupByPlan) -> list[str]:
         ),
         (
             f"create temporary table days on commit drop as select distinct {_of(plan, 'c')},"
-            f" {floor_to('c.hop', DAY)} as day from changed c"
+            f" {floor_to('c.hop', DAY_US)} as day from changed c"
         ),
         (
             f"delete from {table} t using days d where {_same_key(plan, 't', 'd')} and t.lvl ="
@@ -287,7 +288,7 @@ def _function(plan: GroupByPlan) -> str:
     spans = _spans(plan)
     declared = ["_e int8", "_d int8", "_o int8", "_m int8", "_w int8", f"found {_type(plan)}"]
     body = [
-        f"_e := {floor_to('_t', TILE)}; _d := {floor_to('_t', DAY)};",
+        f"_e := {floor_to('_t', TILE_US)}; _d := {floor_to('_t', DAY_US)};",
         f"select h.open into _o from {keys_of(plan)} h where {_is_key(plan, 'h')};",
     ]
     for i, (length, hop) in enumerate(spans):
@@ -336,8 +337,9 @@ def _bounds(i: int, length: int | None, hop: int | None) -> list[str]:
             )
         ]
     first = (
-        f"_s{i} := {start('_t', length, hop)}; _a{i} := {floor_to(f'(_s{i} + {TILE - 1})', TILE)};"
-        f" _x{i} := {floor_to(f'(_a{i} + {DAY - 1})', DAY)};"
+        f"_s{i} := {start('_t', length, hop)};"
+        f" _a{i} := {floor_to(f'(_s{i} + {TILE_US - 1})', TILE_US)};"
+        f" _x{i} := {floor_to(f'(_a{i} + {DAY_US - 1})', DAY_US)};"
     )
     within = f"_b{i} := _a{i}; _u{i} := _e; _x{i} := {AFTER_ALL};"
     aligned = f"_b{i} := 0; _u{i} := 0;"

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from workbench.online.errors import StoreError
-from workbench.online.fetching.answers import moment
 from workbench.online.plan import Plan
 from workbench.online.storage.store_schema import audit, plans, published, states
+from workbench.online.time_units import utc_time
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
@@ -98,10 +98,8 @@ def refuse_lacking(con: Connection, plan: Plan, seen: Basis) -> None:
     for group_by in plan.group_bys:
         there = ends.get(group_by.table)
         if seen.end is not None and (there or 0) < seen.end:
-            clause = (
-                f"the history of {group_by.name} is there"
-                f" {'no more' if there is None else f'before {moment(there):%Y-%m-%d %H:%M} alone'}"
-            )
+            reach = "no more" if there is None else f"before {utc_time(there):%Y-%m-%d %H:%M} alone"
+            clause = f"the history of {group_by.name} is there {reach}"
             raise _moved(con, seen, clause, audit.c.verb == "unpublish")
 
 

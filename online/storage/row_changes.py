@@ -10,6 +10,7 @@ from workbench.online.storage import hot_keys, retained_totals
 from workbench.online.storage.row_tables import columns, keys
 from workbench.online.storage.table_names import gone, stored
 from workbench.online.streaming.offsets import DAYS, NOW_US
+from workbench.online.time_units import DAY_US
 
 if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
@@ -203,7 +204,7 @@ def _taken_away(plan: GroupByPlan, statement: str) -> str:
 
 def outlived(plan: GroupByPlan) -> str:
     """SQL that deletes kept rows that went longer ago than may be asked about."""
-    return f"delete from {gone(plan)} where gone < {NOW_US} - {(DAYS + 1) * 86_400_000_000}"
+    return f"delete from {gone(plan)} where gone < {NOW_US} - {(DAYS + 1) * DAY_US}"
 
 
 def stamped(plan: GroupByPlan) -> str:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 from workbench.online.fetching.aggregate_sql import quoted
 from workbench.online.storage.row_tables import FOREVER_US
 from workbench.online.storage.table_names import snapshots, stored
+from workbench.online.time_units import DAY_US
 
 if TYPE_CHECKING:
     import psycopg
 
     from workbench.online.plan import GroupByPlan
 
-DAY = 86_400_000_000  # microseconds
 LATE = 3  # times the usual time between facts, after which the newest is worth a look
 DAYS = 400  # newest days with facts, between which times are measured
 USUAL = 0.95  # the share of these times that are at most the usual time
@@ -57,8 +57,8 @@ def _statement(table: str, among: str, inputs: list[str]) -> str:
     totals = "".join(f", coalesce(sum(n{i}), 0)::int8" for i in range(len(inputs)))
     recent = f"filter (where back <= {DAYS})"
     return f"""select coalesce(sum(n), 0)::int8, max(newest),
-            {DAY} * percentile_disc({USUAL}) within group (order by gap) {recent}{totals}
+            {DAY_US} * percentile_disc({USUAL}) within group (order by gap) {recent}{totals}
         from (select *, day - lag(day) over (order by day) as gap,
                 row_number() over (order by day desc) as back
-            from (select "time" / {DAY} as day, max("time") as newest, count(*) as n{lacking}
+            from (select "time" / {DAY_US} as day, max("time") as newest, count(*) as n{lacking}
                 from {table} where {among} group by 1) d) g"""

@@ -6,22 +6,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from workbench.online.fetching.answers import EPOCH, moment
 from workbench.online.plan import FORMAT, Plan
 from workbench.online.storage.check_outcomes import DELETIONS, ERROR, UPLOAD
 from workbench.online.storage.table_names import DATA
 from workbench.online.streaming.offsets import PROGRESS, PartitionProgress
 from workbench.online.streaming.topic_health import TopicHealth, standing
+from workbench.online.time_units import DAY_US, EPOCH, HOUR_US, utc_time
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from workbench.online.storage.store import Store
 
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
-LAGS = 6 * HOUR  # of the marks that a lag is computed from
-COUNTED_PERIOD_US = 7 * DAY  # of the served log whose answers are counted
+LAGS = 6 * HOUR_US  # of the marks that a lag is computed from
+COUNTED_PERIOD_US = 7 * DAY_US  # of the served log whose answers are counted
 SET_ONE_SNAPSHOT = (
     "set transaction isolation level repeatable read, read only"  # all of it as of one instant
 )
@@ -183,8 +181,8 @@ def inventory(store: Store, now: int) -> Inventory:
         "marked": now - LAGS,
         "now": now,
         "first": _first(since),
-        "since": moment(since) or EPOCH,
-        "until": moment(now) or EPOCH,
+        "since": utc_time(since) or EPOCH,
+        "until": utc_time(now) or EPOCH,
     }
     with store.connection() as con, con.transaction():
         con.execute(SET_ONE_SNAPSHOT)

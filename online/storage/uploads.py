@@ -11,7 +11,6 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from workbench.online.errors import StoreError
-from workbench.online.fetching.answers import moment
 from workbench.online.storage import (
     deletions,
     erosion,
@@ -26,6 +25,7 @@ from workbench.online.storage.check_outcomes import refuse, refuse_deletions
 from workbench.online.storage.copy_writer import copied
 from workbench.online.storage.source_facts import facts_of
 from workbench.online.storage.table_names import stored
+from workbench.online.time_units import DAY_US, utc_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -409,8 +409,8 @@ def _carried(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> None:
     if _carries(cursor, plan):
         if end < horizon:
             message = (
-                f"{plan.name} has forgotten the events before {moment(horizon)}, and an upload to"
-                f" {moment(end)} would take away what it carries of them: give an end that is not"
+                f"{plan.name} has forgotten the events before {utc_time(horizon)}, and an upload to"
+                f" {utc_time(end)} would take away what it carries of them: give an end that is not"
                 " earlier"
             )
             raise StoreError(message)
@@ -450,8 +450,8 @@ def _entity(
     ).fetchone()
     if not plan.timeless and reached and reached[0] is not None and end < reached[0]:
         message = (
-            f"{plan.name} has the snapshots before {moment(reached[0])}, and an upload to"
-            f" {moment(end)} would take the newest away: give an end that is not earlier"
+            f"{plan.name} has the snapshots before {utc_time(reached[0])}, and an upload to"
+            f" {utc_time(end)} would take the newest away: give an end that is not earlier"
         )
         raise StoreError(message)
     was, counts = deletions.before(cursor, plan, end), {}
@@ -474,7 +474,5 @@ def _forgotten(cursor: psycopg.Cursor[Any], plan: GroupByPlan, horizon: int) -> 
         ((deleted_rows,),) = cursor.execute(rows.forgotten(plan), {"horizon": horizon}).fetchall()
         return int(deleted_rows)
     if hot_keys.partials(plan):  # no window that is answered reaches a tile before it
-        cursor.execute(
-            f"delete from {hot_keys.tiles(plan)} where hop < %s", (horizon - hot_keys.DAY,)
-        )
+        cursor.execute(f"delete from {hot_keys.tiles(plan)} where hop < %s", (horizon - DAY_US,))
     return cursor.execute(rows.forgotten(plan), {"horizon": horizon}).rowcount

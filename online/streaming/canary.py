@@ -17,6 +17,7 @@ from kafka.errors import KafkaError
 from workbench.online.errors import StoreError
 from workbench.online.streaming import offsets
 from workbench.online.streaming.kafka_consumer import away
+from workbench.online.time_units import SECOND_US, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,7 +83,7 @@ class Canary:
         StoreError where the store does not get it in time.
         """
         sent_at = datetime.now(UTC)
-        micros = int(sent_at.timestamp() * 1_000_000)
+        micros = us_since_epoch(sent_at)
         message = self.message
         for name, value in {
             "ms": micros // 1000,
@@ -91,7 +92,7 @@ class Canary:
             "n": self.number,
         }.items():
             message = message.replace(f"{{{name}}}", str(value))
-        canary_number = offsets.sent(self.store, self.topic, micros, int(self.seconds * 1_000_000))
+        canary_number = offsets.sent(self.store, self.topic, micros, int(self.seconds * SECOND_US))
         began = time.monotonic()
         receipt = self.client.send(self.topic, message.encode()).get(LATE)
         while not self._stopping.is_set():

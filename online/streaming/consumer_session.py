@@ -24,6 +24,7 @@ from workbench.online.streaming.batch_values import Poisoned
 from workbench.online.streaming.kafka_consumer import Consumer, DeadTopic
 from workbench.online.streaming.message_buffer import Buffer
 from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders, UnreadError
+from workbench.online.time_units import SECOND_US
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -310,7 +311,7 @@ class Session:
         self, con: psycopg.Connection[Any], place: Place, own_tables: Collection[str]
     ) -> set[str]:
         """The tables for which another updater took this partition from us and then disappeared."""
-        before = time.time() * 1_000_000 - max(ABSENT, 3 * self.settings.refresh) * 1_000_000
+        before = (time.time() - max(ABSENT, 3 * self.settings.refresh)) * SECOND_US
         other_tables = {p.table for p in self.topics[place[0]].plans} - {*own_tables}
         return {
             table

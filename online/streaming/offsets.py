@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.online.errors import StoreError
 from workbench.online.streaming.lag_buckets import counted
+from workbench.online.time_units import DAY_US
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -306,13 +307,13 @@ def moved(
 
 def forgotten(con: psycopg.Connection[Any]) -> None:
     """Delete marks older than a week."""
-    con.execute(FORGOTTEN, (DAYS * 86_400_000_000,))
+    con.execute(FORGOTTEN, (DAYS * DAY_US,))
 
 
 def sent(store: Store, topic: str, at: int, every: int) -> int:
     """Record a canary that is sent, and return its number; those older than a week are deleted."""
     with store.connection() as con:
-        con.execute(FLOWN, (topic, DAYS * 86_400_000_000))
+        con.execute(FLOWN, (topic, DAYS * DAY_US))
         (row,) = con.execute(NOTE_CANARY_SENT, (topic, at, every)).fetchall()
         return int(row[0])
 

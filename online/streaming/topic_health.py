@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.types.json import Jsonb
 
 from workbench.online.streaming.offsets import DAYS, NOW_US
+from workbench.online.time_units import DAY_US, HOUR_US
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
     from workbench.online.storage.store import Store
     from workbench.online.streaming.lag_buckets import Numbers
 
-HOUR = 3_600_000_000
-DAY = 24 * HOUR
 ALL_PARTITIONS = -1  # stands for all partitions of a topic
 OLDEST = 631_152_000_000_000  # 1990: an event on a topic that is older is hardly meant
-AHEAD = DAY  # beyond now: a clock may go before ours, but not by so much
+AHEAD = DAY_US  # beyond now: a clock may go before ours, but not by so much
 TROUBLED = f"""insert into workbench.topic_troubles as t (rows, topic, partition, sentence, since)
     select r, %(topic)s, p, %(sentence)s, {NOW_US}
         from unnest(%(rows)s::text[]) r, unnest(%(partitions)s::int4[]) p
@@ -39,9 +38,9 @@ MERGED = """(select coalesce(jsonb_object_agg(key, total), '{}')
     group by key) m)"""
 COUNT_MESSAGES = f"""insert into workbench.topic_counts as c (rows, topic, partition, hour,
     {", ".join(NUMBERS)}, nulls)
-    values (%s, %s, %s, {NOW_US} / {HOUR} * {HOUR}, {", ".join(["%s"] * len(NUMBERS))}, %s)
+    values (%s, %s, %s, {NOW_US} / {HOUR_US} * {HOUR_US}, {", ".join(["%s"] * len(NUMBERS))}, %s)
     on conflict (rows, topic, partition, hour) do update set {SUMS}, nulls = {MERGED}"""
-FORGOTTEN = f"delete from workbench.topic_counts where hour < {NOW_US} - {DAYS * DAY}"
+FORGOTTEN = f"delete from workbench.topic_counts where hour < {NOW_US} - {DAYS * DAY_US}"
 STANDING = f"""with topics as (select s.rows, s.group_by, t.topic from workbench.states s
         join (select rows, topic from workbench.offsets
             union select rows, topic from workbench.topic_troubles
@@ -152,7 +151,10 @@ def topic_health(store: Store, hours: int = 24) -> list[TopicHealth]:
 
 def standing(con: psycopg.Connection[Any], hours: int = 24) -> list[TopicHealth]:
     """Read `topic_health` on a connection."""
-    return [_health(row) for row in con.execute(STANDING, {"span": hours * HOUR + HOUR}).fetchall()]
+    return [
+        _health(row)
+        for row in con.execute(STANDING, {"span": hours * HOUR_US + HOUR_US}).fetchall()
+    ]
 
 
 def _health(row: tuple[Any, ...]) -> TopicHealth:

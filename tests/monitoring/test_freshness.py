@@ -18,9 +18,9 @@ from workbench.monitoring.lag.freshness_svg import LagLane, lag_lanes, lag_strip
 from workbench.monitoring.lag.partition_standing import Expected, burn
 from workbench.monitoring.lag.store_marks import Landed, read_marks
 from workbench.online import fetch
-from workbench.online.fetching.answers import EPOCH
 from workbench.online.fetching.served_log import ServedLog
 from workbench.online.streaming import offsets, topic_health
+from workbench.online.time_units import EPOCH
 
 pytestmark = pytest.mark.slow
 

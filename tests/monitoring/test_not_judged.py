@@ -68,11 +68,11 @@ from workbench.monitoring.lag.freshness_result import Freshness
 from workbench.monitoring.lag.store_marks import Marks
 from workbench.online import Fetcher, StoreError, fetch
 from workbench.online.plan import Cell, Column, GroupByPlan, PartPlan, Plan
-from workbench.online.storage.source_facts import DAY
 from workbench.online.storage.store_overview import Monitored, RowsState
 from workbench.online.streaming import dead_letters, topic_health
 from workbench.online.streaming.dead_letters import Dead
 from workbench.online.streaming.topic_health import Counts
+from workbench.online.time_units import DAY_US
 from workbench.serving.online_plans import plan_of
 
 T = datetime(2024, 3, 10, tzinfo=UTC)
@@ -457,7 +457,7 @@ def entry(age, *, gap=None, longest=None, monitored_at=None, counts=None, staged
     facts = {
         "rows": staged,
         "newest": None if age is None else now - age // timedelta(microseconds=1),
-        "gap": None if gap is None else gap * DAY,
+        "gap": None if gap is None else gap * DAY_US,
     }
     state = RowsState(
         group_by.table,

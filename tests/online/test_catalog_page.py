@@ -10,7 +10,7 @@ import re
 import time
 import tomllib
 from argparse import ArgumentParser
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
 import ibis
@@ -47,7 +47,6 @@ from workbench.catalogs.served_panel import served_html
 from workbench.commands import catalog_command
 from workbench.live import RefusedError, Request
 from workbench.online import Store, fetch
-from workbench.online.fetching.answers import UTC
 from workbench.online.fetching.served_log import _number
 from workbench.online.plan import Plan
 from workbench.online.storage import registry

@@ -42,14 +42,14 @@ SCHEMA = pa.schema(
 
 def history(rng, many):
     """Return events of one key over five days, some at edges of tiles, days and microseconds."""
-    edges = [0, 1, -1, hot_keys.TILE, hot_keys.TILE - 1]
+    edges = [0, 1, -1, hot_keys.TILE_US, hot_keys.TILE - 1]
     at = lambda: (  # noqa: E731
         cases.BASE
         - rng.randrange(5) * DAY
         + rng.choice(
             [
                 rng.randrange(DAY),
-                rng.randrange(288) * hot_keys.TILE + rng.choice(edges),
+                rng.randrange(288) * hot_keys.TILE_US + rng.choice(edges),
                 rng.choice(edges),
             ]
         )
@@ -150,7 +150,7 @@ def held(store, con, group_by, events, rng):
         + [
             cases.moment(cases.BASE + d * DAY + k)
             for d in (-4, -1, 0, 1)
-            for k in (0, 1, hot_keys.TILE, 12 * cases.HOUR + 7)
+            for k in (0, 1, hot_keys.TILE_US, 12 * cases.HOUR + 7)
         ]
         + [cases.moment(cases.BASE + 40 * DAY)]
     )

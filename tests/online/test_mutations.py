@@ -17,6 +17,7 @@ from workbench.online.fetching.aggregate_sql import AGGREGATES, Values
 from workbench.online.messages import event_precision, json_csv
 from workbench.online.storage import hot_keys, retained_totals, row_changes, row_tables, uploads
 from workbench.online.streaming import batch_values, batch_writer
+from workbench.online.time_units import UNITS_US
 
 pytestmark = pytest.mark.slow
 
@@ -325,7 +326,9 @@ BUGS = {
     ),
     "a hot key's window begins at a tile": (
         patched(
-            hot_keys, "start", lambda at, length, hop: FLOOR(START(at, length, hop), hot_keys.TILE)
+            hot_keys,
+            "start",
+            lambda at, length, hop: FLOOR(START(at, length, hop), hot_keys.TILE_US),
         ),
         TABLE | {"hot": True},
     ),
@@ -420,7 +423,7 @@ BUGS = {
         OLD,
     ),
     "a message's unit is dropped": (
-        patched(json_csv, "UNITS", dict.fromkeys(json_csv.UNITS, 1)),
+        patched(json_csv, "UNITS_US", dict.fromkeys(UNITS_US, 1)),
         STREAM | {"unit": "ms"},
     ),
     "table and topic meet at the table's precision": (

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from workbench.catalogs.entry_facts import SIGNS, Edition, Fact, Status, age, span
-from workbench.online.fetching.answers import microseconds, moment
-from workbench.online.storage.source_facts import DAY
+from workbench.online.fetching.answers import microseconds
+from workbench.online.time_units import DAY_US, utc_time
 from workbench.serving.plan_diff import difference
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ class Entry:
         return (
             None
             if len(ends) < len(self.plan.group_bys) or None in ends
-            else moment(min(e for e in ends if e is not None))
+            else utc_time(min(e for e in ends if e is not None))
         )
 
     @property
@@ -192,7 +192,7 @@ class Entry:
     @property
     def newest(self) -> datetime | None:
         """The time of the newest event that came by a topic."""
-        return moment(
+        return utc_time(
             max((p.newest for p in self.partitions if p.newest is not None), default=None)
         )
 
@@ -213,10 +213,10 @@ class Entry:
             *(p.newest for p in self.partitions if p.group_by == plan.name),
         ]
         newest = max((t for t in times if t is not None and t <= now_us), default=None)
-        usual = max(facts.get("gap") or 0, DAY)
+        usual = max(facts.get("gap") or 0, DAY_US)
         return Fact(
             plan.name,
-            moment(newest),
+            utc_time(newest),
             None if newest is None else timedelta(microseconds=now_us - newest),
             timedelta(microseconds=usual),
             None if plan.longest is None else timedelta(microseconds=plan.reach),
@@ -241,7 +241,7 @@ class Entry:
             p
             for p in self.partitions
             if p.seen is not None
-            and (seen_at := moment(p.seen)) is not None
+            and (seen_at := utc_time(p.seen)) is not None
             and self.now - seen_at > STOPPED
         )
 
@@ -263,7 +263,9 @@ class Entry:
                 " or workbench upload --allow-deletes",
             )
         news = [_news(s) for s in self.states]
-        oldest = None if not news or None in news else moment(min(n for n in news if n is not None))
+        oldest = (
+            None if not news or None in news else utc_time(min(n for n in news if n is not None))
+        )
         if not news or None in news:
             yield Status("alert", "nothing was uploaded or streamed into it yet")
         for check in self.failed:

@@ -8,6 +8,7 @@ from workbench.catalogs.entry_facts import age, seconds, time_text
 from workbench.html.definition_view import table
 from workbench.online.legible_text import written
 from workbench.online.snippets import fetch_source
+from workbench.online.time_units import DAY_US
 from workbench.serving.data_profile import size
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def retention(entry: Entry) -> str:
     spans = sorted(k for k in retentions if k is not None)
     return ", ".join(
         [
-            *(f"{s / 86_400_000_000:g} d" for s in spans),
+            *(f"{s / DAY_US:g} d" for s in spans),
             *(["everything"] if None in retentions else []),
         ]
     )

@@ -12,9 +12,10 @@ from attrs import define, evolve, field, frozen
 from workbench.catalogs.catalog_entries import Entry
 from workbench.catalogs.entry_facts import Edition
 from workbench.errors import DefinitionError, near
-from workbench.online.fetching.answers import EPOCH, microseconds, moment
+from workbench.online.fetching.answers import microseconds
 from workbench.online.ipython_shell import notebook_names
 from workbench.online.plan import PartPlan, Plan
+from workbench.online.time_units import EPOCH, utc_time
 from workbench.serving.plan_diff import difference, stem
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def catalog(
     from workbench.serving.proposal_view import located  # noqa: PLC0415 as above
 
     us = microseconds(now)
-    at = moment(us) or EPOCH
+    at = utc_time(us) or EPOCH
     store_inventory = inventory(store, us)
     catalog_entries = entries(store_inventory, at)
     return Catalog(

@@ -18,6 +18,8 @@ import ibis.expr.operations as ops
 from attrs import fields, has
 from ibis.common.deferred import Deferred
 
+from workbench.online.time_units import in_us
+
 # attrs metadata of fields that change no value (IDLE), or only how it is served (SERVING).
 IDLE, SERVING = {"meaning": "idle"}, {"meaning": "serving"}
 
@@ -175,7 +177,7 @@ def _atom(value: Any) -> Any:
         case bool() | int() | str() | None:
             return value
         case timedelta():
-            return value // timedelta(microseconds=1)
+            return in_us(value)
         case Enum():
             return value.name
         case dt.DataType():

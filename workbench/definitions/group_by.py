@@ -34,9 +34,10 @@ from workbench.definitions.nodes import inline, inline_rows
 from workbench.definitions.sketch_reductions import with_own_sketches
 from workbench.definitions.sources import EntitySource, EventSource, Source, check_rowwise
 from workbench.definitions.topics import Topic
-from workbench.definitions.windows import DAY, Window
+from workbench.definitions.windows import Window
 from workbench.errors import DefinitionError
 from workbench.html import definition_view
+from workbench.online.time_units import DAY
 from workbench.planner.capabilities import check_engine
 
 if TYPE_CHECKING:

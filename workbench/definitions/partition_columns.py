@@ -15,6 +15,7 @@ from workbench.backends.time_literals import DAY, LARGEST, LEAST, Form, edge
 from workbench.definitions.binding import column, member, title
 from workbench.definitions.windows import windows
 from workbench.errors import DefinitionError
+from workbench.online.time_units import SECOND_US
 from workbench.planner.time_bounds import Stretch, stored_column
 from workbench.portable.rewrites import floor_to, normal
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import ibis.expr.operations as ops
     import ibis.expr.types as ir
 
-SECOND = 1_000_000
 ISO, COMPACT = "day", "compact"
 LENGTHS = {ISO: 10, COMPACT: 8}
 SMALLEST = 4  # bytes of an integer that holds 20240101
@@ -137,5 +137,7 @@ class Partition:
 
 def _day(us: ir.IntegerValue) -> Any:
     """Return the day, UTC, of microseconds since 1970."""
-    seconds = (floor_to(us, DAY).cast("float64") / SECOND).cast("int64")  # exact: a double holds it
+    seconds = (floor_to(us, DAY).cast("float64") / SECOND_US).cast(
+        "int64"
+    )  # exact: a double holds it
     return normal(seconds.as_timestamp("s").op()).to_expr().date()

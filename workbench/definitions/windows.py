@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from attrs import field, frozen
 
 from workbench.errors import DefinitionError
+from workbench.online.time_units import DAY, HOUR, MINUTE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 UNITS = {"d": DAY, "h": HOUR, "m": MINUTE}
 WORDS = {"d": "days", "h": "hours", "m": "minutes"}
 

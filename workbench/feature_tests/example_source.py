@@ -12,7 +12,7 @@ import ibis.expr.operations as ops
 from workbench.definitions.nodes import inline, inline_rows
 from workbench.errors import DefinitionError
 from workbench.guards.guarded_events import US, GuardedEvents
-from workbench.training.source_checks import EPOCH
+from workbench.online.time_units import EPOCH
 
 if TYPE_CHECKING:
     from workbench.backends import Engine

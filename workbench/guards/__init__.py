@@ -10,7 +10,6 @@ refused before, by `workbench.training.source_checks`.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -29,12 +28,13 @@ from workbench.guards.key_guards import SourceKeys, source_keys
 from workbench.guards.left_guards import GUARDS as LEFTS
 from workbench.guards.left_guards import LABELS, GuardedLeft
 from workbench.guards.source_guards import GUARDS as EVENTS
+from workbench.online.time_units import us_since_epoch
 from workbench.planner.row_numbers import ROW, numbered
 from workbench.portable.rewrites import micros
-from workbench.training.source_checks import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping
+    from datetime import datetime
 
     import ibis.expr.types as ir
 
@@ -79,7 +79,7 @@ def guards(
     Without `now` nothing is compared with a clock. A guard that fails gives a note that says so.
     """
     sources = {} if seen is None else seen
-    at = None if now is None else _us(now)
+    at = None if now is None else us_since_epoch(now)
     try:
         numbered_left = numbered(join, engine)
         left = engine.keep(_narrow(join, numbered_left))
@@ -99,11 +99,6 @@ def guards(
             for part in parts:
                 yield from guard_findings(Matched(join, part, keys, left), PARTS)
     yield from guard_findings(rows, LABELS) if rows else ()
-
-
-def _us(now: datetime) -> int:
-    """Return microseconds since 1970; a naive time is UTC."""
-    return ((now if now.tzinfo else now.replace(tzinfo=UTC)) - EPOCH) // timedelta(microseconds=1)
 
 
 def of_source(group_by: GroupBy, engine: Engine, now: int | None = None) -> SourceFindings:
@@ -127,7 +122,7 @@ def of_group_by(
 
     Only the guards that need no left are asked.
     """
-    at = None if now is None else _us(now)
+    at = None if now is None else us_since_epoch(now)
     for part in join.parts:
         yield from (
             _joined(f, [part])

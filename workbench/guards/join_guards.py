@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.definitions.binding import recomputed, title
 from workbench.definitions.sources import EntitySource, EventSource
-from workbench.definitions.windows import DAY
 from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some, span
 from workbench.guards.guard_runner import Answer, Guard, counted
 from workbench.guards.guarded_events import US
 from workbench.guards.key_guards import FIRST, LAST, OFF, N
 from workbench.online.legible_text import short
-from workbench.planner.source_rows import EventRows, in_us
+from workbench.online.time_units import DAY_US, in_us
+from workbench.planner.source_rows import EventRows
 from workbench.planner.training_set import instant
 from workbench.training.source_checks import moment
 
@@ -218,7 +218,7 @@ def _judge_future(s: Matched, a: Answer) -> GuardFinding | None:
 
 def _within(s: Matched) -> Any:
     """Return whether a left row's time is in the middle of a day."""
-    return s.table[AT] % in_us(DAY) != 0
+    return s.table[AT] % DAY_US != 0
 
 
 def _ask_granularity(s: Matched) -> Mapping[str, Any] | None:

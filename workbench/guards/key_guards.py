@@ -12,13 +12,13 @@ from attrs import frozen
 
 from workbench.definitions.binding import title
 from workbench.definitions.sources import EventSource
-from workbench.definitions.windows import DAY
 from workbench.guards.guard_finding import NOTE, GuardFinding
 from workbench.guards.guard_runner import Answer, Guard
 from workbench.guards.guarded_events import US, GuardedEvents
 from workbench.online.legible_text import short
+from workbench.online.time_units import DAY_US
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.source_rows import EVENT, in_us
+from workbench.planner.source_rows import EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,7 +73,7 @@ def source_keys(group_by: GroupBy, engine: Engine) -> SourceKeys:
                     N: keyed_rows.count(),
                     FIRST: keyed_rows[EVENT].min(),
                     LAST: keyed_rows[EVENT].max(),
-                    OFF: (keyed_rows[EVENT] % in_us(DAY) != 0).ifelse(1, 0).max(),
+                    OFF: (keyed_rows[EVENT] % DAY_US != 0).ifelse(1, 0).max(),
                 }
             )
         ),

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from workbench.definitions.windows import DAY
 from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some
 from workbench.guards.guard_runner import Answer, Guard, counted
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import DAY_US
 from workbench.portable.rewrites import floor_to, normal_value
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def _asked_of_texts(s: GuardedEvents, column: str) -> dict[str, Any]:
 
 
 def _asked_of_times(s: GuardedEvents, column: str) -> dict[str, Any]:
-    us, unit = s.clock(column), in_us(DAY)
+    us, unit = s.clock(column), DAY_US
     return {
         "read": us.count(),
         "off": counted(floor_to(us, unit) != floor_to(s.us, unit)),

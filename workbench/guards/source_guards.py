@@ -6,13 +6,12 @@ import re
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
-from workbench.definitions.windows import DAY, HOUR, MINUTE
 from workbench.guards import partition_guard
 from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, listed, some, span
 from workbench.guards.guard_runner import Answer, Guard, counted
 from workbench.guards.guarded_events import US, GuardedEvents
 from workbench.online.legible_text import short
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US, in_us
 from workbench.training.source_checks import moment, wrong_unit
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ UPDATED = re.compile(
     r"_?(row_)?(last_)?(updated|modified|changed|edited)(_(at|on|ts|time|timestamp))?",
     re.IGNORECASE,
 )
-GRAINS = ((in_us(DAY), "day"), (in_us(HOUR), "hour"), (in_us(MINUTE), "minute"))
+GRAINS = ((DAY_US, "day"), (HOUR_US, "hour"), (MINUTE_US, "minute"))
 MOSTLY_NULL_SHARE = 0.5  # a share of nulls from which an input is mostly absent
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
+from workbench.online.time_units import DAY_US, days_since_epoch
 from workbench.overview.column_facts import NUMBERS, ColumnFacts
 from workbench.previews import preview_words
 from workbench.training.source_checks import EARLIEST_PLAUSIBLE, LATEST_PLAUSIBLE
@@ -24,7 +25,7 @@ FIRST_S, LAST_S = 631_152_000, 4_102_444_800  # 1990 and 2100, in seconds since 
 KEYISH = re.compile(r"(?i)(?:^|[_\W]|[a-z](?=I))(?:id|key|uuid|guid|code|nr|no|number|sku)\W*$|^id")
 TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created|updated")
 DAY_OR_TEXT = '.cast("timestamp")'
-EPOCH, FIRST_YEAR, DAY_US = date(1970, 1, 1), 1000, 86_400_000_000  # pages write no year before
+FIRST_YEAR = 1000  # pages write no year before
 # zones differ from UTC by whole quarters of an hour, and by this at most
 QUARTER_US, FARTHEST_US = 900_000_000, 14 * 3_600_000_000
 ROUNDED_US = 1_000_000  # a clock that is written twice may be rounded once
@@ -160,9 +161,9 @@ def _plausible(column: ColumnFacts) -> bool:
         ]
     unit = 1 if column.kind == "date" else DAY_US
     first, near, far = (
-        (date(FIRST_YEAR, 1, 1) - EPOCH).days,
-        (EARLIEST_PLAUSIBLE.date() - EPOCH).days,
-        (LATEST_PLAUSIBLE.date() - EPOCH).days,
+        days_since_epoch(date(FIRST_YEAR, 1, 1)),
+        days_since_epoch(EARLIEST_PLAUSIBLE.date()),
+        days_since_epoch(LATEST_PLAUSIBLE.date()),
     )
     return (
         first * unit <= column.least

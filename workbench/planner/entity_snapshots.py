@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 
 from workbench.backends.time_literals import LEAST, Extremes, Form, edge
 from workbench.definitions.nodes import base, inline, name_values
-from workbench.definitions.windows import DAY
+from workbench.online.time_units import DAY, DAY_US, in_us
 from workbench.planner.bound_tables import Bound
 from workbench.planner.source_rows import (
     AT,
@@ -26,7 +26,6 @@ from workbench.planner.source_rows import (
     Inputs,
     Rows,
     beside,
-    in_us,
     inside,
 )
 from workbench.planner.time_bounds import Stretch, calendar
@@ -85,7 +84,7 @@ class EntityRows(Rows):
             if (
                 self._calendar is None
                 or not instants.near(max(b for b in LOOKS if b))
-                or not read_ends.near(in_us(DAY))
+                or not read_ends.near(DAY_US)
             ):
                 return False
             if first is not None:
@@ -95,7 +94,7 @@ class EntityRows(Rows):
                     for ((end,),) in (self.engine.rows(latest(back)),)
                     if end is not None
                 )
-                read_ends.least = next(ends, first) - in_us(DAY)
+                read_ends.least = next(ends, first) - DAY_US
             return True
 
         return bounded_rows, look
@@ -160,9 +159,9 @@ class EntityRows(Rows):
         return {EVENT: self._end(table[name])}
 
     def _end(self, day: ir.Value) -> ir.IntegerValue:
-        return micros(
-            (day.cast("date") if day.type().is_string() else day).cast("timestamp")
-        ) + in_us(DAY)
+        return (
+            micros((day.cast("date") if day.type().is_string() else day).cast("timestamp")) + DAY_US
+        )
 
     def _in_force(self, spine: ir.Table) -> ir.Table:
         """Return, for each instant, the end of the latest finished snapshot of the whole table."""

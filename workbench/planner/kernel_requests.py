@@ -23,7 +23,7 @@ from workbench.definitions.sketch_reductions import (
     ApproxPercentiles,
     ApproxUniqueCount,
 )
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import in_us
 from workbench.portable.arrow_types import arrow
 from workbench.portable.rewrites import normal
 

@@ -17,15 +17,15 @@ from workbench.backends.time_literals import Extremes
 from workbench.definitions.binding import title
 from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.sketch_reductions import Estimate, refuse
-from workbench.definitions.windows import DAY
 from workbench.errors import DefinitionError
+from workbench.online.time_units import DAY, in_us
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.kernel_plan import Sweep
 from workbench.planner.kernel_requests import asked, reach_of, span
 from workbench.planner.pairs_cells import AggregateCell
 from workbench.planner.pairs_plan import Evaluation
 from workbench.planner.pairs_reductions import unfolded
-from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs, Rows, in_us
+from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable

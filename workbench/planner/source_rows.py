@@ -16,6 +16,7 @@ from workbench.backends.time_literals import LARGEST, LEAST, Form, edge
 from workbench.definitions.nodes import as_it_stands, name_values, substitute
 from workbench.definitions.partition_columns import Partition
 from workbench.definitions.windows import Window
+from workbench.online.time_units import in_us
 from workbench.planner.bound_tables import Bound, Within
 from workbench.planner.time_bounds import Stretch, clock, stored_column
 from workbench.portable.rewrites import finite, floor_to, micros
@@ -37,11 +38,6 @@ AT, EVENT, BUCKET, MEMBER, NEWEST, END = (
     "_fw_newest",
     "_fw_end",
 )
-
-
-def in_us(span: timedelta) -> int:
-    """Return a span as whole microseconds, the unit of every comparison of times."""
-    return span // timedelta(microseconds=1)
 
 
 def inside(window: Window | None) -> str:

@@ -25,11 +25,11 @@ from workbench.backends.time_literals import (
     edge,
 )
 from workbench.definitions.nodes import substitute
+from workbench.online.time_units import UNITS_US
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # microseconds
 TABLES = (ops.UnboundTable, ops.InMemoryTable)
 OUTERMOST = Extremes(FIRST, LAST)
 SAME_ROWS = (ops.Filter, ops.DropColumns, ops.DropNull, ops.SelfReference, ops.AliasedRelation)
@@ -118,8 +118,8 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
     if isinstance(value, ops.Cast) and _keeps_instants(value):
         value = value.arg
     if isinstance(value, ops.TimestampFromUNIX) and isinstance(value.arg, ops.Field):
-        is_epoch = value.unit.value in UNITS and value.arg.dtype.is_signed_integer()
-        return _clock_of(value.arg, Form(DIGITS, UNITS[value.unit.value])) if is_epoch else None
+        is_epoch = value.unit.value in UNITS_US and value.arg.dtype.is_signed_integer()
+        return _clock_of(value.arg, Form(DIGITS, UNITS_US[value.unit.value])) if is_epoch else None
     if not isinstance(value, ops.Field):
         return None
     return (

@@ -18,11 +18,11 @@ import ibis.expr.operations as ops
 
 from workbench.definitions.nodes import name_values
 from workbench.definitions.sources import EntitySource
-from workbench.definitions.windows import DAY
+from workbench.online.time_units import DAY_US, in_us
 from workbench.planner.bound_tables import cleaned, rebound
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import Planner, lazily
-from workbench.planner.source_rows import AT, NEWEST, EventRows, Rows, beside, in_us
+from workbench.planner.source_rows import AT, NEWEST, EventRows, Rows, beside
 from workbench.portable.rewrites import finite, floor_to, micros, normal
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def instant(time: Any, group_by: GroupBy) -> Any:
     It takes an expression or a number of microseconds.
     """
     daily = group_by.accuracy == "snapshot" or isinstance(group_by.source, EntitySource)
-    return floor_to(time, in_us(DAY)) if daily else time
+    return floor_to(time, DAY_US) if daily else time
 
 
 def _over(table: ir.Table, node: ops.Value) -> ir.Value:

@@ -12,6 +12,7 @@ import ibis.expr.operations as ops
 
 from workbench.backends.stored_types import finite_time, lengthless
 from workbench.definitions.nodes import rebuild
+from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from workbench.portable import text_rewrites
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ EVERY_WHOLE = 2.0**52  # doubles from here on have no fraction
 HALF = 0.5
 MICROSECOND_SCALE = 6
 UNITS = {
-    "s": 1_000_000,
+    "s": SECOND_US,
     "ms": 1_000,
     "us": 1,
-    "m": 60_000_000,
-    "h": 3_600_000_000,
-    "D": 86_400_000_000,
-    "W": 604_800_000_000,
+    "m": MINUTE_US,
+    "h": HOUR_US,
+    "D": DAY_US,
+    "W": 7 * DAY_US,
 }
 PARTS = {
     "second": "s",

@@ -9,8 +9,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from workbench.html.markup import Markup, join, tag
+from workbench.online.time_units import HOUR_US
 from workbench.previews import preview_words
-from workbench.previews.timeline_svg import HOUR_US, LEFT_X, RIGHT_X, WIDTH
+from workbench.previews.timeline_svg import LEFT_X, RIGHT_X, WIDTH
 from workbench.previews.view_state import OPERATORS, TABS
 
 if TYPE_CHECKING:

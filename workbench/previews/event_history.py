@@ -19,9 +19,9 @@ from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.nodes import name_values, substitute
 from workbench.definitions.reductions import Each
 from workbench.definitions.sources import EventSource
-from workbench.definitions.windows import DAY
+from workbench.online.time_units import DAY_US, in_us
 from workbench.planner.plan_choice import briefly, estimate_in
-from workbench.planner.source_rows import AT, EVENT, EventRows, in_us
+from workbench.planner.source_rows import AT, EVENT, EventRows
 from workbench.planner.training_set import features
 from workbench.portable.arrow_types import compared, fetched, typed
 from workbench.portable.rewrites import finite, micros
@@ -57,7 +57,6 @@ MAX_COLUMNS_BESIDE = (
     3  # columns of the source shown beside the input, of those that tell events apart
 )
 CASE = "fw case"  # no name that a plan or an author uses
-DAY_US = in_us(DAY)
 
 
 @frozen

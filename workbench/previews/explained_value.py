@@ -9,10 +9,9 @@ import pyarrow as pa
 from attrs import evolve, field, frozen
 
 from workbench.definitions.sources import EventSource
-from workbench.definitions.windows import HOUR
 from workbench.html.definition_view import expression
+from workbench.online.time_units import HOUR_US
 from workbench.planner.row_numbers import ROW
-from workbench.planner.source_rows import in_us
 from workbench.planner.training_set import instant
 from workbench.previews.event_history import INSIDE, WITHIN, HistoryEvent, Story, inputs
 from workbench.previews.grid_page import LEFT, grid
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from workbench.definitions.aggregations import Feature
     from workbench.definitions.join import JoinPart
     from workbench.previews.preview_page_values import Page
-
-HOUR_US = in_us(HOUR)
 
 
 @frozen

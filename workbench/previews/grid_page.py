@@ -11,10 +11,11 @@ from attrs import evolve
 
 from workbench.definitions.aggregations import Aggregation
 from workbench.definitions.sources import EntitySource
+from workbench.online.time_units import in_us
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import briefly, estimate_in
 from workbench.planner.row_numbers import ROW
-from workbench.planner.source_rows import AT, EVENT, NEWEST, EventRows, in_us
+from workbench.planner.source_rows import AT, EVENT, NEWEST, EventRows
 from workbench.planner.training_set import TIME, features, instant, spine_of, training_set
 from workbench.portable.arrow_types import fetched
 from workbench.portable.rewrites import micros

@@ -21,6 +21,7 @@ from workbench.definitions.join import Join
 from workbench.definitions.sources import EntitySource, EventSource
 from workbench.errors import DefinitionError
 from workbench.online.own_columns import name_beside
+from workbench.online.time_units import DAY_US
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.source_rows import EventRows
 from workbench.portable.arrow_types import fetched, typed
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 KEYS = 200
 NAME, TIME = "preview", "t"  # of what has no name yet, and of the sample's time
-DAY_US = 86_400_000_000
 ANY_DAY_US = 946_684_800_000_000  # 2000-01-01, for a table that holds at all times
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workbench.online.legible_text import cut, visible
+from workbench.online.time_units import EPOCH, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FIRST, LAST = (
-    int((t - EPOCH) / timedelta(microseconds=1))
+    us_since_epoch(t)
     for t in (datetime(1000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 )
 LISTED, LONGEST = 3, 24  # elements and characters of a cell
@@ -64,7 +64,7 @@ def cell(value: Any, places: int = 2) -> str:
         case int() | Decimal():
             return f"{value:,}"
         case datetime():
-            return time((value.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1))
+            return time(us_since_epoch(value))
         case date():
             return value.isoformat()
         case list():

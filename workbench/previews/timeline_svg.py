@@ -8,6 +8,7 @@ from attrs import frozen
 
 from workbench.definitions.binding import title
 from workbench.html.markup import Markup, join, tag, text
+from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 LEFT_X, RIGHT_X, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
 EVENTS_Y, TALLEST, VALUE_Y, VALUE_HIGH = 74.0, 34.0, 176.0, 62.0
 TICKS, CHARACTER = 6, 6.2
-DAY_US, HOUR_US = 86_400_000_000, 3_600_000_000
 LENGTHS = (
-    60_000_000,
-    5 * 60_000_000,
-    15 * 60_000_000,
+    MINUTE_US,
+    5 * MINUTE_US,
+    15 * MINUTE_US,
     HOUR_US,
     3 * HOUR_US,
     6 * HOUR_US,

@@ -5,7 +5,7 @@ It has the number of rows, their times and keys, and their bytes.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import ibis
@@ -14,6 +14,7 @@ from attrs import frozen
 from workbench.backends import engine_of
 from workbench.definitions.sources import EntitySource
 from workbench.errors import DefinitionError
+from workbench.online.time_units import utc_time
 from workbench.planner.bound_tables import rebound
 from workbench.serving.online_plans import stored_rows
 from workbench.serving.stored_columns import TIME
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     from workbench.definitions.group_by import GroupBy
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 BYTES = 110  # a stored event, its index entry included, with narrow inputs
 HEAVY = 1024  # rows of a key from which it is said to be heavy
 
@@ -146,6 +146,6 @@ def _refuse_null_ids(group_by: GroupBy, rows: Any, engine: Any) -> None:
 
 def _moment(us: int | None) -> datetime | None:
     try:
-        return None if us is None else EPOCH + timedelta(microseconds=us)
+        return utc_time(us)
     except OverflowError:
         return None

@@ -18,6 +18,7 @@ from workbench.definitions.sources import EntitySource
 from workbench.errors import DefinitionError
 from workbench.online.plan import Column, GroupByPlan, PartPlan, Plan, PlanFeature
 from workbench.online.storage.check_outcomes import END
+from workbench.online.time_units import in_us
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.source_rows import EVENT
 from workbench.serving.feature_sql import cells_of, derived_features, plan_features
@@ -177,7 +178,7 @@ def _join_plan(join: Join) -> Plan:
                 " otherwise"
             )
             raise DefinitionError(message)
-        age = None if part.max_age is None else span_us(part.max_age)
+        age = None if part.max_age is None else in_us(part.max_age)
         parts.append(PartPlan(part.head, plan.name, tuple(part.keys), age))
         keys |= {
             left_key: column(left_key, join.left.table.schema[left_key])
@@ -213,11 +214,6 @@ def _join_plan(join: Join) -> Plan:
     return replace(
         made_plan, clock=sql_type(schema[time]) if time in used and time not in keys else ""
     )
-
-
-def span_us(span: Any) -> int:
-    """Return a timedelta as whole microseconds."""
-    return int(span.total_seconds() * 1_000_000)
 
 
 def _plan(

@@ -12,10 +12,10 @@ from workbench.html.markup import Markup, row, section, tag
 from workbench.html.markup import join as joined
 from workbench.online import StoreError, snippets
 from workbench.online.fetching import sql_functions
-from workbench.online.fetching.answers import moment
 from workbench.online.http.json_codec import sample
 from workbench.online.ipython_shell import variable_for
 from workbench.online.legible_text import written
+from workbench.online.time_units import utc_time
 from workbench.previews import preview_words
 from workbench.serving.data_profile import size
 
@@ -365,7 +365,7 @@ def counted(upload: Upload) -> str:
 
 def _facts(publication: Publication) -> str:
     return (
-        f"version {publication.version} · history before {moment(publication.end):%Y-%m-%d %H:%M}"
+        f"version {publication.version} · history before {utc_time(publication.end):%Y-%m-%d %H:%M}"
         f" UTC · {sum(u.inserted for u in publication.uploads):,} rows new"
     )
 

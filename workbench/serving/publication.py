@@ -20,11 +20,12 @@ from workbench.online.fetching.answers import microseconds
 from workbench.online.ipython_shell import variable_for
 from workbench.online.snippets import python
 from workbench.online.storage import retained_totals
+from workbench.online.time_units import DAY_US, in_us
 from workbench.portable.unproven_operations import doubts_sentence, unproven
 from workbench.serving.accuracy import refuse_unstated
 from workbench.serving.data_profile import profiled
 from workbench.serving.history_queries import of_definition, of_plan, share, uploaded
-from workbench.serving.online_plans import plan_of, span_us
+from workbench.serving.online_plans import plan_of
 from workbench.serving.plan_diff import PlanDifference, difference, stem
 from workbench.serving.proposals import Definition, Proposal, Publication, When, group_bys_of
 from workbench.serving.topic_precision import meeting, padded
@@ -236,7 +237,7 @@ def _retained(plan: Plan, retain: Any) -> Plan:
     if retain is None:
         return plan
     (span,) = windows(retain)
-    us = span_us(span.length)
+    us = in_us(span.length)
     for group_by in plan.group_bys:
         longest = group_by.longest
         if (refusal := retained_totals.refused(group_by)) is not None:
@@ -248,7 +249,7 @@ def _retained(plan: Plan, retain: Any) -> Plan:
         if longest is not None and us < longest:
             message = (
                 f"retain={span!r} is shorter than the longest window of {group_by.name},"
-                f" {longest // 86_400_000_000} d: keep at least that"
+                f" {longest // DAY_US} d: keep at least that"
             )
             raise DefinitionError(message)
     return replace(plan, group_bys=tuple(replace(g, retain=us) for g in plan.group_bys))

@@ -14,9 +14,8 @@ from attrs import field, frozen
 
 from workbench.backends.table_recipe import Recipe
 from workbench.backends.table_results import DAY_COLUMN
-from workbench.definitions.windows import DAY
+from workbench.online.time_units import DAY_US, us_since_epoch
 from workbench.planner.plan_choice import OtherPlanError
-from workbench.planner.source_rows import in_us
 from workbench.portable.rewrites import floor_to, micros
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from workbench.backends.engine import Range
     from workbench.backends.table_results import LedgerEntry
 
-EPOCH = date(1970, 1, 1)
 FROM, UNTIL = "_fw_from", "_fw_until"
 
 
@@ -128,10 +126,10 @@ class Steps:
         return StepPlan(
             kept_dates,
             recipe,
-            rows.mutate(**{DAY_COLUMN: floor_to(micros(rows[self.time]), in_us(DAY))}),
+            rows.mutate(**{DAY_COLUMN: floor_to(micros(rows[self.time]), DAY_US)}),
         )
 
 
 def _dates(days: Range) -> pa.Table:
-    first, last = ((day - EPOCH) // timedelta(microseconds=1) for day in days)
+    first, last = map(us_since_epoch, days)
     return pa.table({FROM: [first], UNTIL: [last]})

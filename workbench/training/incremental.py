@@ -10,12 +10,11 @@ from attrs import frozen
 from workbench.backends import Engine
 from workbench.backends.table_results import DAY_COLUMN, LedgerEntry
 from workbench.definitions.canonical import fingerprint
-from workbench.definitions.windows import DAY
 from workbench.errors import DefinitionError, warn
+from workbench.online.time_units import us_since_epoch
 from workbench.planner import time_bounds
 from workbench.planner.bound_tables import rebound
 from workbench.planner.plan_choice import Chooser
-from workbench.planner.source_rows import in_us
 from workbench.planner.training_set import training_set
 from workbench.portable.rewrites import micros
 from workbench.training import progress
@@ -23,12 +22,7 @@ from workbench.training.backfill_steps import Step, Steps, gaps, steps
 from workbench.training.left_departures import Departures, Filled
 from workbench.training.provenance import RULES, versions
 from workbench.training.staleness import Work, lost_sources
-from workbench.training.visible_rows import (
-    VisibleSource,
-    days_since_epoch,
-    extremes_of,
-    sums_by_day,
-)
+from workbench.training.visible_rows import VisibleSource, extremes_of, sums_by_day
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -56,8 +50,8 @@ def between(table: ir.Table, time: str, start: date | None, end: date | None) ->
     Rows without a time stay, so that the checks name them.
     """
     at = micros(table[time])
-    conditions = [at.isnull() | (at >= days_since_epoch(start) * in_us(DAY))] if start else []
-    conditions += [at.isnull() | (at < days_since_epoch(end) * in_us(DAY))] if end else []
+    conditions = [at.isnull() | (at >= us_since_epoch(start))] if start else []
+    conditions += [at.isnull() | (at < us_since_epoch(end))] if end else []
     return (
         table.filter([*time_bounds.between(table[time], extremes_of(start, end)), *conditions])
         if conditions
@@ -317,7 +311,7 @@ class StepRows:
 
     def rows(self, step: Step) -> ir.Table:
         """Return the rows with their days, those that stay in the types of the computed ones."""
-        on = [days_since_epoch(e.day) * in_us(DAY) for e in step.entries if e.day in self.days]
+        on = [us_since_epoch(e.day) for e in step.entries if e.day in self.days]
         stay = (
             self.staying.filter(self.staying[DAY_COLUMN].isin(on))
             if self.staying is not None and on

@@ -12,7 +12,7 @@ its rows are kept, except for those that stand at another time now.
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,8 +21,7 @@ from attrs import frozen
 
 from workbench.backends import engine_of
 from workbench.backends.table_results import DAY_COLUMN
-from workbench.definitions.windows import DAY
-from workbench.planner.source_rows import in_us
+from workbench.online.time_units import DAY_US, us_since_epoch, utc_day
 from workbench.portable.rewrites import floor_to, micros
 
 if TYPE_CHECKING:
@@ -32,19 +31,8 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
 
-EPOCH = date(1970, 1, 1)
 AT, NTH = "_fw_departed_at", "_fw_departed_nth"
 NULL = 7  # what stands for the hash of a null
-
-
-def day_of(us: int) -> date:
-    """Return the day, UTC, of a time in microseconds since 1970."""
-    return EPOCH + timedelta(days=us // in_us(DAY))
-
-
-def us_of(day: date) -> int:
-    """Return the midnight, UTC, that begins a day."""
-    return (day - EPOCH) // timedelta(microseconds=1)
 
 
 @frozen
@@ -86,7 +74,7 @@ class Departures:
     @cached_property
     def first(self) -> date:
         """The day of the left's earliest row; `date.max` if it has none."""
-        return day_of(self._first)
+        return utc_day(self._first)
 
     # --- by day
 
@@ -133,7 +121,7 @@ class Departures:
     def staying(self, days: Collection[date]) -> ir.Table:
         """Return the result's rows of these days that are not computed again, with their day."""
         rows = self._had.filter(
-            self._had[DAY_COLUMN].isin([us_of(d) for d in days]), self._keepable(self._had)
+            self._had[DAY_COLUMN].isin([us_since_epoch(d) for d in days]), self._keepable(self._had)
         )
         rest = rows.anti_join(self._moved, self._keys).select(*self.result.columns, DAY_COLUMN)
         return self.engine.keep(rest if self._reader is self.engine else self._reader.fetch(rest))
@@ -155,7 +143,7 @@ class Departures:
     def _first(self) -> int:
         """The time of the left's earliest row; that of `date.max` if it has none."""
         ((first,),) = self.engine.rows(self.left.agg(first=micros(self.left[self.time]).min()))
-        return us_of(date.max) if first is None else int(first)
+        return us_since_epoch(date.max) if first is None else int(first)
 
     def _fewer(self, day: date) -> bool:
         filled = self.filled[day]
@@ -210,7 +198,7 @@ class Departures:
             n: engine.hashed(table[c]).fill_null(NULL)
             for n, c in zip(self._names, self._columns, strict=True)
         }
-        return table.mutate(**{AT: at, DAY_COLUMN: floor_to(at, in_us(DAY))}, **marks)
+        return table.mutate(**{AT: at, DAY_COLUMN: floor_to(at, DAY_US)}, **marks)
 
     def _keyed(
         self, table: ir.Table, engine: Engine, days: Collection[date], before: date = date.min
@@ -221,7 +209,8 @@ class Departures:
         """
         rows = self._marked(table, engine)
         rows = rows.filter(
-            (rows[DAY_COLUMN] < us_of(before)) | rows[DAY_COLUMN].isin([us_of(d) for d in days])
+            (rows[DAY_COLUMN] < us_since_epoch(before))
+            | rows[DAY_COLUMN].isin([us_since_epoch(d) for d in days])
         )
         return rows.mutate(
             **{NTH: ibis.row_number().over(group_by=[AT, *self._names], order_by=AT)}
@@ -229,8 +218,8 @@ class Departures:
 
     def _of_left(self, days: Collection[date]) -> ir.Table:
         """Return the left's rows of these days, keyed, held by the result's engine."""
-        at = floor_to(micros(self.left[self.time]), in_us(DAY))
-        rows = self.left.filter(at.isin([us_of(d) for d in days]))
+        at = floor_to(micros(self.left[self.time]), DAY_US)
+        rows = self.left.filter(at.isin([us_since_epoch(d) for d in days]))
         held_rows = self._reader.keep(
             rows if self._reader is self.engine else self.engine.fetch(rows)
         )
@@ -250,7 +239,7 @@ class Departures:
 
     def _keepable(self, rows: ir.Table) -> ir.BooleanValue:
         return (rows[AT] < self._first) | rows[DAY_COLUMN].isin(
-            [us_of(d) for d in self._near if self.filled[d].sourceless]
+            [us_since_epoch(d) for d in self._near if self.filled[d].sourceless]
         )
 
     @cached_property
@@ -277,7 +266,7 @@ class Departures:
 
     def _by_day(self, rows: ir.Table) -> dict[date, int]:
         return {
-            day_of(us): int(n)
+            utc_day(us): int(n)
             for us, n in self._reader.rows(rows.group_by(DAY_COLUMN).agg(n=rows.count()))
         }
 
@@ -313,7 +302,7 @@ class Departures:
 
     def _all_came(self, arrived: ir.Table) -> bool:
         """Return whether each missing row came at another time, up to the last filled day."""
-        late = arrived.filter(arrived[DAY_COLUMN] <= us_of(max(self.filled)))
+        late = arrived.filter(arrived[DAY_COLUMN] <= us_since_epoch(max(self.filled)))
         wanted = self._missing.group_by(self._names).agg(n=lambda t: t.count())
         got = late.group_by(self._names).agg(m=late.count())
         short = wanted.left_join(got, self._names).agg(

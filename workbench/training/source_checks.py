@@ -13,12 +13,12 @@ from workbench.definitions.binding import member, title
 from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.reductions import Each
 from workbench.definitions.sources import EventSource
-from workbench.definitions.windows import DAY
 from workbench.errors import DefinitionError, warn
 from workbench.online.storage.check_outcomes import ERROR
+from workbench.online.time_units import DAY, DAY_US, EPOCH, in_us, us_since_epoch
 from workbench.planner.bound_tables import rebound
 from workbench.planner.entity_snapshots import EntityRows
-from workbench.planner.source_rows import EVENT, EventRows, Rows, in_us
+from workbench.planner.source_rows import EVENT, EventRows, Rows
 from workbench.portable.rewrites import micros
 from workbench.portable.unproven_operations import doubts_sentence, unproven
 from workbench.training import data_check_scan
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import Join
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # Times that only a wrong unit gives: milliseconds read as seconds are after the one, seconds read
 # as milliseconds before the other.
 LATEST_PLAUSIBLE, EARLIEST_PLAUSIBLE = (
@@ -51,12 +50,11 @@ def moment(us: int) -> str:
         return f"the year {1970 + us // 31_556_952_000_000}"
 
 
-def _us(at: datetime) -> int:
-    return (at - EPOCH) // timedelta(microseconds=1)
-
-
 # Plain ends of stretches of midnights, told to engines as literals of a stored time's own type.
-PLAUSIBLE, EARLY = Extremes(FIRST, _us(LATEST_PLAUSIBLE)), Extremes(0, _us(EARLIEST_PLAUSIBLE))
+PLAUSIBLE, EARLY = (
+    Extremes(FIRST, us_since_epoch(LATEST_PLAUSIBLE)),
+    Extremes(0, us_since_epoch(EARLIEST_PLAUSIBLE)),
+)
 
 
 @frozen
@@ -105,12 +103,12 @@ def wrong_unit(name: str, column: str, answer: dict[str, Any]) -> str | None:
     first, last = answer["first"], answer["last"]
     if last is None:
         return None
-    if last >= _us(LATEST_PLAUSIBLE):
+    if last >= us_since_epoch(LATEST_PLAUSIBLE):
         return (
             f"{name}.{column} reaches {moment(last)}: are milliseconds read as seconds?"
             " as_timestamp('ms') reads epoch milliseconds; filter out placeholders for 'never'"
         )
-    if first >= 0 and last < _us(EARLIEST_PLAUSIBLE):
+    if first >= 0 and last < us_since_epoch(EARLIEST_PLAUSIBLE):
         return (
             f"{name}.{column} lies between {moment(first)} and {moment(last)}: are seconds read as"
             " milliseconds? as_timestamp('s') reads epoch seconds"
@@ -214,7 +212,7 @@ def _one_row_a_key(rows: EntityRows) -> SourceCheck:
         day = (
             ""
             if source.snapshot is None
-            else f" in the snapshot of {moment(first[EVENT] - 86_400_000_000)[:10]}"
+            else f" in the snapshot of {moment(first[EVENT] - DAY_US)[:10]}"
         )
         return (
             f"{title(source.table)} has {first['_fw_rows']} rows for {key}{day}, and"
@@ -329,6 +327,6 @@ def _within_reach(rows: EventRows, instants: Extremes | None, *, aged: bool) -> 
     windows = rows.group_by.windows
     if instants is None or aged or not windows or None in windows:
         return rows
-    reach = max(in_us(w.length + w.hop) for w in windows if w) + in_us(DAY)
+    reach = max(in_us(w.length + w.hop) for w in windows if w) + DAY_US
     slack = in_us((rows.group_by.events.slack or DAY) + DAY)
     return evolve(rows, instants=instants).within(reach) if instants.near(reach + slack) else rows

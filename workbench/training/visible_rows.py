@@ -14,10 +14,17 @@ from attrs import evolve
 from workbench.backends import Engine
 from workbench.backends.time_literals import Extremes
 from workbench.definitions.sources import EntitySource
-from workbench.definitions.windows import DAY
+from workbench.online.time_units import (
+    DAY,
+    DAY_US,
+    days_since_epoch,
+    in_us,
+    us_since_epoch,
+    utc_day,
+)
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import check_partition
-from workbench.planner.source_rows import EVENT, EventRows, in_us
+from workbench.planner.source_rows import EVENT, EventRows
 from workbench.portable.rewrites import floor_to, micros
 
 if TYPE_CHECKING:
@@ -29,21 +36,13 @@ if TYPE_CHECKING:
     from workbench.definitions.join import JoinPart
 
 
-EPOCH = date(1970, 1, 1)
 # checksums of rows add up within 64 bits for eight thousand million rows a day
 PRIME, MIX, NOTHING = 1_000_000_007, 31, 7
 
 
-def days_since_epoch(day: date) -> int:
-    """Return the midnight, UTC, that begins a day, in days since 1970."""
-    return (day - EPOCH).days
-
-
 def extremes_of(start: date | None, end: date | None) -> Extremes:
     """Return the first instants of two days."""
-    return Extremes(
-        *(None if day is None else days_since_epoch(day) * in_us(DAY) for day in (start, end))
-    )
+    return Extremes(*(None if day is None else us_since_epoch(day) for day in (start, end)))
 
 
 def sums_by_day(
@@ -62,13 +61,11 @@ def sums_by_day(
     row = _sum(weighed) % PRIME if mixed else ibis.literal(0)
     # squared, as two rows that swap the values of a column would else add up to the same
     row_mark = row * row % PRIME
-    days = table.select(day=floor_to(us, in_us(DAY)), mark=row_mark).filter(
-        lambda t: t.day.notnull()
-    )
+    days = table.select(day=floor_to(us, DAY_US), mark=row_mark).filter(lambda t: t.day.notnull())
     counts = engine.fetch(
         days.group_by("day").agg(n=days.count(), mark=days.mark.sum()).order_by("day")
     ).to_pylist()
-    return {EPOCH + timedelta(microseconds=c["day"]): [c["n"], int(c["mark"])] for c in counts}
+    return {utc_day(c["day"]): [c["n"], int(c["mark"])] for c in counts}
 
 
 def _sum(values: Sequence[ir.IntegerValue]) -> ir.IntegerValue:
@@ -133,7 +130,7 @@ def _snapshots(rows: EntityRows, days: Sequence[date]) -> dict[date, list[int]]:
     """
     if days and rows.group_by.entity.snapshot is not None:
         bounded_rows, look = rows.seen()
-        first, last = (days_since_epoch(day) * in_us(DAY) for day in (days[0], days[-1]))
+        first, last = (us_since_epoch(day) for day in (days[0], days[-1]))
         rows = bounded_rows if look(first, last) else rows
     engine, ends, table = rows.engine, rows.snapshots(), rows.table
     used = sums_by_day(engine, table, rows.ended(table)[EVENT], sorted(_used(rows.group_by)))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
 from workbench.online.messages.event_precision import UNITS as PRECISIONS
 from workbench.online.messages.event_precision import as_met
+from workbench.online.time_units import MINUTE_US, SECOND_US, utc_time
 from workbench.serving.proposal.value_measures import (
-    EPOCH,
     INSTANT,
     TEXT,
     Measure,
@@ -29,8 +28,8 @@ Row = dict[str, Any]
 
 CHANCE_LIMIT = 0.001  # how likely chance may be where something is said to be systematic
 MIN_VALUES = 3  # values of which nothing is said in general
-SECOND, MINUTE, QUARTER = 1_000_000, 60_000_000, 900_000_000  # microseconds
-FARTHEST = 14 * 4 * QUARTER  # that a zone's time is from UTC
+QUARTER_HOUR_US = 15 * MINUTE_US
+FARTHEST = 14 * 4 * QUARTER_HOUR_US  # that a zone's time is from UTC
 MIN_DISTINCT_SHARE = 0.9  # of a table's rows: less than these have a key and a time of their own
 MIN_ODD_ROWS = 3  # rows of one key and time that differ otherwise, before it is said
 CURE = (
@@ -165,7 +164,7 @@ class Sides:
         """
         time_grains = [g for side in ("topic", "table") for g in self.grains(side, "time").values()]
         unit = max(
-            (g.grain if g.of >= MIN_VALUES else min(g.grain, SECOND) for g in time_grains),
+            (g.grain if g.of >= MIN_VALUES else min(g.grain, SECOND_US) for g in time_grains),
             default=1,
         )
         by_key: dict[Any, list[Row]] = {}
@@ -197,7 +196,7 @@ class Sides:
         ((by, shifted),) = shifts.most_common(1) or ((0, 0),)
         return Twins(
             **counts,
-            shifted=shifted if unit < MINUTE else 0,
+            shifted=shifted if unit < MINUTE_US else 0,
             by=by,
             shown=example,
             columns=frozenset(columns),
@@ -216,7 +215,7 @@ class Sides:
             for r in rows
             if all(row[n] == r[n] for n in self.names if n not in (*self.keys, "time"))
         }
-        return {d for d in apart if d % QUARTER == 0 and abs(d) <= FARTHEST}
+        return {d for d in apart if d % QUARTER_HOUR_US == 0 and abs(d) <= FARTHEST}
 
     def _kin(self, row: Row, near: Sequence[Row]) -> tuple[str, Row]:
         """Return how the table's rows of a message's key and time match it, and the closest one."""
@@ -262,10 +261,8 @@ def _met(plan: GroupByPlan, name: str, value: Any) -> Any:
 
 
 def _instant(us: int) -> str:
-    try:
-        return str(EPOCH + timedelta(microseconds=us))
-    except OverflowError:
-        return f"{us} us"
+    at = utc_time(us)
+    return f"{us} us" if at is None else str(at)
 
 
 def _plain(text: str) -> bool:
@@ -294,7 +291,9 @@ def double_count_sentence(
         )
         return systematic or twins.twice > twins.known, f"{how}: {_example_sentence(twins)}; {CURE}"
     if twins.shifted >= MIN_VALUES and twins.shifted > twins.known:
-        hours = f"{abs(twins.by) / 4 / QUARTER:g} h {'later' if twins.by > 0 else 'earlier'}"
+        hours = (
+            f"{abs(twins.by) / 4 / QUARTER_HOUR_US:g} h {'later' if twins.by > 0 else 'earlier'}"
+        )
         return (
             False,
             (

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.online.errors import StoreError
+from workbench.online.time_units import DAY_US
 from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
 from workbench.serving.online_plans import stored_rows
@@ -33,7 +34,6 @@ MAX_MESSAGES = 100  # messages of a topic
 BROKER_TIMEOUT_MS = 3_000  # milliseconds for a broker to answer
 SECONDS = 5.0  # for the messages to come
 MAX_REASONS_SHOWN = 3  # reasons
-DAY = 86_400_000_000  # microseconds: how far from the messages' times the table's rows may lie
 ROWS = 20_000  # of the table that messages are held against
 FORMS: tuple[Form, ...] = ("NFC", "NFD", "NFKC", "NFKD")
 KEY = re.compile(r"k\d+")
@@ -165,7 +165,7 @@ def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[
     """Return the table's newest rows, and those of the messages' keys about their times."""
     stored = stored_rows(group_by, engine)
     times = [row["time"] for row in rows]
-    about = stored.filter(stored.time >= min(times) - DAY, stored.time <= max(times) + DAY)
+    about = stored.filter(stored.time >= min(times) - DAY_US, stored.time <= max(times) + DAY_US)
     for key in (k for k in stored.columns if KEY.fullmatch(k)):
         if about[key].type().is_string():
             about = about.filter(

@@ -14,8 +14,9 @@ from workbench.backends.equality import equal
 from workbench.definitions.group_by import GroupBy
 from workbench.definitions.join import Join
 from workbench.definitions.sources import EventSource
-from workbench.online.fetching.answers import microseconds, moment
+from workbench.online.fetching.answers import microseconds
 from workbench.online.own_columns import name_beside
+from workbench.online.time_units import utc_time
 from workbench.planner.bound_tables import rebound
 from workbench.planner.kernel_plan import Sweep
 from workbench.planner.pairs_plan import Evaluation
@@ -294,7 +295,7 @@ def _joined(group_by: GroupBy, engine: Engine, end: int) -> Join:
             parts=[group_by],
         )
     time_column = name_beside(ASKED_AT, group_by.keys)
-    at = ibis.literal(moment(end), type="timestamp('UTC')").name(time_column)
+    at = ibis.literal(utc_time(end), type="timestamp('UTC')").name(time_column)
     left = keyed_rows.select(*group_by.keys).distinct().mutate(at)
     return Join(name=group_by.name, left=EventSource(left, time=time_column), parts=[group_by])
 

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from workbench.online import StoreError
-from workbench.online.fetching.answers import moment
 from workbench.online.storage import registry
 from workbench.online.storage.check_outcomes import ERROR
+from workbench.online.time_units import utc_time
 from workbench.portable.unproven_operations import doubts_sentence, unproven
 from workbench.previews import preview_words
 from workbench.serving.plan_diff import difference
@@ -128,7 +128,7 @@ def history(proposal: Proposal) -> CheckResult:
             continue
         timed = True
         full = profile.first + timedelta(microseconds=longest)
-        end = moment(proposal.end)
+        end = utc_time(proposal.end)
         if end is not None and full > end:
             short.append(
                 f"{preview_words.span(longest)} windows of {profile.group_by} hold less than that"

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import frozen
 
+from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US, SECOND_US, us_since_epoch
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-SPANS = {86_400_000_000: "day", 3_600_000_000: "hour", 60_000_000: "minute", 1_000_000: "second"}
+SPANS = {DAY_US: "day", HOUR_US: "hour", MINUTE_US: "minute", SECOND_US: "second"}
 UNITS = (*SPANS, *(10**n for n in range(5, -1, -1)))  # microseconds
 
 
@@ -119,9 +119,7 @@ TEXT = Measure(
 def measure_of(value: Any) -> tuple[Measure | None, Any]:
     """Return the measure of a value, if any, and the value as its measure takes it."""
     if isinstance(value, datetime):
-        return INSTANT, (value.replace(tzinfo=value.tzinfo or UTC) - EPOCH) // timedelta(
-            microseconds=1
-        )
+        return INSTANT, us_since_epoch(value)
     if isinstance(value, time):
         seconds = value.hour * 3600 + value.minute * 60 + value.second
         return INSTANT, seconds * 1_000_000 + value.microsecond
