@@ -10,7 +10,7 @@ from typing import Any
 import workbench
 import workbench.monitoring
 import workbench.online
-from workbench.definitions.reductions import KINDS
+from workbench.definitions.reduction_kinds import KINDS
 from workbench.portable.proven_operations import CASTS, PROVEN, TRIED
 from workbench.portable.unproven_operations import operation_text
 

@@ -14,8 +14,7 @@ import pyarrow as pa
 import pytest
 
 from workbench.backends.asof_request import Ask, WindowSpan
-from workbench.backends.kernel import REDUCTIONS, OutOfRangeError, as_of
-from workbench.planner.kernel_requests import KERNEL_REDUCTIONS
+from workbench.backends.kernel import OutOfRangeError, as_of
 
 EVER = WindowSpan()
 
@@ -34,10 +33,6 @@ def answer(rows, *asks, at=100, order=()):
         maps_as_pydicts="strict"
     )
     return tuple(row[a.name] for a in asks)
-
-
-def test_the_kernel_knows_every_reduction_that_is_asked_of_it():
-    assert {name for name, _ in KERNEL_REDUCTIONS.values()} == set(REDUCTIONS)
 
 
 # The five rows of the model system's golden test of single aggregations; its two deletions are left

@@ -89,6 +89,30 @@ def test_importing_workbench_loads_no_engine_but_ibis_and_no_widget():
     )
 
 
+def test_declaring_a_group_by_loads_no_planner():
+    code = """
+import sys
+import ibis
+from workbench import EventSource, GroupBy, days, trailing
+
+purchases = ibis.table({"user_id": "string", "price": "float64", "ts": "timestamp"}, name="t")
+GroupBy(
+    name="spend",
+    source=EventSource(purchases, time=purchases.ts),
+    keys=[purchases.user_id],
+    aggregations=trailing(days(7), purchases.price.sum()),
+)
+print([m for m in sys.modules if m.startswith(("workbench.planner", "workbench.training"))])
+"""
+
+    assert (
+        "[]"
+        == subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    )
+
+
 def test_a_process_that_serves_loads_no_ibis_and_no_warehouse():
     unwanted = (
         "ibis",

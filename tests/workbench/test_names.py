@@ -9,8 +9,8 @@ from ibis import _
 
 from workbench import EntitySource, EventSource, GroupBy, Join, JoinPart, Topic, backfill
 from workbench.backends import engine_of
+from workbench.definitions.engine_checks import check_features
 from workbench.errors import DefinitionError
-from workbench.planner.capabilities import check_engine
 from workbench.planner.name_checks import check_join
 
 ROWS = "select 'a' as k, 1 as v, timestamp '2024-01-01' as ts"
@@ -87,19 +87,20 @@ def test_groups_and_joins_say_the_code_point(owner):
 
 def test_columns_that_differ_by_case_are_refused_where_the_engine_takes_them_for_one(duck):
     twins = joined(events(columns="v,V"), events(columns="v,V").v.sum())
+    twin = twins.parts[0].group_by
     left = joined(events(), _.v.sum(), left=events("lefts", "amt,Amt"))
 
     with pytest.raises(
         DefinitionError,
         match="the source of g has columns 'v' and 'V', which DuckDB does not tell apart",
     ):
-        check_engine(twins.parts[0].group_by, engine_of(duck))
+        check_features(twin.name, twin.source.table, twin.computed, engine_of(duck))
     with pytest.raises(
         DefinitionError, match="the left of j has columns 'amt' and 'Amt', which DuckDB"
     ):
         check_join(left, engine_of(duck))
     check_join(left, engine_of(None, "postgres"))
-    check_engine(twins.parts[0].group_by, engine_of(None, "postgres"))
+    check_features(twin.name, twin.source.table, twin.computed, engine_of(None, "postgres"))
 
 
 def test_a_topic_has_no_columns_that_differ_by_case():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ibis.expr.operations as ops
 
-from workbench.definitions import reductions as aggregates
+from workbench.definitions import reduction_checks, reduction_kinds
 from workbench.definitions.binding import member, title
 from workbench.definitions.feature_names import check_feature
 from workbench.definitions.nodes import substitute
@@ -102,7 +102,7 @@ def _contained(op: ops.Reduction) -> bool:
 
 
 def _check_reduction(op: ops.Reduction, source: ops.Relation, owner: str) -> None:
-    aggregates.check(op)
+    reduction_checks.check(op)
     if any(
         isinstance(n, ops.Reduction) and n is not op
         for n in op.find(ops.Reduction, filter=ops.Value)
@@ -148,7 +148,7 @@ def name(node: ops.Value, window: Window | None, by: str | None) -> str:
 def _derived(node: ops.Value) -> str:
     if (
         isinstance(node, ops.Reduction)
-        and (suffix := aggregates.suffix(node))
+        and (suffix := reduction_kinds.suffix(node))
         and getattr(node, "where", None) is None
     ):
         if isinstance(node, ops.CountStar):
@@ -175,9 +175,9 @@ def dtype(node: ops.Value) -> dt.DataType:
     """
     inner = normal(unnamed(node))
     if isinstance(inner, ops.Reduction):
-        return aggregates.result_type(inner)
+        return reduction_kinds.result_type(inner)
     parts = {
-        op: ops.Cast(ops.Literal(None, "null"), aggregates.result_type(op))
+        op: ops.Cast(ops.Literal(None, "null"), reduction_kinds.result_type(op))
         for op in reductions(inner)
     }
     return normal_value(finish_over(inner, parts)).dtype

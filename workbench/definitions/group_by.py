@@ -21,6 +21,7 @@ from workbench.definitions import data_checks, feature_expressions
 from workbench.definitions.aggregations import Aggregation, Feature, flat
 from workbench.definitions.binding import bind, column, columns, member
 from workbench.definitions.canonical import IDLE, Meaningful
+from workbench.definitions.engine_checks import check_features
 from workbench.definitions.feature_names import (
     INNER,
     check_feature,
@@ -38,7 +39,6 @@ from workbench.definitions.windows import Window
 from workbench.errors import DefinitionError
 from workbench.html import definition_view
 from workbench.online.time_units import DAY
-from workbench.planner.capabilities import check_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -234,7 +234,9 @@ def _check_fields_together(self: GroupBy, _: Any, __: Any) -> None:
             raise DefinitionError(message)
     no_equal_names(self.name, ((f.name, definition_view.expression(f.node)) for f in self.outputs))
     if self.source.connection is not None:
-        check_engine(self, engine_of(self.source.connection))
+        check_features(
+            self.name, self.source.table, self.computed, engine_of(self.source.connection)
+        )
     if isinstance(self.source, EventSource) and self.source.topic is not None:
         check_messages(self.name, self.source.table.schema.names)
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 
 from workbench.definitions.binding import title
+from workbench.definitions.reduction_kinds import KINDS
+from workbench.definitions.reductions import Each
 from workbench.html.markup import Markup, join, row, section, tag
 from workbench.online.legible_text import cut, written
 
@@ -30,15 +32,10 @@ INFIX = {
     ops.And: "&",
     ops.Or: "|",
 }
-# Ibis's method where it is not the snake case of the node's name.
+# Ibis's method where it is not the snake case of the node's name; those of reductions stand in
+# their own table.
 METHODS = {
-    "CountDistinct": "nunique",
-    "StandardDev": "std",
-    "Variance": "var",
-    "ArrayCollect": "collect",
     "NullIf": "nullif",
-    "CountStar": "count",
-    "ApproxPercentiles": "approx_percentile",
     "NotNull": "notnull",
     "IsNull": "isnull",
     "InValues": "isin",
@@ -48,22 +45,8 @@ METHODS = {
     "IsNan": "isnan",
     "IsInf": "isinf",
 }
-FUNCTIONS = frozenset(
-    {
-        "FirstK",
-        "LastK",
-        "TopK",
-        "BottomK",
-        "Skew",
-        "Kurtosis",
-        "Histogram",
-        "Each",
-        "ApproxUniqueCount",
-        "ApproxPercentile",
-        "ApproxPercentiles",
-        "ApproxHistogram",
-    }
-)
+# Operations that are no methods of Ibis.
+FUNCTIONS = frozenset({Each, *(op for op in KINDS if not op.__module__.startswith("ibis."))})
 
 
 def _snake(name: str) -> str:
@@ -106,7 +89,9 @@ def _operand(node: Any) -> str:
 
 
 def _call(node: ops.Node) -> str:
-    name = METHODS.get(type(node).__name__, _snake(type(node).__name__))
+    class_name = type(node).__name__
+    method = KINDS[type(node)].method if type(node) in KINDS else METHODS.get(class_name)
+    name = method or _snake(class_name)
     values = [
         (k, v)
         for k, v in zip(node.__argnames__, node.__args__, strict=True)
@@ -127,7 +112,7 @@ def _call(node: ops.Node) -> str:
         )
         for k, v in arguments
     ]
-    if type(node).__name__ in FUNCTIONS:
+    if type(node) in FUNCTIONS:
         return f"{name}({', '.join([expression(v) for _, v in first] + argument_texts)})"
     owner = (
         f"{_operand(first[0][1])}."

@@ -9,7 +9,7 @@ from attrs import frozen
 
 from workbench.definitions.feature_expressions import finish_over, reductions
 from workbench.definitions.nodes import name_values
-from workbench.definitions.reductions import kind
+from workbench.definitions.reduction_kinds import kind
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.pairs_cells import AggregateCell, Context
 from workbench.planner.pairs_reductions import lower, prepare, tallied, tally, unfolded

@@ -13,12 +13,13 @@ import ibis.expr.types as ir
 from attrs import evolve, field, frozen
 
 from workbench.backends.time_literals import LARGEST, LEAST, Form, edge
+from workbench.definitions.column_origins import stored_column
 from workbench.definitions.nodes import as_it_stands, name_values, substitute
-from workbench.definitions.partition_columns import Partition
 from workbench.definitions.windows import Window
 from workbench.online.time_units import in_us
 from workbench.planner.bound_tables import Bound, Within
-from workbench.planner.time_bounds import Stretch, clock, stored_column
+from workbench.planner.partition_days import Partition
+from workbench.planner.time_bounds import Stretch, clock
 from workbench.portable.rewrites import finite, floor_to, micros
 
 if TYPE_CHECKING:

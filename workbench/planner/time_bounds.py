@@ -5,7 +5,7 @@ Engines skip rows by them that the query need not read.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
@@ -24,15 +24,13 @@ from workbench.backends.time_literals import (
     Form,
     edge,
 )
-from workbench.definitions.nodes import substitute
+from workbench.definitions.column_origins import over_stored
 from workbench.online.time_units import UNITS_US
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir
 
-TABLES = (ops.UnboundTable, ops.InMemoryTable)
 OUTERMOST = Extremes(FIRST, LAST)
-SAME_ROWS = (ops.Filter, ops.DropColumns, ops.DropNull, ops.SelfReference, ops.AliasedRelation)
 
 
 @frozen
@@ -114,7 +112,7 @@ def clock(table: ops.Relation, time: str) -> Clock | None:
 
     The time may be read by a function that keeps the column's order.
     """
-    value = _stored(ops.Field(table, time))
+    value = over_stored(ops.Field(table, time))
     if isinstance(value, ops.Cast) and _keeps_instants(value):
         value = value.arg
     if isinstance(value, ops.TimestampFromUNIX) and isinstance(value.arg, ops.Field):
@@ -136,7 +134,7 @@ def calendar(table: ops.Relation, day: str) -> Clock | None:
 
     The stored column has dates, ISO texts, or timestamps of which the day is taken.
     """
-    value = _stored(ops.Field(table, day))
+    value = over_stored(ops.Field(table, day))
     of_times = isinstance(value, ops.Date) or (isinstance(value, ops.Cast) and value.to.is_date())
     if of_times and value.arg.dtype.is_timestamp():
         value = value.arg
@@ -147,12 +145,6 @@ def calendar(table: ops.Relation, day: str) -> Clock | None:
         (Clock(value.name, form, kind) for kind, form in forms if isinstance(value.dtype, kind)),
         None,
     )
-
-
-def stored_column(table: ops.Relation, name: str) -> str | None:
-    """Return the stored column that a column is unchanged; `None` where it is computed."""
-    value = _stored(ops.Field(table, name))
-    return value.name if isinstance(value, ops.Field) and isinstance(value.rel, TABLES) else None
 
 
 def _clock_of(value: ops.Field, form: Form) -> Clock | None:
@@ -168,18 +160,3 @@ def _keeps_instants(node: ops.Cast) -> bool:
         and (arg.is_date() or arg.is_timestamp())
         and (to.scale is None or to.scale >= MICROSECOND_SCALE)
     )
-
-
-def _stored(node: ops.Value) -> ops.Value:
-    """Return the expression over the stored table."""
-
-    def resolved(value: Any) -> ops.Value | None:
-        if isinstance(value, ops.Alias):
-            return _stored(value.arg)
-        if isinstance(value, ops.Field) and isinstance(value.rel, ops.Project):
-            return _stored(value.rel.values[value.name])
-        if isinstance(value, ops.Field) and isinstance(value.rel, SAME_ROWS):
-            return _stored(ops.Field(value.rel.parent, value.name))
-        return None
-
-    return substitute(node, resolved)

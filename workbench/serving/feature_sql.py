@@ -14,12 +14,13 @@ from sqlglot import exp
 from workbench.definitions.aggregations import Feature as Defined
 from workbench.definitions.feature_expressions import finish_over, reductions
 from workbench.definitions.group_by import GroupBy
-from workbench.definitions.reductions import KList, result_type
+from workbench.definitions.reduction_kinds import kind, result_type
+from workbench.definitions.reductions import KList
 from workbench.definitions.sketch_reductions import Estimate
 from workbench.errors import DefinitionError
 from workbench.html.definition_view import expression
 from workbench.online.plan import Cell, PlanFeature
-from workbench.planner.kernel_requests import KERNEL_REDUCTIONS, span
+from workbench.planner.kernel_requests import span
 from workbench.planner.pairs_plan import contained
 from workbench.planner.pairs_reductions import unfolded
 from workbench.portable.rewrites import finite, normal, normal_value
@@ -92,31 +93,31 @@ def _cell(
         )
         raise DefinitionError(message)
     normal_op, over = normal(op), span(feature.window, group_by.resolution)
-    reduction, options = KERNEL_REDUCTIONS[type(normal_op)]
+    facts = kind(normal_op)
     arguments = stored.arguments(op)
-    kind, sql = result_type(normal_op), _cell_type(normal_op)
+    value_type, sql = result_type(normal_op), _cell_type(normal_op)
     if elements is None:
         return Cell(
             name,
-            reduction,
+            facts.name,
             arguments,
-            str(kind),
+            str(value_type),
             sql,
             over.length,
             over.hop,
-            dict(options(normal_op)),
+            dict(facts.settings(normal_op)),
         )
     fold = ("map" if elements.arg.dtype.is_map() else "list") if contained(elements) else None
     element = sql_type(elements.arg.dtype.value_type)
     return Cell(
         name,
-        reduction,
+        facts.name,
         arguments,
-        str(kind),
+        str(value_type),
         sql,
         over.length,
         over.hop,
-        dict(options(normal_op)),
+        dict(facts.settings(normal_op)),
         arguments["arg"],
         element,
         fold,

@@ -12,14 +12,13 @@ from attrs import evolve
 
 from workbench.definitions.aggregations import Aggregation
 from workbench.definitions.join import JoinPart
-from workbench.definitions.reductions import Each, Kurtosis, Skew
+from workbench.definitions.reduction_kinds import KINDS
+from workbench.definitions.reductions import Each
 
 if TYPE_CHECKING:
     from workbench.definitions.aggregations import Feature
     from workbench.definitions.group_by import GroupBy
     from workbench.definitions.join import Join
-
-SUMMED, SQUARED = (ops.Sum, ops.Mean), (ops.Variance, ops.StandardDev, Skew, Kurtosis)
 
 
 def scale_of(feature: Feature) -> ops.Value | None:
@@ -28,17 +27,16 @@ def scale_of(feature: Feature) -> ops.Value | None:
     `None` where it is relative to the value itself.
     """
     node = feature.node
+    scale = KINDS[type(node)].scale if type(node) in KINDS else None
     if (
-        feature.by is not None
-        or not isinstance(node, SUMMED + SQUARED)
+        scale is None
+        or feature.by is not None
         or node.find(Each, filter=ops.Value)
         or not (node.arg.dtype.is_numeric())
     ):
         return None
-    arg = node.arg.to_expr().cast("float64")
-    value = arg.abs() if isinstance(node, SUMMED) else arg * arg
     where = None if node.where is None else node.where.to_expr()
-    return (value.sum(where=where) if isinstance(node, ops.Sum) else value.mean(where=where)).op()
+    return scale(node.arg.to_expr().cast("float64"), where).op()
 
 
 def scales(join: Join) -> tuple[Join, dict[str, str]] | None:

@@ -8,9 +8,9 @@ import ibis
 import ibis.expr.operations as ops
 
 from workbench.backends import engine_of
+from workbench.definitions.engine_checks import check_features
 from workbench.errors import DefinitionError
 from workbench.planner import name_checks
-from workbench.planner.capabilities import check_engine
 
 if TYPE_CHECKING:
     from ibis.backends import BaseBackend
@@ -58,5 +58,6 @@ def engine_for(join: Join, con: BaseBackend) -> Engine:
     engine = engine_of(con)
     name_checks.check_join(join, engine)
     for part in join.parts:
-        check_engine(part.group_by, engine)
+        group_by = part.group_by
+        check_features(group_by.name, group_by.source.table, group_by.computed, engine)
     return engine
