@@ -40,7 +40,7 @@ from workbench.monitoring import dashboard
 from workbench.online import Store
 from workbench.online.embedded import embedded_server
 from workbench.serving.proposal.proposal_page import Publishing
-from workbench.serving.proposal_view import receipt_html
+from workbench.serving.proposal.receipt_html import receipt_html
 from workbench.serving.publication import propose
 
 pytestmark = pytest.mark.slow

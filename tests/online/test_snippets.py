@@ -35,7 +35,9 @@ from workbench import (
     unpublish,
 )
 from workbench.online import StoreError, snippets
-from workbench.serving.proposal_view import ExampleAnswer, calls, live
+from workbench.serving.proposal.example_answer import ExampleAnswer
+from workbench.serving.proposal.receipt_html import live_receipt
+from workbench.serving.proposal.receipt_text import fetch_calls
 
 ECHO = "import os, sys; os.write(1, os.fsencode(sys.argv[1]))"
 BASH = shutil.which("bash")
@@ -190,7 +192,7 @@ def test_an_sql_line_of_a_receipt_asks_the_key_that_it_names(spaced, store, stan
 @pytest.mark.slow
 def test_the_lines_of_a_receipt_are_these(spaced):
     """N14: the receipt has the lines that these tests run."""
-    told = dict(calls(spaced))
+    told = dict(fetch_calls(spaced))
 
     assert {"Python", "SQL", "HTTP"} == told.keys()
     assert all(
@@ -213,7 +215,7 @@ def test_the_lines_of_a_receipts_page_run_as_they_are_copied(store):
         features=["v"],
     )
     made = publish(group_by, store, on=ibis.duckdb.connect(), end="2026-11-30", confirm=True)
-    page = live(made, ExampleAnswer(None))
+    page = live_receipt(made, ExampleAnswer(None))
     copied = [
         unescape(a or b) for a, b in re.findall(r""" data-copy=(?:"([^"]*)"|'([^']*)')""", page)
     ]

@@ -46,7 +46,8 @@ from workbench.serving.proposal import (
     upload_costs,
 )
 from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, CheckResult
-from workbench.serving.proposal.proposal_page import PARTS, Publishing
+from workbench.serving.proposal.proposal_page import Publishing
+from workbench.serving.proposal.proposal_parts import PARTS
 
 pytestmark = pytest.mark.slow
 END = "2023-12-01"

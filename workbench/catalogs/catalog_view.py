@@ -223,7 +223,7 @@ def catalog(
     from workbench.online.storage.store_overview import (  # noqa: PLC0415 the driver is an extra
         inventory,
     )
-    from workbench.serving.proposal_view import located  # noqa: PLC0415 as above
+    from workbench.serving.store_location import store_place  # noqa: PLC0415 as above
 
     us = microseconds(now)
     at = utc_time(us) or EPOCH
@@ -231,7 +231,7 @@ def catalog(
     catalog_entries = entries(store_inventory, at)
     return Catalog(
         catalog_entries,
-        located(store.url),
+        store_place(store.url),
         at,
         store_inventory.unread,
         total=len(catalog_entries),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from workbench.catalogs import catalog_text
 from workbench.catalogs.lineage_svg import drawn
 from workbench.html.markup import Markup, join, row, tag
-from workbench.serving.proposal_view import MARKS
+from workbench.serving.proposal.change_marks import MARKS
 
 if TYPE_CHECKING:
     from workbench.catalogs.catalog_entries import Entry

@@ -182,13 +182,15 @@ def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
     warehouse(parser)
 
     def run(options: Namespace, store: Store) -> str:
-        from workbench.serving.proposal_view import counted  # noqa: PLC0415 so does it
+        from workbench.serving.proposal.receipt_text import (  # noqa: PLC0415 so does it
+            upload_sentence,
+        )
         from workbench.serving.publication import (  # noqa: PLC0415 it needs the store's packages
             upload as uploaded,
         )
 
         return "\n".join(
-            counted(u)
+            upload_sentence(u)
             for u in uploaded(
                 options.name,
                 store,

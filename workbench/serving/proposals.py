@@ -1,70 +1,33 @@
-"""A proposal to publish a definition, and the publication that comes of it, as values."""
+"""Proposals and publications as a person has them: shown, checked and confirmed.
+
+They stand above their drawings, which know the plain values of `publication_values`.
+"""
 
 from __future__ import annotations
 
-import time
-from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
-from attrs import field, frozen
+from attrs import asdict, frozen
 
-from workbench.definitions.group_by import GroupBy
-from workbench.definitions.join import Join
-from workbench.serving.data_profile import Profile
-from workbench.serving.history_queries import History, uploaded
-from workbench.serving.plan_diff import PlanDifference
+from workbench.serving.confirmation import confirm
+from workbench.serving.proposal.proposal_text import proposal_text
+from workbench.serving.proposal.receipt_html import receipt_html
+from workbench.serving.proposal.receipt_text import receipt_text
+from workbench.serving.proposal.static_proposal import static_html
+from workbench.serving.publication_values import PlannedPublication, PublishedVersion
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ibis.backends import BaseBackend
-
-    from workbench.online.plan import Plan
-    from workbench.online.storage.proposal_basis import Basis
-    from workbench.online.storage.store import Store
-    from workbench.online.storage.uploads import Upload
     from workbench.serving.proposal.check_results import CheckResults
 
 
-Definition = GroupBy | Join
-When = date | datetime | str | None
-
-
 @frozen(repr=False)
-class Proposal:
+class Proposal(PlannedPublication):
     """What `publish` would do, before anything is written.
 
     It has the difference to what is served, the data's profile, and what would be uploaded.
     """
-
-    plan: Plan
-    store: Store = field(repr=False)
-    histories: tuple[History, ...] = field(repr=False)
-    difference: PlanDifference
-    older: Plan | None  # what the difference is to; none where all is new
-    profiles: tuple[Profile, ...]
-    notes: tuple[str, ...]
-    end: int
-    definition: Definition = field(repr=False)
-    con: BaseBackend = field(repr=False)
-    basis: Basis = field(repr=False)  # what it is confirmed on
-    # the brokers of its topics; by default the environment's
-    kafka: str | None = field(default=None, repr=False)
-
-    @property
-    def against(self) -> str | None:
-        """The name that the difference is to; `None` where all is new."""
-        return None if self.older is None else self.older.name
-
-    @property
-    def group_bys(self) -> list[GroupBy]:
-        """The definition's group-bys, each once."""
-        return group_bys_of(self.definition)
-
-    @property
-    def hash(self) -> str:
-        """The hash of the definition, which `confirm=` takes."""
-        return self.plan.hash
 
     def check(self) -> CheckResults:
         """Run the checks that the page in a notebook runs.
@@ -74,8 +37,7 @@ class Proposal:
         Returns what each found; it is true where none failed. `confirm` does not run them: what
         `publish` refuses, it has refused before it made this.
         """
-        # the checks are made of proposals, which this module defines
-        from workbench.serving.proposal.check_runner import (  # noqa: PLC0415
+        from workbench.serving.proposal.check_runner import (  # noqa: PLC0415 the driver is an extra
             Assurance,
         )
 
@@ -91,100 +53,43 @@ class Proposal:
         what, where something else is served since the proposal was made. To confirm the same
         proposal once more changes nothing.
         """
-        from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
-
-        began = time.perf_counter()
-        registry.prepare(self.store, self.plan, self.basis)
-        uploads = uploaded(
-            self.histories,
-            self.store,
-            self.end,
-            {p.group_by: p.rows for p in self.profiles},
-            progress,
-            allow_deletes=allow_deletes,
-        )
-        version = registry.register(self.store, self.plan, self.basis)
-        self.store.forget(self.plan.name)
-        return Publication(
-            self.plan,
-            self.store.url,
-            version,
-            uploads,
-            time.perf_counter() - began,
-            self.end,
-            self.example,
-        )
-
-    @property
-    def example(self) -> dict[str, Any]:
-        """The key of the data that has most rows, column by column."""
-        example_key: dict[str, Any] = {}
-        heaviest = {p.group_by: p.heaviest for p in self.profiles if p.heaviest}
-        for part in self.plan.parts:
-            places = [k.name for k in self.plan.group_by(part.group_by).keys]
-            for left_key, key in part.keys if part.group_by in heaviest else ():
-                example_key.setdefault(left_key, heaviest[part.group_by][places.index(key)])
-        return example_key
+        version = confirm(self, allow_deletes=allow_deletes, progress=progress)
+        return Publication(**asdict(version, recurse=False))
 
     def __repr__(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
-            proposed,
-        )
-
-        return proposed(self)
+        return proposal_text(self)
 
     def _repr_html_(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
-            proposed_html,
-        )
-
-        return str(proposed_html(self))
+        return str(static_html(self))
 
     def _ipython_display_(self) -> None:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 widgets load where shown
-            show_proposal,
-        )
+        """Show the static page, and with a kernel also the one that publishes.
 
-        show_proposal(self)
+        With WORKBENCH_STATIC set it is the static one alone, which does not differ from run to run.
+        """
+        from workbench.live.showing import show  # noqa: PLC0415 widgets load where they are shown
+
+        show(repr(self), self._repr_html_, self._live)
 
     def _display_(self) -> Any:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 widgets load where shown
-            in_marimo,
+        from workbench.live.showing import marimo_output  # noqa: PLC0415 as above
+
+        return marimo_output(self._repr_html_, self._live)
+
+    def _live(self, refresh: Callable[[str, str], None]) -> tuple[Any, str]:
+        from workbench.serving.proposal.proposal_page import (  # noqa: PLC0415 the driver is an extra
+            live_proposal,
         )
 
-        return in_marimo(self)
+        return live_proposal(self, lambda done: refresh(receipt_text(done), receipt_html(done)))
 
 
 @frozen(repr=False)
-class Publication:
+class Publication(PublishedVersion):
     """What `publish` has done: the served version, what was uploaded, and how to fetch it."""
 
-    plan: Plan
-    url: str
-    version: int
-    uploads: tuple[Upload, ...]
-    seconds: float
-    end: int
-    example: dict[str, Any] = field(factory=dict)
-
     def __repr__(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
-            receipt,
-        )
-
-        return receipt(self)
+        return receipt_text(self)
 
     def _repr_html_(self) -> str:
-        from workbench.serving.proposal_view import (  # noqa: PLC0415 it imports this module
-            receipt_html,
-        )
-
         return str(receipt_html(self))
-
-
-def group_bys_of(definition: Definition) -> list[GroupBy]:
-    """Return the definition's group-bys, each once."""
-    group_bys = (
-        [definition] if isinstance(definition, GroupBy) else [p.group_by for p in definition.parts]
-    )
-    return list({g.name: g for g in group_bys}.values())

@@ -27,7 +27,8 @@ from workbench.serving.data_profile import profiled
 from workbench.serving.history_queries import of_definition, of_plan, share, uploaded
 from workbench.serving.online_plans import plan_of
 from workbench.serving.plan_diff import PlanDifference, difference, stem
-from workbench.serving.proposals import Definition, Proposal, Publication, When, group_bys_of
+from workbench.serving.proposals import Proposal, Publication
+from workbench.serving.publication_values import Definition, When, group_bys_of
 from workbench.serving.topic_precision import meeting, padded
 from workbench.training.source_connections import connection_of
 

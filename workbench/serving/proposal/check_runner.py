@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workbench.backends import Engine
-    from workbench.serving.proposals import Proposal
+    from workbench.serving.publication_values import PlannedPublication
 
 
 class StoppedError(RuntimeError):
@@ -46,7 +46,7 @@ class Assurance:
     The engine has the cell's own connection, or a separate one for a worker.
     """
 
-    def __init__(self, proposal: Proposal, engine: Engine | None = None) -> None:
+    def __init__(self, proposal: PlannedPublication, engine: Engine | None = None) -> None:
         self.proposal = proposal
         self.engine = engine_of(proposal.con) if engine is None else engine
         self.con = self.engine.connected

@@ -15,6 +15,7 @@ from workbench.previews import preview_words
 from workbench.serving.online_plans import stored_rows
 from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, CheckResult
 from workbench.serving.proposal.sample_run import worst
+from workbench.serving.publication_values import group_bys_of
 from workbench.serving.topic_precision import meeting
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.online.plan import GroupByPlan
     from workbench.serving.proposal.sample_run import Trial
-    from workbench.serving.proposals import Proposal
+    from workbench.serving.publication_values import PlannedPublication
 
 EVENTS = 1_000  # events whose rows are made twice
 
@@ -98,13 +99,11 @@ def later(trial: Trial) -> CheckResult:
     )
 
 
-def rows(proposal: Proposal, trial: Trial) -> CheckResult:
+def rows(proposal: PlannedPublication, trial: Trial) -> CheckResult:
     """Check that the updater's SQL makes the rows that the warehouse makes.
 
     Its input is events written and read as the topic's messages are.
     """
-    from workbench.serving.proposals import group_bys_of  # noqa: PLC0415 it imports this module
-
     timed = [
         g
         for g in group_bys_of(proposal.definition)

@@ -19,6 +19,7 @@ from workbench.previews import preview_words
 from workbench.serving.online_plans import stored_rows
 from workbench.serving.proposal import event_identity
 from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, CheckResult
+from workbench.serving.publication_values import group_bys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from workbench.definitions.group_by import GroupBy
     from workbench.online.plan import GroupByPlan
     from workbench.serving.proposal.event_identity import Row
-    from workbench.serving.proposals import Proposal
+    from workbench.serving.publication_values import PlannedPublication
 
 Form = Literal["NFC", "NFD", "NFKC", "NFKD"]
 MAX_MESSAGES = 100  # messages of a topic
@@ -40,7 +41,7 @@ KEY = re.compile(r"k\d+")
 ORDER = (FAIL, WARNING, PASS, SKIPPED)
 
 
-def messages(proposal: Proposal, engine: Engine) -> CheckResult:
+def messages(proposal: PlannedPublication, engine: Engine) -> CheckResult:
     """Check the newest messages of each topic.
 
     They are read as the updater will read them, and compared with the table's rows.
@@ -65,12 +66,11 @@ def messages(proposal: Proposal, engine: Engine) -> CheckResult:
     return CheckResult("messages", first.status, first.sentence, "\n".join(rest))
 
 
-def _looked_at(plan: GroupByPlan, proposal: Proposal, engine: Engine) -> CheckResult:
+def _looked_at(plan: GroupByPlan, proposal: PlannedPublication, engine: Engine) -> CheckResult:
     from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 an extra
         configured,
         newest_messages,
     )
-    from workbench.serving.proposals import group_bys_of  # noqa: PLC0415 it imports this module
 
     assert plan.topic is not None  # noqa: S101 it is streamed
     config = {"bootstrap_timeout_ms": BROKER_TIMEOUT_MS, **configured(proposal.kafka)}

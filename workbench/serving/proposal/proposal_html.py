@@ -12,22 +12,17 @@ from workbench.html.markup import join as joined
 from workbench.previews import preview_words
 from workbench.previews.controls_html import button
 from workbench.serving.proposal import upload_costs
+from workbench.serving.proposal.change_marks import change_mark, features_by_kind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from workbench.serving.proposal.upload_costs import Cost
     from workbench.serving.proposal.value_changes import Revaluation
-    from workbench.serving.proposals import Proposal
+    from workbench.serving.publication_values import PlannedPublication
 
 MAX_FEATURES_LISTED = 4  # features of a kind that are listed; the others are a fold away
 STEPS = ("Diff", "Checks", "Confirm", "Publish")
-MARKS = {
-    "added": ("+", "ok"),
-    "changed": ("△", "warn"),
-    "removed": ("−", "alert"),
-    "same": ("=", "muted"),
-}
 NUMBER_CLASSES = {2: "num", 3: "num roomy", 4: "num roomy"}
 
 
@@ -68,16 +63,10 @@ def steps(at: int, told: str = "", *, turning: bool = False, failed: bool = Fals
 # --- what changes
 
 
-def changes(proposal: Proposal, found: Mapping[str, Revaluation] | None) -> Markup:
+def changes(proposal: PlannedPublication, found: Mapping[str, Revaluation] | None) -> Markup:
     """Draw features by kind, with the values of the sampled rows once they are known."""
     diff = proposal.difference
-    kinds = (
-        ("added", diff.added),
-        ("changed", diff.changed),
-        ("removed", diff.removed),
-        ("same", diff.same),
-    )
-    counts = " · ".join(f"{len(names)} {kind}" for kind, names in kinds if names)
+    counts = " · ".join(f"{len(names)} {kind}" for kind, names in features_by_kind(diff) if names)
     heads = row(("", "feature", "rows changed", "largest", "nulls"), "th", NUMBER_CLASSES)
     body = [
         *_added(diff.added, found),
@@ -106,15 +95,10 @@ def _rows(revaluations: Mapping[str, Revaluation]) -> str:
     )
 
 
-def _mark(kind: str) -> Markup:
-    sign, class_ = MARKS[kind]
-    return tag("span", f"{sign} {kind}", class_=f"mark {class_}")
-
-
 def _added(names: Sequence[str], revaluations: Mapping[str, Revaluation] | None) -> list[Markup]:
     lines = [
         row(
-            (_mark("added"), tag("code", n), "new", "", _nulls(n, revaluations)),
+            (change_mark("added"), tag("code", n), "new", "", _nulls(n, revaluations)),
             classes=NUMBER_CLASSES,
         )
         for n in names[:MAX_FEATURES_LISTED]
@@ -123,7 +107,7 @@ def _added(names: Sequence[str], revaluations: Mapping[str, Revaluation] | None)
         lines.append(
             row(
                 (
-                    _mark("added"),
+                    change_mark("added"),
                     _fold(f"{len(rest)} more", rest, revaluations, "added"),
                     "new",
                     "",
@@ -137,14 +121,14 @@ def _added(names: Sequence[str], revaluations: Mapping[str, Revaluation] | None)
 
 def _removed(names: Sequence[str]) -> list[Markup]:
     lines = [
-        row((_mark("removed"), tag("code", n), "gone", "", ""), classes=NUMBER_CLASSES)
+        row((change_mark("removed"), tag("code", n), "gone", "", ""), classes=NUMBER_CLASSES)
         for n in names[:MAX_FEATURES_LISTED]
     ]
     if rest := names[MAX_FEATURES_LISTED:]:
         lines.append(
             row(
                 (
-                    _mark("removed"),
+                    change_mark("removed"),
                     _fold(f"{len(rest)} more", rest, None, "removed"),
                     "gone",
                     "",
@@ -156,12 +140,16 @@ def _removed(names: Sequence[str]) -> list[Markup]:
     return lines
 
 
-def _changed(proposal: Proposal, revaluations: Mapping[str, Revaluation] | None) -> list[Markup]:
+def _changed(
+    proposal: PlannedPublication, revaluations: Mapping[str, Revaluation] | None
+) -> list[Markup]:
     """Draw why features change, then those whose values do, most rows first; others are counted."""
     diff = proposal.difference
     lines = [
         tag(
-            "tr", tag("td", _mark("changed")), tag("td", tag("span", why, class_="wrap"), colspan=4)
+            "tr",
+            tag("td", change_mark("changed")),
+            tag("td", tag("span", why, class_="wrap"), colspan=4),
         )
         for why in diff.why
     ]
@@ -179,7 +167,7 @@ def _changed(proposal: Proposal, revaluations: Mapping[str, Revaluation] | None)
     lines += [
         row(
             (
-                "" if lines else _mark("changed"),
+                "" if lines else change_mark("changed"),
                 tag("code", n),
                 _share(n, revaluations),
                 _largest(n, revaluations),
@@ -193,7 +181,7 @@ def _changed(proposal: Proposal, revaluations: Mapping[str, Revaluation] | None)
         lines.append(
             row(
                 (
-                    "" if lines else _mark("changed"),
+                    "" if lines else change_mark("changed"),
                     _fold(
                         f"{len(still)}"
                         f""" {
@@ -229,7 +217,7 @@ def _unchanged_rows(
     lines = [
         row(
             (
-                _mark("same"),
+                change_mark("same"),
                 _fold(
                     f"{preview_words.plural(len(names), 'feature')} {phrase}",
                     names,

@@ -7,45 +7,45 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attrs import evolve
 
 from workbench.backends import engine_of
 from workbench.definitions.join import tables
-from workbench.html.markup import Markup, section, tag
+from workbench.html.markup import Markup
 from workbench.live.protocol import RefusedError, Reply, Request
 from workbench.online.storage.check_outcomes import ERROR, UPLOAD
-from workbench.previews import preview_words
-from workbench.previews.controls_html import button
-from workbench.serving import proposal_view
+from workbench.serving.confirmation import confirm
 from workbench.serving.history_queries import of_definition
-from workbench.serving.proposal import checks_html, proposal_html, static_checks, upload_costs
+from workbench.serving.proposal import static_checks, upload_costs
 from workbench.serving.proposal.check_results import FAIL, CheckResult, CheckResults, counted
 from workbench.serving.proposal.check_runner import CHECKS, Assurance, StoppedError
+from workbench.serving.proposal.example_answer import ExampleAnswer, fetch_example
+from workbench.serving.proposal.proposal_parts import PARTS, draw_parts, live_page
+from workbench.serving.proposal.proposal_text import publish_call
+from workbench.serving.proposal.publication_state import (
+    CHECKING,
+    FAILED,
+    FINISHED,
+    NEW,
+    PUBLISHING,
+    READY,
+    STOPPED,
+    PublicationState,
+)
+from workbench.serving.proposal.receipt_html import live_receipt
+from workbench.serving.publication_values import group_bys_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from workbench.online.storage.check_outcomes import Outcome
-    from workbench.serving.proposal.upload_costs import Cost
-    from workbench.serving.proposals import Proposal, Publication
+    from workbench.serving.publication_values import PlannedPublication, PublishedVersion
 
-# What a proposal's page is doing; each state draws every part.
-NEW, CHECKING, STOPPED, FAILED, READY, PUBLISHING, FINISHED = (
-    "new",
-    "checking",
-    "stopped",
-    "failed",
-    "ready",
-    "publishing",
-    "done",
-)
 PROGRESS_SECONDS = 0.1  # seconds between two tellings of how many rows went by
-PARTS = ("steps", "changes", "checks", "cost", "confirm", "receipt")
 
 
-class Publishing:
+class Publishing(PublicationState):
     """A proposal's live page: its checks, its one confirmation, its receipt.
 
     Checks and the upload run in workers, on a connection of their own.
@@ -57,163 +57,25 @@ class Publishing:
         "halt": {},
     }
 
-    def __init__(self, proposal: Proposal, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self.proposal, self.state, self.error = proposal, NEW, ""
+    def __init__(
+        self, proposal: PlannedPublication, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         # opened in the thread of the cell, not in a worker
         self.engine = engine_of(proposal.con).apart(tables(proposal.definition))
         self.con = self.engine.connected
-        self.estimate = upload_costs.estimated(proposal)
-        self.actual: Cost | None = None
-        self.done: Publication | None = None
-        self.told: Callable[[Publication], None] | None = None
-        self.receipt = Markup("")
-        # deletions for which an upload was refused
-        self.goes: tuple[Outcome, ...] = ()
-        self.assurance: Assurance | None = None
-        self.found: list[CheckResult | None] = [None] * len(CHECKS)
-        self.running: int | None = None
-        self.uploaded = 0
+        super().__init__(proposal)
+        self.told: Callable[[PublishedVersion], None] | None = None
         self._clock, self._told = clock, 0.0
         self._lock = threading.Lock()
         self._halted = threading.Event()
 
-    # --- the page
-
     def page(self) -> Markup:
         """Return the first view; the checks begin when it is displayed."""
-        proposal = self.proposal
-        head = proposal_view.head(
-            f"Publish {proposal.plan.name}", proposal.plan, proposal_view.against(proposal)
-        )
-        parts = self._drawn(*PARTS)
-        halves = tag(
-            "div",
-            tag("div", parts["changes"], data_part="changes"),
-            tag(
-                "div",
-                tag("div", parts["checks"], data_part="checks"),
-                tag("div", parts["cost"], data_part="cost", class_="below"),
-            ),
-            class_="halves",
-        )
-        body = [
-            head,
-            tag("div", parts["steps"], data_part="steps"),
-            tag("div", "", class_="progress", aria_hidden="true"),
-            tag("div", "", data_part="status", data_quiet="", class_="status quiet", role="status"),
-            halves,
-        ]
-        body += [
-            tag("div", parts["confirm"], data_part="confirm"),
-            tag("div", parts["receipt"], data_part="receipt"),
-            proposal_html.hints(proposal_view.call(proposal)),
-        ]
-        return section(
-            *body,
-            label=f"Proposal to publish {proposal.plan.name}",
-            data_ask="check",
-            data_slot="checks",
-        )
-
-    def _drawn(self, *names: str) -> dict[str, Markup]:
-        return {name: getattr(self, f"_{name}")() for name in names}
-
-    def _steps(self) -> Markup:
-        finished = sum(f is not None for f in self.found)
-        match self.state:
-            case "publishing":
-                rows = (
-                    f"{self.uploaded:,} of {self.estimate.rows:,} rows"
-                    if self.estimate.rows
-                    else ""
-                )
-                return proposal_html.steps(3, rows, turning=True)
-            case "done":
-                return proposal_html.steps(len(proposal_html.STEPS))
-            case "ready":
-                return proposal_html.steps(2)
-        return proposal_html.steps(
-            1,
-            f"{finished} of {len(CHECKS)}",
-            turning=self.state == CHECKING,
-            failed=self.state == FAILED,
-        )
-
-    def _changes(self) -> Markup:
-        revaluations = (
-            {r.name: r for r in self.assurance.revaluations}
-            if self.assurance and self.assurance.revaluations
-            else None
-        )
-        return proposal_html.changes(self.proposal, revaluations)
-
-    def _checks(self) -> Markup:
-        return checks_html.checks([c.name for c in CHECKS], self.found, self.running)
-
-    def _cost(self) -> Markup:
-        return proposal_html.cost(self.estimate, self.actual)
-
-    def _confirm(self) -> Markup:
-        name = self.proposal.plan.name
-        rerun = button(
-            "Run the checks again" if self.state == FAILED else "Run the checks",
-            "check",
-            params={"again": True},
-            focus="again",
-            data_slot="checks",
-        )
-        halt = button("Cancel", "halt", focus="halt", data_slot="halt")
-        failed = sum(f is not None and f.status == FAIL for f in self.found)
-        buttons: dict[str, tuple[Markup, ...]] = {
-            NEW: (halt, proposal_html.primary("Publish after the checks", None)),
-            CHECKING: (halt, proposal_html.primary("Publish after the checks", None)),
-            STOPPED: (rerun, proposal_html.primary("Not checked", None)),
-            FAILED: (
-                rerun,
-                proposal_html.primary(
-                    f"Not published: {preview_words.plural(failed, 'check')} failed", None
-                ),
-            ),
-            READY: (
-                *self._letting_go(),
-                proposal_html.primary(
-                    "Try again" if self.error else f"Publish {name}", "publish", data_slot="publish"
-                ),
-            ),
-            PUBLISHING: (halt, proposal_html.primary("Publishing …", None)),
-            FINISHED: (proposal_html.primary("Published", None),),
-        }
-        return proposal_html.bar(
-            proposal_view.verdict(self.proposal),
-            proposal_view.stays(self.proposal),
-            buttons[self.state],
-            self.error,
-        )
-
-    def _letting_go(self) -> tuple[Markup, ...]:
-        """Draw a second button, where the upload would remove more than may go by default.
-
-        It says what, and lets no more of it go than that.
-        """
-        if not self.goes:
-            return ()
-        losses = "; ".join(f"{o.detail} of {o.group_by}" for o in self.goes)
-        return (
-            button(
-                f"Publish, and let go {losses}",
-                "publish",
-                params={"deletes": True},
-                focus="deletes",
-                data_slot="publish",
-            ),
-        )
+        return live_page(self)
 
     def close(self) -> None:
         """Close the connection that was opened for the page."""
         self.engine.leave()
-
-    def _receipt(self) -> Markup:
-        return self.receipt
 
     # --- requests
 
@@ -237,7 +99,7 @@ class Publishing:
             assurance.stop()
 
     def _all(self, say: str = "", focus: str = "") -> Reply:
-        return Reply(self._drawn(*PARTS), say, focus)
+        return Reply(draw_parts(self, *PARTS), say, focus)
 
     def _turned(self, to: str, *of: str) -> bool:
         """Move from one of these states to another; return whether that was done."""
@@ -269,7 +131,8 @@ class Publishing:
             )
             push(
                 Reply(
-                    self._drawn(
+                    draw_parts(
+                        self,
                         "steps",
                         "checks",
                         "confirm",
@@ -318,7 +181,7 @@ class Publishing:
             raise RefusedError(message)
         self._halted.clear()
         self.uploaded = 0
-        push(Reply(self._drawn("steps", "confirm")))
+        push(Reply(draw_parts(self, "steps", "confirm")))
         try:
             self._published(
                 push,
@@ -349,9 +212,7 @@ class Publishing:
                 o for o in getattr(error, "found", ()) if o.of == UPLOAD and o.status == ERROR
             )
             if self.goes:
-                self.error += (
-                    f"; without this page: {proposal_view.call(self.proposal, deletes=True)}"
-                )
+                self.error += f"; without this page: {publish_call(self.proposal, deletes=True)}"
 
     def _published(self, push: Callable[[Reply], None], share: float | None) -> None:
         proposal = self.proposal
@@ -366,24 +227,24 @@ class Publishing:
             self.uploaded += rows
             if self._clock() - self._told >= PROGRESS_SECONDS:
                 self._told = self._clock()
-                push(Reply(self._drawn("steps")))
+                push(Reply(draw_parts(self, "steps")))
 
-        self.done = self._elsewhere().confirm(
-            progress=passed, **({} if share is None else {"allow_deletes": share})
+        self.done = confirm(
+            self._elsewhere(),
+            progress=passed,
+            **({} if share is None else {"allow_deletes": share}),
         )
         try:
             self.actual = upload_costs.actual(self.done, proposal.store, before)
-            answered = proposal_view.answered(self.done, proposal.store)
+            answered = fetch_example(self.done, proposal.store)
         except Exception as error:  # noqa: BLE001 it is published, whatever can be told of it
-            answered = proposal_view.ExampleAnswer(None, error=_error_line(error))
-        self.receipt = proposal_view.live(self.done, answered)
+            answered = ExampleAnswer(None, error=_error_line(error))
+        self.receipt = live_receipt(self.done, answered)
         if self.told is not None:
             self.told(self.done)
 
-    def _elsewhere(self) -> Proposal:
+    def _elsewhere(self) -> PlannedPublication:
         """Return the proposal with its history read on this worker's own connection."""
-        from workbench.serving.proposals import group_bys_of  # noqa: PLC0415 it shows this page
-
         proposal = self.proposal
         named = {g.name: g for g in group_bys_of(proposal.definition)}
         return evolve(
@@ -404,12 +265,12 @@ FIRST_COPY = '[data-part="receipt"] [data-copy]'
 
 
 def live_proposal(
-    proposal: Proposal, told: Callable[[Publication], None] | None = None
+    proposal: PlannedPublication, told: Callable[[PublishedVersion], None] | None = None
 ) -> tuple[Publishing, str]:
     """Return the object that answers a proposal's page, and the page that it starts with.
 
     `told` is called once it is published.
     """
-    subject: Any = Publishing(proposal)
+    subject = Publishing(proposal)
     subject.told = told
     return subject, subject.page()

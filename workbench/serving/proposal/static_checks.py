@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from workbench.backends import Engine
     from workbench.serving.proposal.value_changes import Revaluation
-    from workbench.serving.proposals import Proposal
+    from workbench.serving.publication_values import PlannedPublication
 
 BROKER_TIMEOUT_MS = 3_000  # milliseconds for a broker to answer
 
 
-def name(proposal: Proposal) -> CheckResult:
+def name(proposal: PlannedPublication) -> CheckResult:
     """Check that nothing else was published under the name, or a group-by's, since the proposal."""
     plan, store = proposal.plan, proposal.store
     served = registry.current(store, plan.name)
@@ -51,7 +51,7 @@ def name(proposal: Proposal) -> CheckResult:
     return CheckResult("name", PASS, f"Name is free{stays}")
 
 
-def operations(proposal: Proposal) -> CheckResult:
+def operations(proposal: PlannedPublication) -> CheckResult:
     """Check that every scalar operation is one that is proven on the three engines."""
     if doubts := unproven(proposal.definition):
         return CheckResult("operations", FAIL, doubts_sentence(proposal.plan.name, doubts))
@@ -60,7 +60,7 @@ def operations(proposal: Proposal) -> CheckResult:
     )
 
 
-def keys(proposal: Proposal) -> CheckResult:
+def keys(proposal: PlannedPublication) -> CheckResult:
     """Check that keys are present, and of the types that the version before has."""
     sentences = [
         f"{p.keyless:,} rows of {p.group_by} have a null key and belong to nobody"
@@ -78,7 +78,7 @@ def keys(proposal: Proposal) -> CheckResult:
     return CheckResult("keys", PASS, "Keys: no null, no type change")
 
 
-def checks(proposal: Proposal, engine: Engine) -> CheckResult:
+def checks(proposal: PlannedPublication, engine: Engine) -> CheckResult:
     """Check what the author declared of the sources.
 
     What was declared of features is checked by the upload itself.
@@ -112,7 +112,7 @@ def checks(proposal: Proposal, engine: Engine) -> CheckResult:
     )
 
 
-def history(proposal: Proposal) -> CheckResult:
+def history(proposal: PlannedPublication) -> CheckResult:
     """Check that each group-by's longest window reaches back no further than its first event."""
     short, timed = [], False
     for profile in proposal.profiles:
@@ -144,7 +144,7 @@ def history(proposal: Proposal) -> CheckResult:
     )
 
 
-def topics(proposal: Proposal) -> CheckResult:
+def topics(proposal: PlannedPublication) -> CheckResult:
     """Check that the topics exist, as far as a broker is known."""
     named = sorted({g.topic.name for g in proposal.plan.group_bys if g.topic is not None})
     if not named:
@@ -187,7 +187,9 @@ def topics(proposal: Proposal) -> CheckResult:
     return CheckResult("topics", PASS, f"Topics exist: {', '.join(named)}")
 
 
-def revaluation(proposal: Proposal, found: Sequence[Revaluation], answered: int) -> CheckResult:
+def revaluation(
+    proposal: PlannedPublication, found: Sequence[Revaluation], answered: int
+) -> CheckResult:
     """Check that features that are defined as before have the values that are served.
 
     Of the others, those that change are counted.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
-    from workbench.serving.proposals import Proposal, Publication
+    from workbench.serving.publication_values import PlannedPublication, PublishedVersion
 
 OPENED = 82_000  # bytes of a group-by's empty tables, which begin with whole pages
 BRIEF = 0.5  # seconds under which an upload is its fixed costs
@@ -36,7 +36,7 @@ class Cost:
     seconds: float | None
 
 
-def estimated(proposal: Proposal) -> Cost:
+def estimated(proposal: PlannedPublication) -> Cost:
     """Estimate an upload's bytes and time.
 
     Each row of the profiles takes 110 bytes (`data_profile.BYTES`), less what is stored, and the
@@ -55,7 +55,7 @@ def estimated(proposal: Proposal) -> Cost:
     )
 
 
-def actual(publication: Publication, store: Store, before: int) -> Cost:
+def actual(publication: PublishedVersion, store: Store, before: int) -> Cost:
     """Return what was read and is stored now, beyond the bytes that were stored before."""
     return Cost(
         sum(u.staged for u in publication.uploads),
