@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from workbench.online.errors import StoreError
     from workbench.online.fetching.answers import Answer, Answers, PartStatus
     from workbench.online.fetching.async_fetcher import AsyncFetcher
-    from workbench.online.fetching.fetcher import Fetcher, fetch
+    from workbench.online.fetching.fetch_call import fetch
+    from workbench.online.fetching.fetcher import Fetcher
     from workbench.online.storage.store import Store
     from workbench.online.streaming.updater import Streaming, Updater
 
@@ -23,7 +24,7 @@ ROOMS = {
     "StoreError": "errors",
     "Streaming": "streaming.updater",
     "Updater": "streaming.updater",
-    "fetch": "fetching.fetcher",
+    "fetch": "fetching.fetch_call",
 }
 
 EXTRAS = {

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from workbench.monitoring.lag.freshness_result import freshness
     from workbench.online.errors import StoreError
     from workbench.online.fetching.async_fetcher import AsyncFetcher
-    from workbench.online.fetching.fetcher import Fetcher, fetch
+    from workbench.online.fetching.fetch_call import fetch
+    from workbench.online.fetching.fetcher import Fetcher
     from workbench.online.storage.store import Store
     from workbench.online.streaming.updater import Updater
     from workbench.overview.table_preview import TablePreview
@@ -148,7 +149,8 @@ MODULES = {
     "monitoring.lag.freshness_result": ("freshness",),
     "online.errors": ("StoreError",),
     "online.fetching.async_fetcher": ("AsyncFetcher",),
-    "online.fetching.fetcher": ("Fetcher", "fetch"),
+    "online.fetching.fetch_call": ("fetch",),
+    "online.fetching.fetcher": ("Fetcher",),
     "online.storage.store": ("Store",),
     "online.streaming.updater": ("Updater",),
     "overview.table_preview": ("TablePreview",),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import field, frozen
 
 from workbench.monitoring.lag.lag_histograms import LagHistogram, merged
-from workbench.online.storage.store import unknown
+from workbench.online.storage.published_plans import unknown
 from workbench.online.streaming import offsets
 from workbench.online.streaming.topic_health import TopicHealth, standing
 from workbench.online.time_units import EPOCH, MINUTE_US, SECOND_US, in_us, us_since_epoch, utc_time

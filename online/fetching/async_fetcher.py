@@ -29,7 +29,14 @@ from workbench.online.fetching.fetch_values import (
 from workbench.online.fetching.served_log import ServedLog
 from workbench.online.storage.postgres_refusals import RETRIABLE_CLASS as CONFLICTS
 from workbench.online.storage.postgres_refusals import away, lost, refusal
-from workbench.online.storage.store import NAMES, PUBLISHED, plan_of_row, storable, unknown, unmade
+from workbench.online.storage.published_plans import (
+    NAMES,
+    PUBLISHED,
+    plan_of_row,
+    storable,
+    unknown,
+    unmade,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from workbench.online.errors import StoreError
 from workbench.online.ipython_shell import running_shell
-
-if TYPE_CHECKING:
-    from workbench.online.storage.store import Store
+from workbench.online.storage.published_plans import PublishedPlans
 
 # A call whose first string is a published name, up to the cursor: with a store before it, or after.
 STORE_FIRST = re.compile(
@@ -52,22 +50,21 @@ def published_names(text: str, variables: dict[str, Any]) -> tuple[str, list[str
     Where the call names its store later, the names are those of all stores among the variables.
     Both are empty where the text ends in no such call, or the store does not answer.
     """
-    # PLC0415: the store's module imports this one, to register its matcher
-    from workbench.online.storage.store import Store  # noqa: PLC0415
-
     name_match = STORE_FIRST.search(text) or NAME_FIRST.search(text)
     if name_match is None:
         return "", []
     named = name_match.groupdict().get("store")
     candidates = [variables.get(named)] if named else list(variables.values())
     stores = {
-        id(candidate): candidate for candidate in candidates if isinstance(candidate, Store)
+        id(candidate): candidate
+        for candidate in candidates
+        if isinstance(candidate, PublishedPlans)
     }.values()
     names = sorted({name for store in stores for name in _served(store)})
     return name_match["typed"], [name for name in names if name.startswith(name_match["typed"])]
 
 
-def _served(store: Store) -> list[str]:
+def _served(store: PublishedPlans) -> list[str]:
     try:
         return store.names()
     except StoreError:

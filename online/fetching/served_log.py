@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from workbench.online.plan import Column
     from workbench.online.storage.connections import Dialer
-    from workbench.online.storage.store import Store
+    from workbench.online.storage.store_connections import StoreConnections
 
 log = logging.getLogger("workbench.served")
 ACTION = "writing the served log"
@@ -318,7 +318,7 @@ class Logged:
 
 
 def logged(
-    store: Store, name: str, *, since: int = -(2**63), until: int = 2**63 - 1
+    store: StoreConnections, name: str, *, since: int = -(2**63), until: int = 2**63 - 1
 ) -> list[Logged]:
     """The logged answers of a name for times in [since, until), in order of the requests.
 

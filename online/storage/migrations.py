@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select, text
 from sqlalchemy import inspect as inspected
 
-from workbench.online.errors import StoreError
 from workbench.online.fetching import sql_functions
 from workbench.online.plan import FORMAT, Plan
-from workbench.online.storage.postgres_address import place
+from workbench.online.storage import catalog_version
 from workbench.online.storage.store_schema import (
     SCHEMA,
     checks,
@@ -30,19 +29,12 @@ from workbench.online.storage.store_schema import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import psycopg
     from sqlalchemy import Connection
 
-    from workbench.online.storage.store import Store
+    from workbench.online.storage.published_plans import PublishedPlans
 
 LOCK = 7_262_501  # the advisory lock that one migration at a time holds
 SCHEMAS = (SCHEMA, "workbench_data", sql_functions.SCHEMA)
-# The column `breaking` came with the fourth version; a row is read whatever columns it has.
-SELECT_MIGRATIONS = """select version, coalesce((to_jsonb(m) ->> 'breaking')::bool, false)
-    from workbench.migrations m order by version"""
-CATALOG_EXISTS = """select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n
-    on n.oid = c.relnamespace where n.nspname = 'workbench' and c.relname = 'migrations')"""
-HOW = "an owner brings it up by workbench migrate --store URL"
 
 
 @dataclass(frozen=True)
@@ -120,7 +112,7 @@ MIGRATIONS = (
 )
 
 
-def migrate(store: Store) -> tuple[int, int]:
+def migrate(store: PublishedPlans) -> tuple[int, int]:
     """Create the catalog or migrate it to this version; return the versions before and after.
 
     The version is 0 where there was none. Raises StoreError where a newer workbench made the
@@ -134,16 +126,16 @@ def migrate(store: Store) -> tuple[int, int]:
                 con.execute(text(f"create schema {schema}"))
         versions.create(con, checkfirst=True)
         before = con.execute(select(func.max(versions.c.version))).scalar() or 0
-        if before > len(MIGRATIONS):
-            raise _newer(before)
+        if before > catalog_version.CATALOG_VERSION:
+            raise catalog_version.newer(before)
         for number, migration in enumerate(MIGRATIONS[before:], before + 1):
             migration.apply(con)
             breaking = {"breaking": True} if migration.breaking else {}
             con.execute(versions.insert().values(version=number, **breaking))
-    return before, len(MIGRATIONS)
+    return before, catalog_version.CATALOG_VERSION
 
 
-def ready(store: Store) -> None:
+def ready(store: PublishedPlans) -> None:
     """Create the catalog where there is none, before something is written.
 
     StoreError where it is an older version.
@@ -152,63 +144,6 @@ def ready(store: Store) -> None:
         migrate(store)
         return
     with store.connection() as con:
-        catalog_version = version(con)
-    if catalog_version < len(MIGRATIONS):
-        raise _older(catalog_version)
-
-
-def version(con: psycopg.Connection[Any]) -> int:
-    """The version of the catalog; 0 where there is none."""
-    return max((number for number, _ in _versions(con)), default=0)
-
-
-def _versions(con: psycopg.Connection[Any]) -> list[tuple[int, bool]]:
-    if con.execute(CATALOG_EXISTS).fetchall() != [(True,)]:
-        return []
-    return con.execute(SELECT_MIGRATIONS).fetchall()
-
-
-def refuse_newer(con: psycopg.Connection[Any]) -> None:
-    """Raise StoreError where a newer workbench made a breaking change to the catalog.
-
-    Changes that only add to it do no harm.
-    """
-    catalog_versions = _versions(con)
-    if any(breaking and number > len(MIGRATIONS) for number, breaking in catalog_versions):
-        raise _newer(max(number for number, _ in catalog_versions))
-
-
-def lacking(store: Store, error: psycopg.Error) -> StoreError | None:
-    """The StoreError for a missing table or column, where the catalog is missing or older.
-
-    None where the catalog is at this version.
-    """
-    with store.connection() as con:
-        catalog_version = version(con)
-    if not catalog_version:
-        message = (
-            f"there is no store in the database of {place(store.access.url)} yet: publish(...,"
-            " store) makes one, and so does workbench migrate --store URL, by a role that owns it"
-        )
-        return StoreError(message, "unknown")
-    return (
-        _older(catalog_version, str(error).splitlines()[0])
-        if catalog_version < len(MIGRATIONS)
-        else None
-    )
-
-
-def _older(catalog_version: int, why: str = "") -> StoreError:
-    because = f" ({why})" if why else ""
-    return StoreError(
-        f"the store's catalog is at version {catalog_version}, and this needs version"
-        f" {len(MIGRATIONS)}{because}: {HOW}",
-        "broken",
-    )
-
-
-def _newer(catalog_version: int) -> StoreError:
-    return StoreError(
-        "this store was made by a newer feature-workbench, whose catalog is at version"
-        f" {catalog_version}, and this one knows {len(MIGRATIONS)}: upgrade the package"
-    )
+        current_version = catalog_version.version(con)
+    if current_version < catalog_version.CATALOG_VERSION:
+        raise catalog_version.older(current_version)

@@ -16,7 +16,7 @@ from workbench.online.fetching import sql_functions
 from workbench.online.plan import GroupByPlan, Plan
 from workbench.online.storage import migrations, proposal_basis, row_tables
 from workbench.online.storage import uploads as loading
-from workbench.online.storage.store import unknown, unmade
+from workbench.online.storage.published_plans import unknown, unmade
 from workbench.online.storage.store_schema import (
     audit,
     offsets,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import psycopg
 
 from workbench.online.errors import StoreError
-from workbench.online.storage.store import unknown
+from workbench.online.storage.published_plans import unknown
 from workbench.online.streaming import offsets, topic_health
 from workbench.online.streaming.consumer_session import RETRY_PAUSES_SECONDS, Session
 from workbench.online.streaming.kafka_consumer import configured

@@ -20,7 +20,7 @@ from workbench import EventSource, GroupBy, Topic, catalog, days, publish, trail
 from workbench.commands import main
 from workbench.monitoring import dashboard, freshness
 from workbench.online import Store, StoreError, fetch
-from workbench.online.storage import migrations, registry, roles
+from workbench.online.storage import catalog_version, migrations, registry, roles
 from workbench.online.streaming import batch_values, batch_writer
 from workbench.serving.online_plans import plan_of
 
@@ -255,10 +255,11 @@ def test_a_newer_client_that_looks_changes_nothing_and_an_older_one_reads_what_w
         publish(spend(duck), store, end="2026-11-30", confirm=True)
         with monkeypatch.context() as patch:
             patch.setattr(migrations, "MIGRATIONS", newer)
+            patch.setattr(catalog_version, "CATALOG_VERSION", len(newer))
             with Store(database) as looking:
                 assert 15 == asked(looking)["amt_sum_30d"]
                 with looking.connection() as con:
-                    assert len(newer) - 1 == migrations.version(con)
+                    assert len(newer) - 1 == catalog_version.version(con)
                 refused(
                     lambda: publish(
                         spend(duck, "more_v1"), looking, end="2026-11-30", confirm=True
@@ -298,7 +299,8 @@ def test_a_catalog_of_the_first_versions_is_read_and_brought_up_with_its_functio
     with Store(database) as store:
         assert 15 == asked(store)["amt_sum_30d"]
     with Store(database, migrate=True) as store, store.connection() as con:
-        assert len(migrations.MIGRATIONS) == migrations.version(con)
+        assert len(migrations.MIGRATIONS) == catalog_version.version(con)
+        assert len(migrations.MIGRATIONS) == catalog_version.CATALOG_VERSION
         ((set_,),) = con.execute(
             "select proconfig from pg_proc where oid = 'features.pay_v1'::regproc"
         ).fetchall()
