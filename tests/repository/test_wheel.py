@@ -93,7 +93,7 @@ def test_the_wheel_brings_one_name_and_its_types(wheel):
 def test_a_project_has_folders_of_our_layers_names_beside_the_wheel(project):
     expected = "features 3 the user has it quickstart_training_set_v1"
 
-    assert f"{expected} workbench.online.fetching.fetcher\n" == ran(project, "python", "-c", USE)
+    assert f"{expected} workbench.online.fetching.fetch_call\n" == ran(project, "python", "-c", USE)
 
 
 def test_the_quickstart_runs_in_such_a_project(project):
