@@ -17,6 +17,7 @@ from duckdb import Error as DuckDBError
 from workbench.backends import kernel_runner
 from workbench.backends.collation import by_bytes
 from workbench.backends.engine import Engine
+from workbench.backends.engine_table import ENGINES
 from workbench.backends.stored_types import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
@@ -75,12 +76,7 @@ def _heap(name: str, value: dt.DataType, key: dt.DataType) -> Any:
 class DuckDB(Engine):
     """The differences of DuckDB."""
 
-    name = "duckdb"
-    title = "DuckDB"
-    plans = ("pairs", "kernel")
-    lacks = frozenset()
-    folds = True
-    most_looked_at = 1_000_000
+    row = ENGINES["duckdb"]
 
     def apart(self, names: Collection[str] = ()) -> DuckDB:
         """Returns an engine on a cursor of this database, with the connection's temporary views.

@@ -16,21 +16,21 @@ import pandas as pd
 import pyarrow as pa
 from ibis.formats.pandas import PandasData
 
-from workbench.backends.postgres_copy import arrow_type
+from workbench.backends.stored_types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ibis.backends import BaseBackend
 
-    from workbench.backends.engine import Engine
+    from workbench.backends.row_reader import RowReader
 
 ROWS = 1_000_000  # of a batch, as Ibis has it by default
 # The methods that all of Ibis's ways to read an expression call, such as head() and to_parquet().
 REPLACED = ("execute", "to_pandas_batches", "to_pyarrow", "to_pyarrow_batches")
 
 
-def hand_out(engine: Engine, table: ir.Table) -> ir.Table:
+def hand_out(engine: RowReader, table: ir.Table) -> ir.Table:
     """Returns the table, and lets the engine read expressions over it from here on."""
     method_owner = getattr(engine.connected.to_pyarrow, "__self__", None)
     handouts = method_owner if isinstance(method_owner, Handouts) else Handouts(engine)
@@ -49,7 +49,7 @@ class Handouts:
     `names` are those of the tables. Expressions without any of them are left to Ibis.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: RowReader) -> None:
         self.engine, self.names = engine, set[str]()
         for method in REPLACED:
             setattr(engine.connected, method, getattr(self, method))

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING
 
 import ibis
 
-from workbench.backends.table_recipe import gathered
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     import ibis.expr.types as ir
     import pyarrow as pa
@@ -84,3 +82,26 @@ def _kernel(events: pa.Table, left: pa.Table, question: AsOf) -> pa.Table:
         at=question.at,
         order=question.order,
     ).drop_columns([CODE, question.at])
+
+
+def gathered(engine: Engine, parts: Callable[[], Iterator[pa.Table]]) -> ir.Table:
+    """Keeps rows of Arrow that come in parts, at least one, as one table.
+
+    In a recipe they are made again.
+    """
+    table: ir.Table | None = None
+    with engine.noting(None):
+        for rows in parts():
+            if table is None:
+                table = engine.keep(rows)
+            else:
+                engine.append(table.op().name, rows)
+    assert table is not None, "there is at least one part"  # noqa: S101 what the caller promises
+    name = table.op().name
+
+    def regather() -> None:
+        for number, rows in enumerate(parts()):
+            (engine.append if number else engine.refill)(name, rows)
+
+    engine.note(regather)
+    return table

@@ -26,6 +26,7 @@ import ibis
 import ibis.expr.operations as ops
 from attrs import field, frozen
 
+from workbench.backends.day_ranges import is_within, ranges_of
 from workbench.backends.engine_refusals import EngineError
 from workbench.backends.lake_formats import DEFINITION, within
 from workbench.backends.lake_ledger import Notes, properties
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.backends.engine import Range
+    from workbench.backends.day_ranges import Range
     from workbench.backends.lake_formats import Commit, Format, TablePlace
     from workbench.backends.spark import Spark
 
@@ -98,7 +99,7 @@ class Lake:
                     session,
                     place,
                     note["time"],
-                    _ranges(map(date.fromisoformat, note["unfinished"])),
+                    ranges_of(map(date.fromisoformat, note["unfinished"])),
                 )
             )
         return self.engine.viewed(frame)
@@ -263,9 +264,9 @@ class Lake:
         """Notes that these days are not finished; returns the entries of all others."""
         self._take_over(target)
         entries = self.notes.entries(definition)
-        rest = [e for e in entries if not _in(e.day, ranges)]
+        rest = [e for e in entries if not is_within(e.day, ranges)]
         begun = (
-            {e.day for e in entries if _in(e.day, ranges)}
+            {e.day for e in entries if is_within(e.day, ranges)}
             | self.notes.unfinished(definition)
             | set(days)
         )
@@ -308,7 +309,7 @@ class Lake:
         self.notes.put(
             definition,
             entries,
-            {d for d in self.notes.unfinished(definition) if not _in(d, ranges)},
+            {d for d in self.notes.unfinished(definition) if not is_within(d, ranges)},
             time,
         )
         self.notes.held["at"][target.table] = history[0].version
@@ -321,7 +322,7 @@ class Lake:
     def _clear(self, table: TablePlace) -> None:
         note = self.notes.of(self.definition(table))
         if note["unfinished"]:
-            self.remove(table, note["time"], _ranges(map(date.fromisoformat, note["unfinished"])))
+            self.remove(table, note["time"], ranges_of(map(date.fromisoformat, note["unfinished"])))
 
     def swap(self, built: TablePlace) -> None:
         """Replaces this table's rows, columns and days by the built table's, in one commit."""
@@ -379,20 +380,3 @@ def _since(history: Sequence[Commit], version: int | None) -> list[Commit]:
             return commits
         commits.append(commit)
     return commits if not history or history[-1].parent in (None, -1) else []
-
-
-def _in(day: date, ranges: Sequence[Range]) -> bool:
-    return any(first <= day < last for first, last in ranges)
-
-
-def _ranges(days: Iterable[date]) -> list[Range]:
-    """Returns whole days as ranges [start, end), with consecutive days joined."""
-    ranges: list[Range] = []
-    for day in sorted(days):
-        end = day + timedelta(days=1)
-        ranges = (
-            [*ranges[:-1], (ranges[-1][0], end)]
-            if ranges and ranges[-1][1] == day
-            else [*ranges, (day, end)]
-        )
-    return ranges

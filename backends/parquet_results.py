@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 from attrs import frozen
 
+from workbench.backends.day_ranges import is_within
 from workbench.backends.engine import Engine, engine_of
 from workbench.backends.engine_refusals import EngineError
 from workbench.backends.table_results import (
     DAY_COLUMN,
-    Ledger,
     LedgerEntry,
     check_one_to_one,
     document,
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.backends.engine import Range
-    from workbench.backends.lake_table import Lake
+    from workbench.backends.day_ranges import Range
 
 MANIFEST, STAGING, BUILDING = "_manifest.json", "_staging", "_building-"
 EPOCH = date(1970, 1, 1)
@@ -236,11 +235,7 @@ class Dataset:
         """Removes these ranges of days, in one replacement of the manifest."""
         del time
         old = self.document(target)
-        kept_entries = [
-            e
-            for e in self.entries(target)
-            if not any(first <= e.day < last for first, last in ranges)
-        ]
+        kept_entries = [e for e in self.entries(target) if not is_within(e.day, ranges)]
         if len(kept_entries) < len(old["days"]):
             self._commit(
                 target,
@@ -298,30 +293,6 @@ class Dataset:
         for folder in (*self.main.glob(f"{BUILDING}*"), self.main / STAGING):
             if folder != keep:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def dated(engine: Engine, into: str | Path | tuple[str, ...]) -> Ledger | Dataset | Lake:
-    """Returns where the days of `into` are kept: a table by name, or a folder by path.
-
-    The name may have its schema and catalog.
-    """
-    if isinstance(into, Path):
-        return Dataset(engine, into.absolute())
-    parts = (into,) if isinstance(into, str) else into
-    lake = engine.lake(parts)
-    if lake is not None and not (len(parts) == 1 and _is_view(engine, parts[0])):
-        return lake
-    folder = engine.folder(parts[-1])
-    return Ledger(engine, parts[-1]) if folder is None else Dataset(engine, folder, parts[-1])
-
-
-def _is_view(engine: Engine, name: str) -> bool:
-    """Returns whether a dated table is a view of files, from before its catalog had lake tables."""
-    try:
-        folder = engine.folder(name)
-    except EngineError:
-        return False
-    return folder is not None and (folder / MANIFEST).is_file()
 
 
 def _folder(columns: dict[str, str], day: date) -> str:

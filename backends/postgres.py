@@ -21,6 +21,7 @@ from workbench.backends import kernel_runner, postgres_copy, postgres_maps, post
 from workbench.backends.collation import by_bytes
 from workbench.backends.engine import Engine
 from workbench.backends.engine_refusals import EngineError
+from workbench.backends.engine_table import ENGINES
 from workbench.backends.stored_types import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
@@ -141,11 +142,7 @@ def _maps(table: ir.Table) -> list[str]:
 class Postgres(Engine):
     """The differences of Postgres."""
 
-    name = "postgres"
-    title = "Postgres"
-    plans = ("pairs", "running", "kernel")
-    lacks = frozenset()
-    longest = 63
+    row = ENGINES["postgres"]
 
     def settle(self) -> None:
         """Sets the session's settings that values depend on; too many casts read them.
@@ -486,8 +483,6 @@ class Postgres(Engine):
         self.execute(f"TRUNCATE {self.quoted(name)}")
         (self.insert if isinstance(rows, ir.Table) else self.append)(name, rows)
         self.execute(f"ANALYZE {self.quoted(name)}")
-
-    placeholder = "%s"
 
     def hashed(self, value: ir.Value) -> ir.IntegerValue:
         """Hashes the value's text, which differs for any two values of a type.

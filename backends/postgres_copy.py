@@ -15,18 +15,17 @@ from pyarrow import csv
 from sqlglot import exp
 
 from workbench.backends import postgres_maps
+from workbench.backends.stored_types import UNBOUNDED, arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import ibis
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
     from workbench.backends.engine import Engine
 
 BATCH = 50_000  # rows of text sent at once
-UNBOUNDED = pa.decimal256(76, 38)  # what numeric without precision is in Arrow, which asks for one
 MAX_TEXT_BYTES_IN_MEMORY = 64_000_000  # bytes of text held in memory, before a file
 
 
@@ -81,20 +80,6 @@ def _schemas(expr: ir.Table) -> tuple[pa.Schema, list[str], pa.Schema]:
         nested,
         pa.schema([f.with_type(pa.string()) if f.name in nested else f for f in declared]),
     )
-
-
-def arrow_type(dtype: ibis.DataType, unit: str | None = None) -> pa.DataType:
-    """Returns the Arrow type of an Ibis type, also for numbers that have no precision.
-
-    Times are in the given unit, or in that of the type.
-    """
-    if unit is not None and dtype.is_timestamp():
-        return pa.timestamp(unit, dtype.timezone)
-    if dtype.is_decimal() and dtype.scale is None:
-        return UNBOUNDED
-    if dtype.is_map():
-        return pa.map_(arrow_type(dtype.key_type, unit), arrow_type(dtype.value_type, unit))
-    return pa.list_(arrow_type(dtype.value_type, unit)) if dtype.is_array() else dtype.to_pyarrow()
 
 
 def _copied_out(engine: Engine, expr: ir.Table, into: Any) -> None:

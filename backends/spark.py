@@ -24,10 +24,12 @@ from ibis.config import Config
 from pyarrow import ipc
 
 from workbench.backends.asof_request import WorkersLackError
-from workbench.backends.engine import FORGOTTEN, Engine
+from workbench.backends.engine import Engine
 from workbench.backends.engine_refusals import EngineError
+from workbench.backends.engine_table import ENGINES
+from workbench.backends.kept_tables import FORGOTTEN
 from workbench.backends.lake_formats import FILE_ROWS
-from workbench.backends.spark_catalogs import OWN_CATALOG, place_of
+from workbench.backends.spark_catalogs import OWN_CATALOG
 from workbench.backends.stored_types import cast, holds_text
 
 if TYPE_CHECKING:
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from workbench.backends.asof_query import AsOf
-    from workbench.backends.lake_table import Lake
 
 
 # Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and
@@ -91,13 +92,7 @@ class Options(Config):
 class Spark(Engine):
     """The differences of Spark."""
 
-    name = "pyspark"
-    title = "Spark"
-    plans = ("pairs", "kernel")
-    lacks = frozenset()
-    folds = True
-    prompt = False
-    qualified = True
+    row = ENGINES["pyspark"]
 
     def __init__(self, con: BaseBackend | None = None, tag: str | None = None) -> None:
         super().__init__(con, alone=tag is not None)
@@ -417,13 +412,6 @@ class Spark(Engine):
             if isinstance(expr, pa.Table)
             else self.session.sql(self.query(expr))
         )
-
-    def lake(self, parts: Sequence[str]) -> Lake | None:
-        """Returns one of the catalog's Delta or Iceberg tables, where it holds them."""
-        from workbench.backends.lake_table import Lake  # noqa: PLC0415 it needs Spark
-
-        place = place_of(self.session, parts)
-        return None if place is None else Lake(self, *place)
 
     def folder(self, table: str) -> Path:
         """Returns a folder beside the managed tables of the current database.

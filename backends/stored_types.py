@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
+import pyarrow as pa
 from ibis.backends.sql.compilers import DuckDBCompiler, PostgresCompiler
 from ibis.backends.sql.compilers.base import SQLGlotCompiler
 from ibis.expr import rules as rlz
 from sqlglot import exp
 
 if TYPE_CHECKING:
+    import ibis
     import ibis.expr.types as ir
 
 ZONED = dt.Unknown("TIME WITH TIME ZONE")  # a time of day to Ibis, which drops the offset
@@ -84,3 +86,20 @@ def _write() -> None:
 
 def _if_finite(_: Any, __: ops.Node, *, arg: exp.Expression) -> exp.Expression:
     return exp.Case().when(exp.Anonymous(this="isfinite", expressions=[arg.copy()]), arg.copy())
+
+
+UNBOUNDED = pa.decimal256(76, 38)  # what numeric without precision is in Arrow, which asks for one
+
+
+def arrow_type(dtype: ibis.DataType, unit: str | None = None) -> pa.DataType:
+    """Returns the Arrow type of an Ibis type, also for numbers that have no precision.
+
+    Times are in the given unit, or in that of the type.
+    """
+    if unit is not None and dtype.is_timestamp():
+        return pa.timestamp(unit, dtype.timezone)
+    if dtype.is_decimal() and dtype.scale is None:
+        return UNBOUNDED
+    if dtype.is_map():
+        return pa.map_(arrow_type(dtype.key_type, unit), arrow_type(dtype.value_type, unit))
+    return pa.list_(arrow_type(dtype.value_type, unit)) if dtype.is_array() else dtype.to_pyarrow()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.backends.engine import Range
+    from workbench.backends.day_ranges import Range
 
 LEDGER = "workbench_backfills"
 # with what is to be written: the midnight that begins the row's day, in microseconds since 1970
@@ -301,3 +301,8 @@ class Ledger:
         return document(
             entries, {c: str(t) for c, t in self.engine.table(self.main).schema().items()}
         )
+
+
+def ledger_of(engine: Engine, parts: Sequence[str]) -> Ledger:
+    """Returns the dated table of this name in the connection's current schema."""
+    return Ledger(engine, parts[-1])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.backends.engine import Engine
+    from workbench.backends.row_reader import RowReader
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = 86_400_000_000  # microseconds
@@ -60,7 +60,7 @@ class Extremes:
     def __attrs_post_init__(self) -> None:
         EXTREMES_BY_NUMBER[self.number] = self
 
-    def look(self, engine: Engine, table: ir.Table, column: str) -> None:
+    def look(self, engine: RowReader, table: ir.Table, column: str) -> None:
         """Takes the extremes of a column of whole numbers. Runs."""
         ((self.least, self.largest),) = engine.rows(
             table.agg(least=table[column].min(), largest=table[column].max())

@@ -19,7 +19,7 @@ from conftest import ROOT, lacking
 from services import lacks_spark
 
 from workbench.backends import EngineError, engine_of
-from workbench.backends.parquet_results import dated
+from workbench.backends.dated_results import dated
 
 pytestmark = pytest.mark.slow
 EVENTS = 4_000

@@ -41,7 +41,8 @@ from workbench import (
     trailing,
 )
 from workbench.backends import EngineError, engine_of
-from workbench.backends.parquet_results import Dataset, dated
+from workbench.backends.dated_results import dated
+from workbench.backends.parquet_results import Dataset
 from workbench.backends.table_results import Ledger
 from workbench.definitions.canonical import fingerprint
 from workbench.planner.training_set import training_set

@@ -27,10 +27,10 @@ from workbench import (
     trailing,
 )
 from workbench.backends import EngineError, engine_of
+from workbench.backends.dated_results import dated
 from workbench.backends.lake_formats import TablePlace
 from workbench.backends.lake_ledger import Notes
 from workbench.backends.lake_table import Lake
-from workbench.backends.parquet_results import dated
 from workbench.backends.table_results import DAY_COLUMN, LedgerEntry
 
 FIRST, OTHER = "d" * 64, "e" * 64  # definitions

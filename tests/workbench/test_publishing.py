@@ -436,7 +436,7 @@ def test_checks_that_are_cancelled_can_be_run_again(store, con, monkeypatch):
 def test_the_button_publishes_with_progress_and_the_receipt_has_a_real_answer(
     store, con, monkeypatch
 ):
-    monkeypatch.setattr("workbench.backends.engine.BATCH", 100)
+    monkeypatch.setattr("workbench.backends.engine_queries.BATCH", 100)
     page = Page(proposed(store, con))
     page.subject._clock = iter(range(1000)).__next__  # noqa: SLF001 so that each batch is told
     page.ask(CHECK)
@@ -576,7 +576,7 @@ def test_what_is_published_is_said_to_be_so_even_where_no_more_can_be_told(store
 
 
 def test_an_upload_that_is_cancelled_is_undone(store, con, monkeypatch):
-    monkeypatch.setattr("workbench.backends.engine.BATCH", 100)
+    monkeypatch.setattr("workbench.backends.engine_queries.BATCH", 100)
     page = Page(proposed(store, con))
     page.ask(CHECK)
     push = page.replies.append

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import ibis
 import pyarrow as pa
 
-from workbench.backends.postgres_copy import arrow_type
+from workbench.backends.stored_types import arrow_type
 from workbench.definitions.nodes import name_values
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import ibis.expr.operations as ops
 from attrs import evolve
 
 from workbench.backends import engine_of
-from workbench.backends.engine import ENGINES
+from workbench.backends.engine_table import ENGINES
 from workbench.definitions.binding import title
 from workbench.definitions.join import JoinPart
 from workbench.definitions.sources import EventSource

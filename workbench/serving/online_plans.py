@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import ibis.expr.operations as ops
 
 from workbench.backends import engine_of
-from workbench.backends.engine import ENGINES
+from workbench.backends.engine_table import ENGINES
 from workbench.definitions.aggregations import Feature as Defined
 from workbench.definitions.binding import title
 from workbench.definitions.canonical import canonical, fingerprint

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
 
     from workbench.backends import Engine
-    from workbench.backends.engine import Range
+    from workbench.backends.day_ranges import Range
     from workbench.backends.table_results import LedgerEntry
 
 FROM, UNTIL = "_fw_from", "_fw_until"

@@ -10,8 +10,9 @@ from urllib.parse import unquote, urlparse
 import ibis.expr.operations as ops
 
 from workbench.backends import EngineError, engine_of
+from workbench.backends.dated_results import dated
 from workbench.backends.lake_table import Lake
-from workbench.backends.parquet_results import Dataset, dated
+from workbench.backends.parquet_results import Dataset
 from workbench.backends.spark_catalogs import name_parts
 from workbench.definitions import feature_names
 from workbench.definitions.group_by import identifier

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from workbench.backends import EngineError, engine_of
-from workbench.backends.engine import ENGINES
+from workbench.backends.engine_table import ENGINES
 from workbench.definitions.binding import title
 from workbench.definitions.join import Join, expect_join
 from workbench.definitions.sources import EntitySource

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import ibis.expr.types as ir
 
-    from workbench.backends.engine import Range
+    from workbench.backends.day_ranges import Range
     from workbench.backends.lake_table import Lake
     from workbench.backends.parquet_results import Dataset
     from workbench.backends.table_results import Ledger
