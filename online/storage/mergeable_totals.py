@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.storage.reduction_states import BITS, STATES, Totals, is_exact
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.online.plan import Cell, GroupByPlan
-
-EXACT = ("int8", "bool", "numeric")
-BITS = {"bit_and": "&", "bit_or": "|", "bit_xor": "#"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +45,6 @@ class Partial:
         return f"coalesce({a} {sign} {b}, {a}, {b})"
 
 
-def _exact(sql: str) -> bool:
-    return sql.startswith(EXACT)
-
-
 def plain(plan: GroupByPlan, cell: Cell) -> bool:
     """Whether a cell reduces whole events, not elements of lists or buckets."""
     return (
@@ -63,29 +57,15 @@ def plain(plan: GroupByPlan, cell: Cell) -> bool:
 def mergeable(plan: GroupByPlan, cell: Cell) -> bool:
     """Whether a cell's value can be computed from totals that merge."""
     of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
-    simple = cell.reduction in (
-        "count",
-        "sum",
-        "average",
-        "any",
-        "all",
-        "variance",
-        "stddev",
-        *BITS,
-    )
-    return plain(plan, cell) and (
-        simple or (cell.reduction in ("min", "max") and of not in ("bytea", "uuid", "jsonb"))
-    )
+    state = STATES[cell.reduction]
+    return plain(plan, cell) and isinstance(state, Totals) and of not in state.not_of
 
 
 def tiled(plan: GroupByPlan, cell: Cell) -> bool:
     """Whether the tiles of hot keys keep a cell's totals: those that merge and are fast to add."""
     of = {c.name: c.sql for c in plan.stored}.get(cell.inputs.get("arg", ""), "int8")
-    return (
-        mergeable(plan, cell)
-        and cell.reduction not in BITS
-        and (cell.reduction not in ("variance", "stddev") or _exact(of))
-    )
+    state = STATES[cell.reduction]
+    return mergeable(plan, cell) and isinstance(state, Totals) and state.tiled_of(of)
 
 
 def layout(
@@ -112,18 +92,9 @@ def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
     n is the count, s the sum, d and dd the sums of values and squares as decimals; `least`,
     `most`, `some` and `every` are extremes.
     """
-    if cell.reduction in ("min", "max"):
-        name = "least" if cell.reduction == "min" else "most"
-        return ("every" if name == "least" else "some",) if kind == "bool" else (name,)
-    if cell.reduction in BITS:
-        return (cell.reduction,)
-    return {
-        "count": ("n",),
-        "sum": ("s",),
-        "average": ("n", "s"),
-        "any": ("some",),
-        "all": ("every",),
-    }.get(cell.reduction, ("n", "s" if _exact(kind) else "d", "dd"))
+    state = STATES[cell.reduction]
+    assert isinstance(state, Totals)  # noqa: S101 only cells that merge are asked
+    return state.kinds(kind)
 
 
 def _partial(
@@ -137,9 +108,9 @@ def _partial(
     of = kinds[arg or ""]
     value = f"e.{quoted(arg or '')}"
     decimal = f"{value}::int::numeric" if of == "bool" else f"{value}::numeric"
-    total = "numeric" if _exact(of) else "float8"
+    total = "numeric" if is_exact(of) else "float8"
     expressions = {
-        "s": (total, f"sum({decimal if _exact(of) else value})", "sum"),
+        "s": (total, f"sum({decimal if is_exact(of) else value})", "sum"),
         "d": ("numeric", f"sum({decimal})", "sum"),
         "dd": ("numeric", f"sum({decimal} * {decimal})", "sum"),
         "least": (of, f"min({value})", "min"),
@@ -155,15 +126,6 @@ def _partial(
 
 def value(cell: Cell, parts: Sequence[Partial], where: str = "") -> str:
     """SQL of a cell's value from rows `r` of totals."""
-    merged = [p.merged("r", where) for p in parts]
-    if cell.reduction == "count":
-        return f"coalesce({merged[0]}, 0)::int8"
-    if cell.reduction == "average":
-        return f"({merged[1]})::float8 / nullif({merged[0]}, 0)::float8"
-    if cell.reduction in ("variance", "stddev"):
-        n, s, ss = (f"({total})::numeric" for total in merged)
-        over = f"({n} - 1)" if cell.options["how"] == "sample" else n
-        spread = f"(({n} * {ss} - {s} * {s}) / nullif({n} * {over}, 0))"
-        return f"(sqrt{spread})::float8" if cell.reduction == "stddev" else f"{spread}::float8"
-    (total,) = merged
-    return f"({total})::{cell.sql}" if cell.sql in ("int8", "numeric(20,0)") else total
+    state = STATES[cell.reduction]
+    assert isinstance(state, Totals)  # noqa: S101 only cells that merge are asked
+    return state.result(cell, [p.merged("r", where) for p in parts])

@@ -20,28 +20,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import SKETCHED, Values, quoted, text
+from workbench.online.fetching.aggregate_sql import Values, quoted, text
 from workbench.online.messages.event_precision import met
 from workbench.online.storage.mergeable_totals import Partial, layout, mergeable, plain
+from workbench.online.storage.reduction_states import STATES, NoState
 from workbench.online.storage.table_names import DATA, stored
 
 if TYPE_CHECKING:
     from workbench.online.plan import Cell, GroupByPlan, PlanFeature
-
-# by the rows that they show
-KEPT_REDUCTIONS = (
-    "first",
-    "last",
-    "first_k",
-    "last_k",
-    "top_k",
-    "bottom_k",
-    "argmin",
-    "argmax",
-    "min",
-    "max",
-)
-UNBOUND = ("unique_count", "quantile", "quantiles", "histogram", "mode", "collect", "group_concat")
 
 
 def _unwindowed(plan: GroupByPlan) -> list[Cell]:
@@ -55,7 +41,7 @@ def refused(plan: GroupByPlan) -> tuple[PlanFeature, str] | None:
             if (
                 cell.name in feature.cells
                 and not mergeable(plan, cell)
-                and not (plain(plan, cell) and cell.reduction in KEPT_REDUCTIONS)
+                and not (plain(plan, cell) and STATES[cell.reduction].by_rows)
             ):
                 return feature, _why(plan, cell)
     return None
@@ -68,11 +54,9 @@ def _why(plan: GroupByPlan, cell: Cell) -> str:
             if cell.fold == "map" or not cell.each
             else "of elements none is kept"
         )
-    if cell.reduction in SKETCHED:
-        return "a sketch is made of all its values where it is fetched"
-    if cell.reduction in UNBOUND:
-        return f"the state of a {cell.reduction} has no bound"
-    return f"a {cell.reduction} of rounded totals would not be exact"
+    state = STATES[cell.reduction]
+    assert isinstance(state, NoState)  # noqa: S101 the others stay, or are no plain cells
+    return state.why
 
 
 def possible(plan: GroupByPlan) -> bool:

@@ -283,6 +283,10 @@ LOWER: dict[type[ops.Reduction], Any] = {
 }
 
 
+# Reductions that count each value first, as an aggregate of an aggregate.
+TALLIED = (ops.Mode, Histogram)
+
+
 def _centre(cell: AggregateCell) -> str:
     return f"{cell.name}_mean"
 
@@ -337,7 +341,7 @@ def lower(cell: AggregateCell, pairs: ir.Table, context: Context) -> ir.Scalar:
 
 def tallied(cell: AggregateCell) -> bool:
     """Return whether the reduction counts values first, as an aggregate of an aggregate."""
-    return isinstance(cell.op, ops.Mode | Histogram)
+    return isinstance(cell.op, TALLIED)
 
 
 def tally(cells: Sequence[AggregateCell], pairs: ir.Table, context: Context) -> ir.Table:
