@@ -42,7 +42,7 @@ SCHEMA = pa.schema(
 
 def history(rng, many):
     """Return events of one key over five days, some at edges of tiles, days and microseconds."""
-    edges = [0, 1, -1, hot_keys.TILE_US, hot_keys.TILE - 1]
+    edges = [0, 1, -1, hot_keys.TILE_US, hot_keys.TILE_US - 1]
     at = lambda: (  # noqa: E731
         cases.BASE
         - rng.randrange(5) * DAY
