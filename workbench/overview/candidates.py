@@ -16,7 +16,7 @@ from workbench.training.source_checks import EARLIEST_PLAUSIBLE, LATEST_PLAUSIBL
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.overview.text_forms import Reading
+    from workbench.overview.text_readings import Reading
 
 # Units of epoch integers, with how many of them make a second.
 UNITS = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -65,37 +65,31 @@ def time_candidates(
     for place, column in enumerate(columns):
         candidate = _time(column, time_readings.get(column.name))
         if candidate is not None and _plausible(column):
-            named = bool(TIMEISH.search(column.name))
             clock = _utc_of(column, columns)
             if clock is not None:
                 candidate = evolve(
                     candidate,
                     reason=f"{candidate.reason}; they differ from {clock} as a local clock does",
                 )
-            rank = (
-                4
-                if clock is not None
-                else 0
-                if not candidate.then
-                else 2
-                if column.kind != "whole"
-                else 1
-                if named
-                else 3
-            )
-            ranked.append(
-                (
-                    (
-                        column.distinct == 1 < column.rows,
-                        rank,
-                        column.nulls > column.rows / 2,
-                        not named,
-                        place,
-                    ),
-                    candidate,
-                )
-            )
+            rank = _time_rank(column, candidate, is_local=clock is not None)
+            ranked.append(((*rank, place), candidate))
     return [candidate for _, candidate in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def _time_rank(
+    column: ColumnFacts, candidate: TimeCandidate, *, is_local: bool
+) -> tuple[bool, int, bool, bool]:
+    """Rank a candidate: the least comes first."""
+    named = bool(TIMEISH.search(column.name))
+    if is_local:
+        rank = 4
+    elif not candidate.then:
+        rank = 0
+    elif column.kind != "whole":
+        rank = 2
+    else:
+        rank = 1 if named else 3
+    return column.distinct == 1 < column.rows, rank, column.nulls > column.rows / 2, not named
 
 
 def _utc_of(column: ColumnFacts, columns: Sequence[ColumnFacts]) -> str | None:
@@ -173,45 +167,29 @@ def _plausible(column: ColumnFacts) -> bool:
 
 
 def _time(column: ColumnFacts, reading: Reading | None) -> TimeCandidate | None:
+    """Return the column as a time, with the Ibis that makes timestamps of it, or `None`."""
+    name = column.name
     match column.kind:
-        case "instant":
-            return (
-                TimeCandidate(
-                    column.name,
-                    "",
-                    "timestamps" if column.dtype.timezone else "timestamps, taken as UTC",
-                )
-                if column.known
-                else None
-            )
-        case "date":
-            return (
-                TimeCandidate(
-                    column.name,
-                    DAY_OR_TEXT,
-                    "dates; an event counts from the day's first instant, UTC",
-                )
-                if column.known
-                else None
-            )
-        case "text" if reading is not None and reading.rows == column.known:
-            return TimeCandidate(
-                column.name, reading.then, f"texts that are all {reading.form.said}"
-            )
+        case "instant" if column.known:
+            reason = "timestamps" if column.dtype.timezone else "timestamps, taken as UTC"
+            return TimeCandidate(name, "", reason)
+        case "date" if column.known:
+            reason = "dates; an event counts from the day's first instant, UTC"
+            return TimeCandidate(name, DAY_OR_TEXT, reason)
         case "text" if reading is not None:
-            return TimeCandidate(
-                column.name,
-                reading.then,
-                f"texts of which {reading.rows:,} of {column.known:,} are {reading.form.said}; the"
-                " others have no time, and count nowhere",
+            reason = (
+                f"texts that are all {reading.form.said}"
+                if reading.rows == column.known
+                else f"texts of which {reading.rows:,} of {column.known:,} are {reading.form.said};"
+                " the others have no time, and count nowhere"
             )
+            return TimeCandidate(name, reading.then, reason)
         case "whole" if (unit := _epoch(column)) is not None:
             conversion = (
                 f'.as_timestamp("{unit}")' if unit != "ns" else '.floordiv(1000).as_timestamp("us")'
             )
-            return TimeCandidate(
-                column.name, conversion, f"whole numbers that look like {CALLED[unit]} since 1970"
-            )
+            reason = f"whole numbers that look like {CALLED[unit]} since 1970"
+            return TimeCandidate(name, conversion, reason)
     return None
 
 

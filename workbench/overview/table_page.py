@@ -11,7 +11,7 @@ from workbench.previews import preview_words
 
 if TYPE_CHECKING:
     from workbench.overview.column_facts import ColumnFacts
-    from workbench.overview.table_preview import TablePreview
+    from workbench.overview.table_facts import TableFacts
 
 WIDTH_PX, HEIGHT_PX = 132, 22
 HEADS = (
@@ -27,7 +27,7 @@ HEADS = (
 NUMERIC = dict.fromkeys((4, 5), "num")
 
 
-def html(preview: TablePreview) -> Markup:
+def html(preview: TableFacts) -> Markup:
     """Draw the whole output."""
     head = tag(
         "header",
@@ -69,7 +69,7 @@ def html(preview: TablePreview) -> Markup:
     return section(*body, label=f"Preview of the table {preview.title}", static=True)
 
 
-def _line(preview: TablePreview, column: ColumnFacts) -> list[Any]:
+def _line(preview: TableFacts, column: ColumnFacts) -> list[Any]:
     roles = [
         *(["when?"] if column.name in {t.name for t in preview.times} else []),
         *(["whose?"] if column.name in {k.name for k in preview.keys} else []),
@@ -127,7 +127,7 @@ def _drawn(column: ColumnFacts) -> Markup:
     )
 
 
-def _notes(preview: TablePreview) -> Markup:
+def _notes(preview: TableFacts) -> Markup:
     notes: list[tuple[str, Any]] = [("when", f"{t.name}: {t.reason}") for t in preview.times[:3]]
     notes += [("whose", f"{k.name}: {k.reason}") for k in preview.keys[:3]]
     notes += [("lacks", sentence) for sentence in preview.lacks]
@@ -147,7 +147,7 @@ def _notes(preview: TablePreview) -> Markup:
     return tag("dl", *items, style="padding-top:12px") if notes else Markup("")
 
 
-def _first_rows(preview: TablePreview) -> Markup:
+def _first_rows(preview: TableFacts) -> Markup:
     heads = [c.name for c in preview.columns]
     column_classes = {
         i: "num" for i, c in enumerate(preview.columns) if c.kind in {"whole", "float", "decimal"}

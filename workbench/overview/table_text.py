@@ -12,7 +12,7 @@ from workbench.overview.column_facts import ColumnFacts, share
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
-    from workbench.overview.table_preview import TablePreview
+    from workbench.overview.table_facts import TableFacts
 
 BARS = "▁▂▃▄▅▆▇█"
 HEADS = ("column", "type", "in the engine", "null", "distinct", "least", "most", "")
@@ -20,7 +20,7 @@ SHOWN_ROWS, SHOWN_COLUMNS = 5, 8
 WIDEST_TYPE = 28
 
 
-def text(preview: TablePreview) -> str:
+def text(preview: TableFacts) -> str:
     """Write what each column holds, the table's first rows, and where to begin."""
     rows = [
         [
@@ -50,7 +50,7 @@ def text(preview: TablePreview) -> str:
     )
 
 
-def _first_rows(preview: TablePreview) -> list[str]:
+def _first_rows(preview: TableFacts) -> list[str]:
     columns = preview.columns[:SHOWN_COLUMNS]
     cells = [[value_of(c, row[c.name]) for c in columns] for row in preview.rows[:SHOWN_ROWS]]
     rest = len(preview.columns) - len(columns)
@@ -60,7 +60,7 @@ def _first_rows(preview: TablePreview) -> list[str]:
     ]
 
 
-def _candidates(preview: TablePreview) -> list[str]:
+def _candidates(preview: TableFacts) -> list[str]:
     lines = (
         [f"  when:  {'; '.join(f'{t.name} ({t.reason})' for t in preview.times[:3])}"]
         if preview.times
