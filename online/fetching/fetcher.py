@@ -26,7 +26,9 @@ from workbench.online.storage.postgres_refusals import RETRIABLE_CLASS, away, lo
 
 if TYPE_CHECKING:
     from workbench.online.fetching.answers import At
-    from workbench.online.storage.published_plans import PublishedPlans
+
+    # By the name that a public signature shows: a Store is above its fetcher, which needs no more.
+    from workbench.online.storage.published_plans import PublishedPlans as Store
 
 
 class Fetcher:
@@ -38,9 +40,7 @@ class Fetcher:
     `log.dropped` count them, and `close` writes the last.
     """
 
-    def __init__(
-        self, store: PublishedPlans, *, sample: float = 0.0, client: str = "python"
-    ) -> None:
+    def __init__(self, store: Store, *, sample: float = 0.0, client: str = "python") -> None:
         self.store = store
         self.log = ServedLog(store.access, sample, client=client) if sample else None
         self._served: dict[str, Served] = {}
