@@ -10,36 +10,25 @@ import re
 from typing import TYPE_CHECKING
 
 from workbench.catalogs import catalog_text
-from workbench.catalogs.catalog_view import matches
+from workbench.catalogs.catalog_listing import matches
 from workbench.catalogs.entry_facts import age, seconds, time_text
-from workbench.catalogs.entry_html import detail_html
+from workbench.catalogs.entry_html import detail_html, status_html
 from workbench.html.markup import Markup, join, row, section, tag, text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.catalogs.catalog_entries import Entry
-    from workbench.catalogs.catalog_view import Catalog, Match
-    from workbench.catalogs.entry_facts import Status
+    from workbench.catalogs.catalog_listing import Listing, Match
+    from workbench.catalogs.entry_status import JudgedEntry
 
 MAX_ROWS_LISTED = 100  # rows of the list; others are found by a search
 FOLDED = 12  # entries whose details are in the page
-COLOURS = {
-    "alert": "alert",
-    "stale": "warn",
-    "watch": "warn",
-    "not judged": "muted",
-    "fresh": "ok",
-    "ok": "ok",
-    "new": "muted",
-    "retired": "muted",
-}
 HEADS = ("name", "status", "batch age", "newest fact", "owner", "write lag p99, 6 h", "used")
 CLASSES = {2: "num", 3: "num", 5: "num"}
 
 
 def html(
-    catalog: Catalog,
+    catalog: Listing[JudgedEntry],
     query: str = "",
     kind: str | None = None,
     owner: str | None = None,
@@ -100,7 +89,7 @@ def progress() -> list[Markup]:
 
 
 def shelves(
-    catalog: Catalog,
+    catalog: Listing[JudgedEntry],
     found: Sequence[Match],
     query: str,
     selected: str | None,
@@ -148,26 +137,19 @@ def shelves(
     )
 
 
-def entry_html(entry: Entry) -> Markup:
-    """Draw one entry alone."""
-    return section(
-        tag("div", detail_html(entry), class_="side alone"),
-        label=f"{entry.kind} {entry.name}",
-        static=True,
-    )
-
-
-def _counts(catalog: Catalog) -> str:
+def _counts(catalog: Listing[JudgedEntry]) -> str:
     owners = len({e.owner for e in catalog.entries if e.owner})
     counted = f"{catalog.total} object{'' if catalog.total == 1 else 's'}"
     return (
         f"{counted} · {owners} owner{'' if owners == 1 else 's'}"
-        if owners and len(catalog) == catalog.total
+        if owners and len(catalog.entries) == catalog.total
         else counted
     )
 
 
-def matched(catalog: Catalog, found: Sequence[Match], query: str, *, live: bool) -> str:
+def matched(
+    catalog: Listing[JudgedEntry], found: Sequence[Match], query: str, *, live: bool
+) -> str:
     """Say how many entries match."""
     sentence = f"{len(found)} of {catalog.total} match"
     return sentence if live or not query else f"{sentence} “{query}”"
@@ -179,7 +161,9 @@ def _refresh() -> Markup:
     )
 
 
-def controls(catalog: Catalog, query: str, kind: str | None, owner: str | None) -> list[Markup]:
+def controls(
+    catalog: Listing[JudgedEntry], query: str, kind: str | None, owner: str | None
+) -> list[Markup]:
     """Draw the search field and the two choices, of kind and owner."""
     search = tag(
         "input",
@@ -318,20 +302,10 @@ def marked(value: str, words: Sequence[str]) -> Markup:
     return join(tag("mark", p) if i % 2 else p for i, p in enumerate(parts))
 
 
-def status_html(status: Status) -> Markup:
-    """Draw a status as its glyph and word; the sentence is its title, and in the detail."""
-    return tag(
-        "span",
-        f"{status.sign} {status.word}",
-        class_=f"mark {COLOURS[status.word]}",
-        title=status.why,
-    )
-
-
 # --- below
 
 
-def _folded(folded_entries: Sequence[Entry]) -> Markup:
+def _folded(folded_entries: Sequence[JudgedEntry]) -> Markup:
     """Draw the details of the other entries, and how to see those that are too many."""
     entry_links = [
         tag(

@@ -10,8 +10,10 @@ from attrs import evolve, field, frozen
 from workbench.backends import engine_of
 from workbench.catalogs import catalog_html as page
 from workbench.catalogs import served_panel
-from workbench.catalogs.catalog_view import catalog, matches
+from workbench.catalogs.catalog_listing import matches
+from workbench.catalogs.entry_status import JudgedEntry
 from workbench.catalogs.notebook_definitions import at_hand, connection
+from workbench.catalogs.store_listing import list_store
 from workbench.definitions.join import tables
 from workbench.html.markup import Markup, join, tag, text
 from workbench.live.protocol import RefusedError, Reply, Request
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from workbench.backends import Engine
-    from workbench.catalogs.catalog_entries import Entry
-    from workbench.catalogs.catalog_view import Catalog, Match
+    from workbench.catalogs.catalog_listing import Listing, Match
     from workbench.online.storage.store import Store
     from workbench.previews.preview_session import Explorer
 
@@ -55,7 +56,7 @@ class Browsing:
         **KINDS,
     }
 
-    def __init__(self, found: Catalog, store: Store) -> None:
+    def __init__(self, found: Listing[JudgedEntry], store: Store) -> None:
         self.catalog, self.store, self.shelf = found, store, Shelf(query=found.query)
         self.explorer: Explorer | None = None
         self._engine: Engine | None = None
@@ -81,7 +82,7 @@ class Browsing:
                 }
                 self.shelf = evolve(shelf, **changed, selected=None, keys={}, feature=None)
             case "select":
-                if parameters.get("name") not in self.catalog:
+                if parameters.get("name") not in {e.name for e in self.catalog.entries}:
                     message = f"the catalog has nothing named {parameters.get('name')!r:.80}"
                     raise RefusedError(message)
                 self.shelf = evolve(shelf, selected=parameters["name"], keys={}, feature=None)
@@ -92,10 +93,12 @@ class Browsing:
                 self.shelf = evolve(shelf, feature=parameters.get("feature"))
                 return Reply({"served": self._panel()})
             case "refresh":
-                old_catalog = self.catalog
+                old = self.catalog
                 self.catalog = evolve(
-                    catalog(self.store, definitions=old_catalog.definitions, on=old_catalog.on),
-                    cells=old_catalog.cells,
+                    list_store(self.store, JudgedEntry),
+                    definitions=old.definitions,
+                    on=old.on,
+                    cells=old.cells,
                 )
         entry_matches = self._found()
         return Reply(
@@ -172,7 +175,7 @@ class Browsing:
             self.store, self._chosen(), self.shelf.keys, feature=self.shelf.feature
         )
 
-    def _chosen(self) -> Entry:
+    def _chosen(self) -> JudgedEntry:
         entry_matches = self._found()
         if not entry_matches:
             message = "nothing is chosen: the search matches nothing"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from workbench.catalogs.catalog_listing import matches
 from workbench.catalogs.entry_facts import age, seconds, time_text
 from workbench.html.definition_view import table
 from workbench.online.legible_text import written
@@ -14,9 +15,9 @@ from workbench.serving.data_profile import size
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.catalogs.catalog_entries import Entry
-    from workbench.catalogs.catalog_view import Catalog
+    from workbench.catalogs.catalog_listing import Listing
     from workbench.catalogs.entry_facts import Edition
+    from workbench.catalogs.entry_status import JudgedEntry
 
 HEADS = (
     "name",
@@ -37,12 +38,8 @@ NUMBERS = (4, 5, 6, 7)
 MAX_NAMES_LISTED = 8  # names listed
 
 
-def catalog_text(catalog: Catalog) -> str:
+def catalog_text(catalog: Listing[JudgedEntry]) -> str:
     """Write a line for each entry; of a search, also how many features it found."""
-    from workbench.catalogs.catalog_view import (  # noqa: PLC0415 the view draws with this module
-        matches,
-    )
-
     if not catalog.total:
         return written([EMPTY, *unread(catalog)])
     rows = []
@@ -86,13 +83,13 @@ def catalog_text(catalog: Catalog) -> str:
     return written([*lines, *alerts, *unread(catalog)])
 
 
-def counts(catalog: Catalog) -> str:
+def counts(catalog: Listing[JudgedEntry]) -> str:
     """Say how many entries there are, or how many of them were found."""
     named = f"{catalog.total} {'object' if catalog.total == 1 else 'objects'}"
     return f"{len(catalog.entries)} of {named} match {catalog.query!r}" if catalog.query else named
 
 
-def unread(catalog: Catalog) -> list[str]:
+def unread(catalog: Listing[JudgedEntry]) -> list[str]:
     """Say what cannot be shown."""
     return [
         f"  {name} was published by another version of feature-workbench, and is not shown: publish"
@@ -101,7 +98,7 @@ def unread(catalog: Catalog) -> list[str]:
     ]
 
 
-def entry_text(entry: Entry) -> str:
+def entry_text(entry: JudgedEntry) -> str:
     """Write an entry: facts, features, versions."""
     head = (
         f"{entry.name}  ({entry.kind}, {len(entry.features)} features, {entry.status.sign}"
@@ -125,7 +122,7 @@ def entry_text(entry: Entry) -> str:
     return written(line.rstrip() for line in lines)
 
 
-def facts(entry: Entry) -> list[tuple[str, str]]:
+def facts(entry: JudgedEntry) -> list[tuple[str, str]]:
     """Return what is known besides features and versions, without what is empty."""
     rows = [
         f"{s.rows.rpartition('__')[0]}: about {s.count:,}, {size(s.size)}"
@@ -189,7 +186,7 @@ def some(names: Sequence[str]) -> str:
     )
 
 
-def partitions(entry: Entry) -> str:
+def partitions(entry: JudgedEntry) -> str:
     """Say how many partitions there are, and how many of them are stopped or in trouble."""
     if not entry.partitions:
         return ""
@@ -205,7 +202,7 @@ def partitions(entry: Entry) -> str:
     return ", ".join([f"{len(entry.partitions)} read", *bad, f"{waiting:,} messages wait"])
 
 
-def retention(entry: Entry) -> str:
+def retention(entry: JudgedEntry) -> str:
     """Say how long events are kept; empty where nothing is stored."""
     retentions = {s.retain for s in entry.states}
     if not retentions:
@@ -219,7 +216,7 @@ def retention(entry: Entry) -> str:
     )
 
 
-def fetched(entry: Entry) -> str:
+def fetched(entry: JudgedEntry) -> str:
     """Say what the log of served answers has of the entry."""
     if entry.fetches is None:
         return (
@@ -245,14 +242,14 @@ def fetched(entry: Entry) -> str:
     return f"{f.estimated:,} keys in 7 d{share}{failed}, last at {time_text(f.newest)}"
 
 
-def call(entry: Entry) -> str:
+def call(entry: JudgedEntry) -> str:
     """Write the call that fetches the entry; empty where it cannot be fetched."""
     if not entry.published:
         return f"by {some(entry.used_by)}" if entry.used_by else ""
     return fetch_source(entry.name, {k.name: "..." for k in entry.keys})
 
 
-def state(entry: Entry, edition: Edition) -> str:
+def state(entry: JudgedEntry, edition: Edition) -> str:
     """Say whether a version is served, or until when it was."""
     if edition.served:
         return "served" if entry.published else "stored"

@@ -6,24 +6,39 @@ from typing import TYPE_CHECKING
 
 from workbench.catalogs import catalog_text
 from workbench.catalogs.lineage_svg import drawn
-from workbench.html.markup import Markup, join, row, tag
+from workbench.html.markup import Markup, join, row, section, tag
 from workbench.serving.proposal.change_marks import MARKS
 
 if TYPE_CHECKING:
-    from workbench.catalogs.catalog_entries import Entry
-    from workbench.catalogs.entry_facts import Edition
+    from workbench.catalogs.entry_facts import Edition, Status
+    from workbench.catalogs.entry_status import JudgedEntry
 
 MAX_FEATURES_SHOWN = 40  # features in the table; the text form has them all
 MAX_CHANGES_LISTED = 3  # features of a kind of change
+COLOURS = {
+    "alert": "alert",
+    "stale": "warn",
+    "watch": "warn",
+    "not judged": "muted",
+    "fresh": "ok",
+    "ok": "ok",
+    "new": "muted",
+    "retired": "muted",
+}
 FACTS_ELSEWHERE = ("about", "fetch", "differs")  # facts that have a place of their own
 
 
-def detail_html(entry: Entry) -> Markup:
-    """Draw the detail of one entry; nothing in it needs a script."""
-    from workbench.catalogs.catalog_html import (  # noqa: PLC0415 the page is made of this
-        status_html,
+def entry_html(entry: JudgedEntry) -> Markup:
+    """Draw one entry alone."""
+    return section(
+        tag("div", detail_html(entry), class_="side alone"),
+        label=f"{entry.kind} {entry.name}",
+        static=True,
     )
 
+
+def detail_html(entry: JudgedEntry) -> Markup:
+    """Draw the detail of one entry; nothing in it needs a script."""
     head = tag(
         "div",
         tag("h3", entry.name),
@@ -70,7 +85,7 @@ def detail_html(entry: Entry) -> Markup:
     )
 
 
-def features_html(entry: Entry) -> Markup:
+def features_html(entry: JudgedEntry) -> Markup:
     """Draw the name, type, window and expression of each feature."""
     rows = [
         row((tag("code", f.name), f.type, f.window, tag("code", f.text)))
@@ -103,7 +118,7 @@ def features_html(entry: Entry) -> Markup:
     )
 
 
-def versions_html(entry: Entry) -> Markup:
+def versions_html(entry: JudgedEntry) -> Markup:
     """Draw every definition under the name, newest first, and what each changed."""
     return tag(
         "div",
@@ -113,7 +128,7 @@ def versions_html(entry: Entry) -> Markup:
     )
 
 
-def _followed(entry: Entry) -> list[Markup]:
+def _followed(entry: JudgedEntry) -> list[Markup]:
     """Draw what differs from the version that the name follows, a line for each kind."""
     difference = entry.difference
     if entry.before is None or difference is None:
@@ -156,7 +171,7 @@ def _followed(entry: Entry) -> list[Markup]:
     ]
 
 
-def _edition(entry: Entry, edition: Edition) -> Markup:
+def _edition(entry: JudgedEntry, edition: Edition) -> Markup:
     state_text = catalog_text.state(entry, edition)
     edition_text = f"{state_text}: {edition.changes}" if edition.changes else state_text
     return tag(
@@ -165,4 +180,14 @@ def _edition(entry: Entry, edition: Edition) -> Markup:
         tag("code", edition.hash[:8]),
         tag("span", edition_text, class_=None if edition.served else "muted"),
         tag("span", f"{edition.made:%Y-%m-%d}", class_="muted"),
+    )
+
+
+def status_html(status: Status) -> Markup:
+    """Draw a status as its glyph and word; the sentence is its title, and in the detail."""
+    return tag(
+        "span",
+        f"{status.sign} {status.word}",
+        class_=f"mark {COLOURS[status.word]}",
+        title=status.why,
     )

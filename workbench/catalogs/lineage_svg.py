@@ -8,12 +8,12 @@ from workbench.html.layered_graph import Box, Graph, drawing
 from workbench.html.markup import Markup, scrolled
 
 if TYPE_CHECKING:
-    from workbench.catalogs.catalog_entries import Entry
+    from workbench.catalogs.entry_record import EntryRecord
 
 MAX_BOXES_IN_LAYER = 6  # boxes in a layer; the others are counted in one
 
 
-def graph(entry: Entry) -> Graph:
+def graph(entry: EntryRecord) -> Graph:
     """Return an entry's tables and topics, its group-bys, and the joins that use them."""
     tables: dict[str, Box] = {}
     middle, edges = [], []
@@ -90,7 +90,7 @@ def _cut(full_graph: Graph) -> Graph:
     return Graph(tuple(layers), tuple(edges))
 
 
-def sentence(entry: Entry) -> str:
+def sentence(entry: EntryRecord) -> str:
     """Describe the graph in a sentence, which is the drawing's label."""
     feeds = " and ".join(
         [*(f"table {s}" for s in entry.sources), *(f"topic {t}" for t in entry.topics)]
@@ -109,6 +109,6 @@ def sentence(entry: Entry) -> str:
     return f"{feeds} feed {entry.name}{through}{to}"
 
 
-def drawn(entry: Entry) -> Markup:
+def drawn(entry: EntryRecord) -> Markup:
     """Draw the graph as SVG."""
     return scrolled(drawing(graph(entry), sentence(entry)))

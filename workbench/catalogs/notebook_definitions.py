@@ -22,7 +22,7 @@ from workbench.training.source_connections import connections
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from workbench.catalogs.catalog_entries import Entry
+    from workbench.catalogs.entry_record import EntryRecord
 
 
 @frozen
@@ -33,7 +33,7 @@ class AtHand:
     same: bool
 
 
-def at_hand(entry: Entry, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
+def at_hand(entry: EntryRecord, given: Iterable[Any], cells: dict[str, Any]) -> AtHand | None:
     """Return the definition of an entry: the stored one, else another of its name, or `None`."""
     namesakes = [
         d

@@ -13,7 +13,7 @@ from workbench.previews import preview_words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from workbench.catalogs.catalog_entries import Entry
+    from workbench.catalogs.entry_record import EntryRecord
     from workbench.online.fetching.answers import Answer, At, PartStatus
     from workbench.online.fetching.fetched_reasons import Reasons
     from workbench.online.storage.store import Store
@@ -36,7 +36,11 @@ NULLS = {"missing": "no key", "null_key": "null key", "expired": "expired"}
 
 
 def served_html(
-    store: Store, entry: Entry, keys: Mapping[str, Any], at: At = None, feature: str | None = None
+    store: Store,
+    entry: EntryRecord,
+    keys: Mapping[str, Any],
+    at: At = None,
+    feature: str | None = None,
 ) -> Markup:
     """Draw the answer for one key, as `fetch` gives it, and the events behind `feature`.
 
@@ -82,7 +86,7 @@ def served_html(
     return join([*pieces, *([_events(why)] if why is not None else [])])
 
 
-def keys_html(entry: Entry, keys: Mapping[str, Any]) -> Markup:
+def keys_html(entry: EntryRecord, keys: Mapping[str, Any]) -> Markup:
     """Draw a field for each key and each context column of a derivation; a widget sends them."""
     fields = []
     for column in (*entry.keys, *entry.plan.context):
@@ -110,7 +114,7 @@ def keys_html(entry: Entry, keys: Mapping[str, Any]) -> Markup:
     )
 
 
-def _values(entry: Entry, answer: Answer, why: Reasons | None) -> Markup:
+def _values(entry: EntryRecord, answer: Answer, why: Reasons | None) -> Markup:
     parts = {
         name: (part.head if part else "", feature) for part, feature, name in entry.plan.outputs
     }
