@@ -19,7 +19,7 @@ from workbench.monitoring.alerts.finding_values import (
     Findings,
     RatedFigure,
 )
-from workbench.monitoring.dashboards.number_words import spelled
+from workbench.online.formatting import format_figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -279,7 +279,7 @@ def _judged(
         severity = newest.value / newest.limit
         sentence = rule.sentence.format(
             kind=rule.kind,
-            value=spelled(newest.value, rule.unit),
+            value=format_figure(newest.value, rule.unit),
             object=subject.object,
             why=newest.why,
         ) + _against(rule, newest, status, crossed)
@@ -309,16 +309,17 @@ def _against(rule: Rule, figure: RatedFigure, status: str, crossed: int) -> str:
         return ""
     if figure.level == "alert" and status == "watch":
         return (
-            f" (alert from {spelled(figure.limit, rule.unit)}, {rule.for_[0]} of {rule.for_[1]}"
+            f" (alert from {format_figure(figure.limit, rule.unit)}, {rule.for_[0]} of"
+            f" {rule.for_[1]}"
             f" times: {crossed} so far)"
         )
     limit = alert if status == "alert" or watch is None else watch
     if figure.level == "ok":
         return (
             f" ({crossed} of the last {rule.for_[1]} were {status} from"
-            f" {spelled(figure.limit, rule.unit)})"
+            f" {format_figure(figure.limit, rule.unit)})"
         )
-    return "" if limit is None else f" ({status} from {spelled(limit, rule.unit)})"
+    return "" if limit is None else f" ({status} from {format_figure(limit, rule.unit)})"
 
 
 def _standing(rule: Rule, chain: tuple[RatedFigure, ...]) -> tuple[str, int]:

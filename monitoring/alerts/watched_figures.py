@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from workbench.monitoring.alerts import default_rules
 from workbench.monitoring.alerts.alert_rules import evaluate
 from workbench.monitoring.alerts.finding_values import STATUSES, Figure
-from workbench.monitoring.dashboards.number_words import span as said
+from workbench.online.formatting import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ def place(feature: str, column: str, length: timedelta, against: str = "") -> st
             None,
             (
                 column.removeprefix(feature),
-                "" if length == USUAL else f"by {said(length.total_seconds())}",
+                "" if length == USUAL else f"by {format_duration(length)}",
                 against,
             ),
         )

@@ -29,7 +29,6 @@ from workbench.monitoring.dashboards.board import (
 )
 from workbench.monitoring.dashboards.drift_lines import Drifted, drifted
 from workbench.monitoring.dashboards.mismatch_lines import Differing, differing
-from workbench.monitoring.dashboards.number_words import span as said
 from workbench.monitoring.dashboards.span_measurements import SIX_HOURS, WEEK, Measured
 from workbench.monitoring.dashboards.svg_axes import clock
 from workbench.monitoring.dashboards.void_features import of_voids
@@ -37,6 +36,7 @@ from workbench.monitoring.lag.lag_figures import figures as ages
 from workbench.monitoring.lag.store_marks import Landed, read_marks
 from workbench.online.errors import StoreError
 from workbench.online.fetching.answers import microseconds
+from workbench.online.formatting import format_duration, format_duration_us
 from workbench.online.storage.registry import batch_ends, history, uploaded
 from workbench.online.streaming import offsets
 from workbench.online.time_units import in_us, utc_time
@@ -222,7 +222,7 @@ def _elsewhere(measured: Measured) -> str:
         ).fetchall()
     return (
         f"{out_of_span:,} logged answers are of other times than these"
-        f" {said((last - first) / 1e6)}: now= looks at those"
+        f" {format_duration_us(last - first)}: now= looks at those"
         if out_of_span > in_span
         else ""
     )
@@ -495,7 +495,8 @@ def _of(
     return Board(
         plan.name,
         plan.hash,
-        f"{said((period.last - period.first) / 1e6)}, tiles of {said(period.tile.total_seconds())}",
+        f"{format_duration_us(period.last - period.first)}, tiles of"
+        f" {format_duration(period.tile)}",
         reference,
         period.last - 1,
         dated,

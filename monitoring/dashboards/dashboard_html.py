@@ -11,9 +11,9 @@ from workbench.html.markup import Markup, join, section, tag
 from workbench.monitoring.dashboards import dashboard_svg
 from workbench.monitoring.dashboards.board import ALERT, WATCH
 from workbench.monitoring.dashboards.details_html import details
-from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.dashboards.status_marks import GLYPHS, status_mark
 from workbench.monitoring.dashboards.verdict_html import worst
+from workbench.online.formatting import format_duration
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
@@ -324,7 +324,11 @@ def _spark(
 
 def _time(seconds: float | None, *, hot: bool) -> Markup:
     """Returns the cell of a duration in seconds."""
-    return tag("td", "–" if seconds is None else span(seconds), class_="num hot" if hot else "num")
+    return tag(
+        "td",
+        "–" if seconds is None else format_duration(seconds),
+        class_="num hot" if hot else "num",
+    )
 
 
 # --- one feature

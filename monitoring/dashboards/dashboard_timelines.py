@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.html.markup import Markup, tag
-from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.dashboards.svg_axes import (
     LEFT_PX,
     RIGHT_PX,
@@ -15,6 +14,7 @@ from workbench.monitoring.dashboards.svg_axes import (
     svg_element,
     text_element,
 )
+from workbench.online.formatting import format_duration
 from workbench.online.time_units import HOUR_US
 
 if TYPE_CHECKING:
@@ -114,7 +114,8 @@ def lanes(found: Sequence[PartitionLag], said: str) -> Markup:
                     "rect",
                     tag(
                         "title",
-                        f"{lane.name} {clock(t)}: {'nothing known' if v is None else span(v)}",
+                        f"{lane.name} {clock(t)}:"
+                        f" {'nothing known' if v is None else format_duration(v)}",
                     ),
                     x=round(LEFT_PX + i * wide, 1),
                     y=y,

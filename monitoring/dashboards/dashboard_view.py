@@ -22,13 +22,13 @@ from workbench.monitoring.dashboards.board import UNJUDGED
 from workbench.monitoring.dashboards.board_builder import board
 from workbench.monitoring.dashboards.dashboard_session import Watching
 from workbench.monitoring.dashboards.explained_row import behind
-from workbench.monitoring.dashboards.number_words import span as said
 from workbench.monitoring.dashboards.reference_choice import choices
 from workbench.monitoring.dashboards.resolve_definition import served_definition
 from workbench.monitoring.dashboards.span_measurements import SIX_HOURS, WEEK
 from workbench.monitoring.tiles.reference_period import frozen as kept
 from workbench.monitoring.tiles.reference_period import reference_of
 from workbench.online.fetching.answers import microseconds
+from workbench.online.formatting import format_duration
 from workbench.online.legible_text import written
 from workbench.online.time_units import utc_time
 from workbench.previews import preview_words
@@ -204,7 +204,7 @@ def _cells(line: Line) -> tuple[str, ...]:
         return "–" if value is None else form.format(value)
 
     lag, age, fact_age = (
-        "–" if t is None else said(t) for t in (line.lag, line.age, line.fact_age)
+        "–" if t is None else format_duration(t) for t in (line.lag, line.age, line.fact_age)
     )
     named = (f"{status_marks.GLYPHS[line.status][0]} {line.status}", line.name, age, fact_age)
     return (

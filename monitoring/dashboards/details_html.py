@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from workbench.html.markup import Markup, join, row, scrolled, tag
 from workbench.monitoring.alerts.default_rules import LANDING
 from workbench.monitoring.dashboards import dashboard_svg, dashboard_timelines, svg_axes
-from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.dashboards.status_marks import status_mark
 from workbench.monitoring.lag import freshness_svg
 from workbench.online.fetching.answers import microseconds
+from workbench.online.formatting import format_duration
 from workbench.online.time_units import utc_time
 from workbench.previews import preview_words
 
@@ -268,7 +268,9 @@ def _lanes(board: Board) -> list[Markup]:
         for lane in board.lanes
     ]
     most, lane = max(behind, key=lambda b: b[0])
-    subtitle = lane.said or (f"{lane.name} worst {span(most)}" if most else "none behind")
+    subtitle = lane.said or (
+        f"{lane.name} worst {format_duration(most)}" if most else "none behind"
+    )
     return [
         _figure(
             "Lag of each partition",

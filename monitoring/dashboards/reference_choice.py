@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from workbench.errors import DefinitionError
-from workbench.monitoring.dashboards.number_words import span as said
+from workbench.online.formatting import format_duration
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -51,7 +51,7 @@ class Against:
         return (
             "tile before"
             if self.back == self.tile
-            else f"same hours {said(self.back.total_seconds())} before"
+            else f"same hours {format_duration(self.back)} before"
         )
 
     @property
@@ -87,8 +87,8 @@ def against(chosen: Chosen, tile: timedelta) -> Against:
         raise DefinitionError(message)
     if back <= timedelta(0) or back % tile:
         message = (
-            f"the tile {said(back.total_seconds())} before is none of tiles of"
-            f" {said(tile.total_seconds())}: give a whole number of tiles"
+            f"the tile {format_duration(back)} before is none of tiles of"
+            f" {format_duration(tile)}: give a whole number of tiles"
         )
         raise DefinitionError(message)
     return Against(back, tile=tile)

@@ -17,7 +17,6 @@ from workbench.monitoring.alerts import watched_figures
 from workbench.monitoring.alerts.finding_values import Figure
 from workbench.monitoring.comparison.served_answers import answered
 from workbench.monitoring.comparison.served_vs_offline import consistency
-from workbench.monitoring.dashboards.number_words import span as said
 from workbench.monitoring.dashboards.reference_choice import Against, against
 from workbench.monitoring.dashboards.served_tiles import answers, served_tiles
 from workbench.monitoring.drifts.drift_scores import series
@@ -25,6 +24,7 @@ from workbench.monitoring.tiles.reference_period import frozen as kept
 from workbench.monitoring.tiles.reference_period import reference_of
 from workbench.monitoring.tiles.tile_series import Tile
 from workbench.online.fetching.answers import microseconds
+from workbench.online.formatting import format_duration_us
 from workbench.online.time_units import in_us
 from workbench.serving.online_plans import plan_of
 
@@ -283,7 +283,8 @@ class Measured:
         if not self.told.rows.num_rows:
             message = (
                 f"no answer of {self.plan.name} was logged for"
-                f" {said((self.shown.last - self.shown.first) / 1e6)}: Store(sample=1.0) keeps a"
+                f" {format_duration_us(self.shown.last - self.shown.first)}: Store(sample=1.0)"
+                " keeps a"
                 " served log of what is fetched through it"
             )
             raise DefinitionError(message)

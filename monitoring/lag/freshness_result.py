@@ -16,11 +16,11 @@ from workbench.monitoring.alerts.alert_rules import evaluate
 from workbench.monitoring.alerts.default_rules import FRESHNESS, LANDING, QUALITY
 from workbench.monitoring.alerts.finding_values import NO_FINDINGS, Finding, Findings
 from workbench.monitoring.alerts.monitor_pass import current, of_checks
-from workbench.monitoring.dashboards.number_words import spelled
 from workbench.monitoring.lag.freshness_svg import lag_lanes, lag_strip, landing, words
 from workbench.monitoring.lag.lag_figures import figures
 from workbench.monitoring.lag.partition_standing import WORDS, Expected, PartitionStanding, lanes
 from workbench.monitoring.lag.store_marks import Marks, read_marks
+from workbench.online.formatting import format_figure
 from workbench.online.legible_text import written
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Freshness:
                     f"{SIGNS[status][0]} {status}",
                     g,
                     *cells,
-                    "–" if late is None else spelled(late, "%"),
+                    "–" if late is None else format_figure(late, "%"),
                     states or "no stream",
                 )
             )
@@ -241,7 +241,7 @@ class Freshness:
 
 
 def _span(seconds: float | None) -> str:
-    return "–" if seconds is None else spelled(seconds, "s")
+    return "–" if seconds is None else format_figure(seconds, "s")
 
 
 def freshness(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from workbench.html.markup import Markup, scrolled, tag
-from workbench.monitoring.dashboards.number_words import spelled
 from workbench.monitoring.lag.partition_standing import lanes
 from workbench.monitoring.lag.store_marks import WAITED
+from workbench.online.formatting import format_figure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -90,7 +90,7 @@ def words(drawn: Sequence[LagLane]) -> str:
         return "nothing waited"
     last = worst.lags[-1]
     return (
-        f"{worst.name} worst {spelled(worst.worst, 's')}"
+        f"{worst.name} worst {format_figure(worst.worst, 's')}"
         f"{', caught up' if last is not None and last < min(worst.worst, SHADES[0]) else ''}"
     )
 
@@ -204,7 +204,7 @@ def landing(
             )
         caption = (
             f"up to {u.batch_end:%m-%d %H:%M}, there"
-            f" {spelled((u.ended - u.batch_end).total_seconds(), 's')}"
+            f" {format_figure((u.ended - u.batch_end).total_seconds(), 's')}"
             f" later{', late' if late else ''}"
         )
         shapes.append(

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from workbench.monitoring.alerts.finding_values import Figure
-from workbench.monitoring.dashboards.number_words import span
 from workbench.monitoring.lag.lag_histograms import LagHistogram, merged
 from workbench.monitoring.lag.partition_standing import (
     IDLE,
@@ -18,6 +17,7 @@ from workbench.monitoring.lag.partition_standing import (
     burn,
     lanes,
 )
+from workbench.online.formatting import format_duration
 from workbench.online.time_units import DAY, HOUR
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def _facts(marks: Marks, wanted: Expected) -> Iterator[Figure]:
         yield Figure("fact_age", plan.name, as_of, age, extra=details)
         if plan.longest is not None:
             longest = timedelta(microseconds=plan.reach)
-            holds = f", and the longest window is {span(longest.total_seconds())}" + (
+            holds = f", and the longest window is {format_duration(longest)}" + (
                 ": no window holds anything"
                 if age is not None and age >= longest.total_seconds()
                 else ""
@@ -318,8 +318,7 @@ def _newest(facts: Facts | None, newest: datetime | None, as_of: datetime) -> st
     """Says in words when the newest fact happened, or why that is not known."""
     if newest is not None:
         return (
-            f"the newest fact is of {newest:%Y-%m-%d %H:%M},"
-            f" {span((as_of - newest).total_seconds())} ago"
+            f"the newest fact is of {newest:%Y-%m-%d %H:%M}, {format_duration(as_of - newest)} ago"
         )
     if facts is None:
         return "nothing was uploaded or streamed"

@@ -538,7 +538,7 @@ def test_status_and_ages_are_on_a_narrow_screen(browser, width):
     try:
         for page, shown in zip(
             pages,
-            (("▲ alert", "◌ not judged", "13.9 h", "8101"), ("✓ fresh", "6.0 h")),
+            (("▲ alert", "◌ not judged", "13.9 h", "8,102 d"), ("✓ fresh", "6 h")),
             strict=True,
         ):
             sheet.set_content(document("x", Markup(page)))

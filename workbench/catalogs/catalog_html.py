@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from workbench.catalogs import catalog_text
 from workbench.catalogs.catalog_listing import matches
-from workbench.catalogs.entry_facts import age, seconds, time_text
+from workbench.catalogs.entry_facts import time_text
 from workbench.catalogs.entry_html import detail_html, status_html
 from workbench.html.markup import Markup, join, row, section, tag, text
+from workbench.online.formatting import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -247,10 +248,10 @@ def _line(match: Match, on: bool, words: Sequence[str], *, live: bool) -> Markup
     cells = (
         name,
         status_html(entry.status),
-        age(entry.batch_age),
-        age(entry.fact_age),
+        format_duration(entry.batch_age),
+        format_duration(entry.fact_age),
         marked(entry.owner, words) if entry.owner else "—",
-        seconds(entry.lag),
+        format_duration(entry.lag),
         tag("span", entry.use or "—", class_="muted"),
     )
     return row(cells, classes=CLASSES, aria_selected="true" if on else "false", **asks)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.catalogs.catalog_listing import matches
-from workbench.catalogs.entry_facts import age, seconds, time_text
+from workbench.catalogs.entry_facts import time_text
 from workbench.html.definition_view import table
+from workbench.online.formatting import format_bytes, format_duration
 from workbench.online.legible_text import written
 from workbench.online.snippets import fetch_source
 from workbench.online.time_units import DAY_US
-from workbench.serving.data_profile import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,9 +57,9 @@ def catalog_text(catalog: Listing[JudgedEntry]) -> str:
                 e.owner or "—",
                 f"{e.status.sign} {e.status.word}",
                 count,
-                seconds(e.lag),
-                age(e.batch_age),
-                age(e.fact_age),
+                format_duration(e.lag),
+                format_duration(e.batch_age),
+                format_duration(e.fact_age),
                 e.use or "—",
             )
         )
@@ -125,7 +125,7 @@ def entry_text(entry: JudgedEntry) -> str:
 def facts(entry: JudgedEntry) -> list[tuple[str, str]]:
     """Return what is known besides features and versions, without what is empty."""
     rows = [
-        f"{s.rows.rpartition('__')[0]}: about {s.count:,}, {size(s.size)}"
+        f"{s.rows.rpartition('__')[0]}: about {s.count:,}, {format_bytes(s.size)}"
         for s in entry.states
         if s.count is not None and s.size is not None
     ]
@@ -142,7 +142,8 @@ def facts(entry: JudgedEntry) -> list[tuple[str, str]]:
         (
             "uploaded",
             (
-                f"every event before {time_text(entry.batch_end)} ({age(entry.batch_age)} ago)"
+                f"every event before {time_text(entry.batch_end)}"
+                f" ({format_duration(entry.batch_age)} ago)"
                 if entry.batch_end
                 else ""
             ),
@@ -150,7 +151,7 @@ def facts(entry: JudgedEntry) -> list[tuple[str, str]]:
         (
             "facts",
             "; ".join(
-                f"the newest of {time_text(f.newest)} ({age(f.age)}"
+                f"the newest of {time_text(f.newest)} ({format_duration(f.age)}"
                 f" ago){f' of {f.group_by}' if len(entry.facts) > 1 else ''}"
                 for f in entry.facts
                 if f.newest
@@ -164,7 +165,7 @@ def facts(entry: JudgedEntry) -> list[tuple[str, str]]:
         (
             "write lag",
             (
-                f"p99 {seconds(entry.lag)} from Kafka to a fetch, of the last 6 h"
+                f"p99 {format_duration(entry.lag)} from Kafka to a fetch, of the last 6 h"
                 if entry.lag is not None
                 else ""
             ),

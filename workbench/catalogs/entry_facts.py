@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import field, frozen
 
+from workbench.online.formatting import format_duration
 from workbench.online.storage.source_facts import LATE
 
 if TYPE_CHECKING:
     from workbench.online.plan import Plan
 
 
-UNITS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 # The glyph before a status's word, the worst status first.
 SIGNS = {
     "alert": "▲",
@@ -93,13 +93,14 @@ class Fact:
             return ()
         sentence = (
             f"the newest fact of {self.group_by} is of {self.newest:%Y-%m-%d %H:%M},"
-            f" {age(self.age)} ago"
+            f" {format_duration(self.age)} ago"
         )
         if self.longest is not None and self.age >= self.longest:
             return (
                 Status(
                     "alert",
-                    f"{sentence}, and its longest window is {age(self.longest)}: no window holds"
+                    f"{sentence}, and its longest window is {format_duration(self.longest)}: no"
+                    " window holds"
                     " anything",
                 ),
             )
@@ -113,29 +114,6 @@ class Fact:
             if self.age >= LATE * self.usual
             else ()
         )
-
-
-def span(us: int) -> str:
-    """Format a window's length in the largest unit that divides it, as `14 d`."""
-    unit, name = next(((u, n) for u, n in UNITS if us % u == 0), (1, "us"))
-    return f"{us // unit} {name}"
-
-
-def age(how: timedelta | None) -> str:
-    """Format an age with one decimal: hours up to four days, `6.5 d` beyond.
-
-    A dash stands for an unknown age.
-    """
-    if how is None:
-        return "—"
-    hours = how / timedelta(hours=1)
-    # 100 hours are about four days
-    return f"{hours:,.1f} h" if abs(hours) < 100 else f"{hours / 24:,.1f} d"  # noqa: PLR2004
-
-
-def seconds(how: timedelta | None) -> str:
-    """Format a lag, as `2.6 s`; a dash where it is not known."""
-    return "—" if how is None else f"{how.total_seconds():,.1f} s"
 
 
 def time_text(value: Any) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define, frozen
 
-from workbench.catalogs.entry_facts import Edition, Fact, span
+from workbench.catalogs.entry_facts import Edition, Fact
 from workbench.online.fetching.answers import microseconds
+from workbench.online.formatting import format_exact_duration
 from workbench.online.time_units import DAY_US, utc_time
 from workbench.serving.plan_diff import difference
 
@@ -265,7 +266,9 @@ def _window(cells: list[Cell]) -> str:
     if not cells:
         return ""
     spans = dict.fromkeys(
-        "all time" if c.length is None else span(c.length) + (" sawtooth" if c.hop else "")
+        "all time"
+        if c.length is None
+        else format_exact_duration(c.length) + (" sawtooth" if c.hop else "")
         for c in cells
     )
     return ", ".join(spans)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from attrs import define
 
-from workbench.catalogs.entry_facts import SIGNS, Status, age
+from workbench.catalogs.entry_facts import SIGNS, Status
 from workbench.catalogs.entry_record import EntryRecord
+from workbench.online.formatting import format_duration
 from workbench.online.time_units import utc_time
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ class JudgedEntry(EntryRecord):
         yield from (s for f in self.facts for s in f.statuses)
         yield from self._found()
         if oldest is not None and self.now - oldest > STALE_AFTER:
-            yield Status("stale", f"nothing was uploaded or streamed for {age(self.now - oldest)}")
+            yield Status(
+                "stale",
+                f"nothing was uploaded or streamed for {format_duration(self.now - oldest)}",
+            )
 
     def _of_topics(self) -> Iterator[Status]:
         """Yield what keeps topics from being applied, and which messages were not."""
@@ -131,7 +135,8 @@ class JudgedEntry(EntryRecord):
             return Status(
                 "fresh",
                 "its uploads, facts, topics and checks are well; drift and agreement are not"
-                f" judged: the last monitor looked {age(self.now - self.monitored.at)} ago",
+                " judged: the last monitor looked"
+                f" {format_duration(self.now - self.monitored.at)} ago",
             )
         grey = sum(
             n for word, n in self.monitored.counts.items() if word not in ("ok", "watch", "alert")

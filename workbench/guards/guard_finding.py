@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from attrs import frozen
 
-SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 WARNING, NOTE, PASS = LEVELS = ("warning", "note", "pass")
 MOST_ROWS = 1_000  # numbers of left rows that a finding names
 
@@ -30,12 +29,6 @@ class GuardFinding:
     def name(self) -> str:
         """The finding's name for requests: its guard and what that looked at."""
         return f"{self.kind}:{self.of}"
-
-
-def span(us: int) -> str:
-    """Format a length of time in its largest unit, as `5.48 d`."""
-    unit, name = next(((u, n) for u, n in SPANS if abs(us) >= u), SPANS[-1])
-    return f"{us / unit:.2f}".rstrip("0").rstrip(".") + f" {name}"
 
 
 def some(n: int, of: int, word: str) -> str:

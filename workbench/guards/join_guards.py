@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.definitions.binding import recomputed, title
 from workbench.definitions.sources import EntitySource, EventSource
-from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some, span
+from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some
 from workbench.guards.guard_runner import Answer, Guard, counted
 from workbench.guards.guarded_events import US
 from workbench.guards.key_guards import FIRST, LAST, OFF, N
+from workbench.online.formatting import format_duration_us
 from workbench.online.legible_text import short
 from workbench.online.time_units import DAY_US, in_us
 from workbench.planner.source_rows import EventRows
@@ -155,7 +156,7 @@ def _judge_history(s: Matched, a: Answer) -> GuardFinding | None:
     n, reach = a[f"short {number}"], a[f"reach {number}"]
     # a sawtooth window may hold more than its length, up to a hop, which needs no words
     limit_clause = (
-        f"; their values hold at most {span(reach)}"
+        f"; their values hold at most {format_duration_us(reach)}"
         if 0 < reach < in_us(longest.window.length)  # type: ignore[union-attr]  # it has one
         else ""
     )

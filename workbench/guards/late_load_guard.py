@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import ibis
 
-from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some, span
+from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some
 from workbench.guards.guard_runner import Answer, Guard
 from workbench.guards.guarded_events import US, GuardedEvents
 from workbench.guards.join_guards import AT
 from workbench.guards.source_guards import LOADED
+from workbench.online.formatting import format_duration_us
 from workbench.planner.row_numbers import ROW
 from workbench.planner.source_rows import EVENT, EventRows
 from workbench.planner.training_set import instant
@@ -98,7 +99,8 @@ def _judge_load(s: Matched, a: Answer) -> GuardFinding | None:
     sentence = (
         f"{some(len(short), looked, 'rows')}{' looked at' if looked < every else ''} count events"
         f" of {s.title} that were not loaded by their `t`, {events:,} in all, up to"
-        f" {span(max(r['most'] for r in short))} late (`{column}`): served live they would lack"
+        f" {format_duration_us(max(r['most'] for r in short))} late (`{column}`): served live"
+        " they would lack"
         f" them; make `{column}` the time, or give `t` a delay"
     )
     rows = tuple(int(r[ROW]) + 1 for r in short)

@@ -7,9 +7,10 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 from workbench.guards import partition_guard
-from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, listed, some, span
+from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, listed, some
 from workbench.guards.guard_runner import Answer, Guard, counted
 from workbench.guards.guarded_events import US, GuardedEvents
+from workbench.online.formatting import format_duration_us
 from workbench.online.legible_text import short
 from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US, in_us
 from workbench.training.source_checks import moment, wrong_unit
@@ -109,7 +110,8 @@ def _judge_clock(s: GuardedEvents, a: Answer) -> GuardFinding | None:
     column, n = max(early.items(), key=lambda item: item[1])
     sentence = (
         f"{some(n, a['rows'], 'events')} of {s.title} have a `{s.time}` later than `{column}`, when"
-        f" they were loaded, by up to {span(a[f'most {column}'])}: one of the two is in another"
+        f" they were loaded, by up to {format_duration_us(a[f'most {column}'])}: one of the two"
+        " is in another"
         " zone or from a wrong clock"
     )
     return GuardFinding("clock", s.name, WARNING, sentence, features=_feature_names(s))
@@ -141,7 +143,8 @@ def _judge_known_after(s: GuardedEvents, a: Answer) -> GuardFinding | None:
         features = _features(s, used)
         sentence = (
             f"`{column}` is later than `{s.time}` in {some(n, a['rows'], 'rows')} of {s.title}, by"
-            f" up to {span(a[f'most {column}'])}, and {listed(list(features))} read it: at `t` they"
+            f" up to {format_duration_us(a[f'most {column}'])}, and {listed(list(features))} read"
+            " it: at `t` they"
             f" may know what was not known yet; make `{column}` the time, or leave it out"
         )
         return GuardFinding("known_after", s.name, WARNING, sentence, features=features)

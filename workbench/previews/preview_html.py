@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from workbench.definitions.binding import title
 from workbench.html.definition_view import expression
 from workbench.html.markup import Markup, join, row, section, tag
+from workbench.online.formatting import format_duration_us
 from workbench.previews import preview_words
 from workbench.previews.grid_html import grid
 from workbench.previews.preview_page_values import NULL_WORDS
@@ -263,9 +264,9 @@ def _event(
     value = "null" if e.value is None else preview_words.cell(e.value, places)
     running = tag("b", _maybe(e.running)) if counts else ""
     ago = (
-        preview_words.span(moment.at - e.time)
+        format_duration_us(moment.at - e.time)
         if e.time < moment.at
-        else f"+{preview_words.span(e.time - moment.at)}"
+        else f"+{format_duration_us(e.time - moment.at)}"
     )
     return [
         join([_dot(e.status), " ", e.status]),

@@ -21,7 +21,6 @@ FIRST, LAST = (
 LISTED, LONGEST = 3, 24  # elements and characters of a cell
 MAX_FULL_CHARACTERS = 400  # characters of a value that is told with every digit
 HUGE = 1e15  # from here on a double's digits are no longer all known
-SPANS = ((86_400_000_000, "d"), (3_600_000_000, "h"), (60_000_000, "min"), (1_000_000, "s"))
 
 
 def time(us: int, *, whole: bool = True) -> str:
@@ -36,12 +35,6 @@ def time(us: int, *, whole: bool = True) -> str:
         if not at.microsecond
         else text + (fraction if at.microsecond % 1_000 else fraction[:4])
     )
-
-
-def span(us: int) -> str:
-    """Write a length of time in its largest unit, as `5.48 d`."""
-    unit, name = next(((u, n) for u, n in SPANS if abs(us) >= u), SPANS[-1])
-    return f"{us / unit:.2f}".rstrip("0").rstrip(".") + f" {name}"
 
 
 def decimals(values: Iterable[Any]) -> int:

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from workbench.definitions.binding import title
 from workbench.html.markup import Markup, join, tag, text
+from workbench.online.formatting import format_duration_us
 from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US
 from workbench.previews import preview_words
 
@@ -210,7 +211,7 @@ def _stem(
         dot = tag(
             "circle", cx=x, cy=top, r="4", fill="var(--bg)", stroke="var(--s1)", stroke_width="1.6"
         )
-        label_text = f"{_value(event)} · +{preview_words.span(event.time - moment.at)}"
+        label_text = f"{_value(event)} · +{format_duration_us(event.time - moment.at)}"
     else:
         dot = tag(
             "circle", cx=x, cy=top, r="4.5", fill="var(--s1)", opacity=None if counts else FADED

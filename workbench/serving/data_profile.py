@@ -14,6 +14,7 @@ from attrs import frozen
 from workbench.backends import engine_of
 from workbench.definitions.sources import EntitySource
 from workbench.errors import DefinitionError
+from workbench.online.formatting import format_bytes
 from workbench.online.time_units import utc_time
 from workbench.planner.bound_tables import rebound
 from workbench.serving.online_plans import stored_rows
@@ -63,7 +64,7 @@ class Profile:
         lines = [
             (
                 f"{self.group_by}: {self.rows:,} {unit} of {self.keys:,} keys{span}; about"
-                f" {size(self.bytes)}"
+                f" {format_bytes(self.bytes)}"
             )
         ]
         if self.keyless:
@@ -77,12 +78,6 @@ class Profile:
                 f" {self.most:,} events; {self.most / max(self.rows, 1):.0%} of all"
             )
         return lines
-
-
-def size(n: int) -> str:
-    """Format a number of bytes, rounded."""
-    # from a megabyte on
-    return f"{n / 1e6:,.1f} MB" if n >= 1e6 else f"{max(n, 1) / 1e3:,.0f} kB"  # noqa: PLR2004
 
 
 def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:

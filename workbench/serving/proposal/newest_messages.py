@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
 from workbench.online.errors import StoreError
+from workbench.online.formatting import format_duration_us
 from workbench.online.time_units import DAY_US
 from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
@@ -207,6 +208,6 @@ def _ages(plan: GroupByPlan, rows: Any, now: int) -> str:
     if not len(times):
         return ", of which the source's filters keep none"
     return (
-        f", the newest {preview_words.span(int(abs(now - times.max())))} from now, the oldest"
-        f" {preview_words.span(int(abs(now - times.min())))}"
+        f", the newest {format_duration_us(int(abs(now - times.max())))} from now, the oldest"
+        f" {format_duration_us(int(abs(now - times.min())))}"
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from workbench.html.markup import Markup, row, scrolled, tag
 from workbench.html.markup import join as joined
+from workbench.online.formatting import format_bytes, format_duration
 from workbench.previews import preview_words
 from workbench.previews.controls_html import button
 from workbench.serving.proposal import upload_costs
@@ -311,16 +312,16 @@ def cost(before: Cost, after: Cost | None) -> Markup:
     rows += [
         (
             "bytes in the store",
-            upload_costs.size(before.bytes),
-            after and upload_costs.size(max(after.bytes, 0)),
+            format_bytes(before.bytes),
+            after and format_bytes(max(after.bytes, 0)),
             after and upload_costs.off(before.bytes, after.bytes),
         )
     ]
     rows += [
         (
             "upload",
-            upload_costs.span(before.seconds),
-            after and upload_costs.span(after.seconds),
+            format_duration(before.seconds),
+            after and format_duration(after.seconds),
             after and upload_costs.off(before.seconds, after.seconds or 0, upload_costs.BRIEF),
         )
     ]

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from workbench.online import StoreError
+from workbench.online.formatting import format_exact_duration
 from workbench.online.storage import registry
 from workbench.online.storage.check_outcomes import ERROR
 from workbench.online.time_units import utc_time
@@ -131,7 +132,8 @@ def history(proposal: PlannedPublication) -> CheckResult:
         end = utc_time(proposal.end)
         if end is not None and full > end:
             short.append(
-                f"{preview_words.span(longest)} windows of {profile.group_by} hold less than that"
+                f"{format_exact_duration(longest)} windows of {profile.group_by} hold less than"
+                " that"
                 f" until {full:%Y-%m-%d %H:%M}: its first event is of"
                 f" {profile.first:%Y-%m-%d %H:%M}"
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from workbench.html.markup import Markup, row, section, tag
 from workbench.html.markup import join as joined
-from workbench.serving.data_profile import size
+from workbench.online.formatting import format_bytes
 from workbench.serving.proposal.change_marks import change_mark, features_by_kind
 from workbench.serving.proposal.page_head import page_head
 from workbench.serving.proposal.proposal_text import (
@@ -90,7 +90,7 @@ def _cost(planned: PlannedPublication) -> Markup:
     rows = [
         row(
             (
-                (tag("code", p.group_by), f"{p.rows:,}", f"about {size(p.bytes)}")
+                (tag("code", p.group_by), f"{p.rows:,}", f"about {format_bytes(p.bytes)}")
                 if p.group_by in group_by_names
                 else (tag("code", p.group_by), tag("span", "uploaded already", class_="muted"), "—")
             ),
@@ -105,7 +105,7 @@ def _cost(planned: PlannedPublication) -> Markup:
                 (
                     "all",
                     f"{sum(p.rows for p in some):,}",
-                    f"about {size(sum(p.bytes for p in some))}",
+                    f"about {format_bytes(sum(p.bytes for p in some))}",
                 ),
                 classes=classes,
             )

@@ -89,28 +89,6 @@ def _rate(store: Store) -> float | None:
     return rows / seconds if rows and seconds > 0 else None
 
 
-def size(n: int) -> str:
-    """Format bytes for a reader.
-
-    >>> size(148_000), size(2_000_000), size(12)
-    ('148 kB', '2.0 MB', '12 B')
-    """
-    if n >= 1e6:  # noqa: PLR2004 a megabyte
-        return f"{n / 1e6:,.1f} MB"
-    return f"{n / 1e3:,.0f} kB" if n >= 1e3 else f"{n} B"  # noqa: PLR2004 a kilobyte
-
-
-def span(seconds: float | None) -> str:
-    """Format seconds for a reader.
-
-    >>> span(None), span(0.01), span(1.52)
-    ('–', 'under 0.1 s', '1.5 s')
-    """
-    if seconds is None:
-        return "–"
-    return f"{seconds:.1f} s" if seconds >= 0.1 else "under 0.1 s"  # noqa: PLR2004 a tenth
-
-
 def off(estimate: float | None, found: float, least: float = 0) -> str:
     """Return by how much the actual is off, in percent of the estimate.
 
