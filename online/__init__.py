@@ -22,7 +22,7 @@ ROOMS = {
     "PartStatus": "fetching.answers",
     "Store": "storage.store",
     "StoreError": "errors",
-    "Streaming": "streaming.updater",
+    "Streaming": "streaming.streaming_settings",
     "Updater": "streaming.updater",
     "fetch": "fetching.fetch_call",
 }

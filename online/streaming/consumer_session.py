@@ -6,7 +6,6 @@ It ends when the plans change. The store says how far both are.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import socket
 import threading
@@ -24,6 +23,12 @@ from workbench.online.streaming.batch_values import Poisoned
 from workbench.online.streaming.kafka_consumer import Consumer, DeadTopic
 from workbench.online.streaming.message_buffer import Buffer
 from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders, UnreadError
+from workbench.online.streaming.topic_pauses import (
+    TOPIC_RETRY_SECONDS,
+    TopicPauses,
+    poisoned_sentence,
+)
+from workbench.online.streaming.updater_state import RETRY_PAUSES_SECONDS
 from workbench.online.time_units import SECOND_US
 
 if TYPE_CHECKING:
@@ -32,20 +37,18 @@ if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
     from workbench.online.streaming.kafka_consumer import Place, Polled
     from workbench.online.streaming.topic_batch import WrittenBatch
-    from workbench.online.streaming.updater import Updater
+    from workbench.online.streaming.updater_state import UpdaterState
 
 log = logging.getLogger("workbench.stream")
-RETRY_PAUSES_SECONDS = (0.2, 0.5, 1, 2, 5)  # seconds between tries while the store or Kafka is away
-TOPIC_RETRY_SECONDS = 30  # seconds after which a topic is tried again whose trouble may pass
-DOUBLINGS = 5  # of these seconds, where the trouble hardly passes by itself
 ABSENT = 15  # seconds without a sign of life after which an updater is taken for gone
 
 
 class Session:
     """One set of plans, followed until it changes: the caller's thread polls, another writes."""
 
-    def __init__(self, updater: Updater) -> None:
-        self.updater, self.settings, self.store = updater, updater.settings, updater.store
+    def __init__(self, updater: UpdaterState, config: Mapping[str, Any]) -> None:
+        self.updater, self.config = updater, config
+        self.settings, self.store = updater.settings, updater.store
         self.plans = updater.plans()
         by_topic: dict[str, list[GroupByPlan]] = {}
         for plan in self.plans.values():
@@ -75,13 +78,10 @@ class Session:
         self.buffer = Buffer(self.settings.waiting, self.settings.size)
         self.failed: Exception | None = None
         self.worked, self._reachable = False, True
+        self.pauses = TopicPauses(
+            updater, {n: [p.table for p in plans] for n, plans in by_topic.items()}
+        )
         self._unmended = set(self.topics)  # of which nothing was written yet
-        # by paused topic: why, and for which partitions
-        self._troubles: dict[str, tuple[str, Collection[int]]] = {}
-        self._again: float | None = None  # when a topic in trouble is tried again
-        for topic in list(updater.paused):
-            del updater.paused[topic]
-            updater.measures.paused.labels(topic).set(0)
 
     # --- told by the client, in its own thread
 
@@ -160,7 +160,7 @@ class Session:
         )
         skipped = self.skipped if self.settings.lost == "skip" else None
         consumer = Consumer(
-            self.updater.config,
+            self.config,
             sorted(self.topics),
             self.claimed,
             self.released,
@@ -169,11 +169,11 @@ class Session:
             self.settings.partitions,
         )
         for topic, sentence in consumer.missing.items():
-            self._paused(topic, sentence)
+            self.pauses.pause(topic, sentence)
         for topic, error in self.unreadable.items():
-            self._paused(topic, f"{topic} is not read: {error}", retry_seconds=self._later())
+            self.pauses.pause_longer(topic, f"{topic} is not read: {error}")
         if self.settings.dead_topic:
-            self.dead_topic = DeadTopic(self.updater.config, self.settings.dead_topic)
+            self.dead_topic = DeadTopic(self.config, self.settings.dead_topic)
         upkeep = Upkeep(self.store, self.plans.values(), self.settings.upkeep)
         writer = threading.Thread(target=self._write, name="workbench-writer", daemon=True)
         writer.start()
@@ -207,33 +207,22 @@ class Session:
             consumer.hold(self._useless(consumer))
             self.buffer.put(consumer.poll(0.1))
             for topic in consumer.troubles.keys() - self.updater.paused.keys():
-                self._paused(
-                    topic,
-                    consumer.troubles[topic],
-                    retry_seconds=TOPIC_RETRY_SECONDS
-                    if topic in consumer.passing
-                    else self._later(),
-                )
+                if topic in consumer.passing:
+                    self.pauses.pause(
+                        topic, consumer.troubles[topic], retry_seconds=TOPIC_RETRY_SECONDS
+                    )
+                else:
+                    self.pauses.pause_longer(topic, consumer.troubles[topic])
             self._rewind(consumer)
             if time.monotonic() - looked > self.settings.refresh:
                 looked = time.monotonic()
                 self._high(consumer)
-                if self._changed() or (self._reachable and consumer.others()) or self._healed():
+                if (
+                    self._changed()
+                    or (self._reachable and consumer.others())
+                    or self.pauses.is_retry_due()
+                ):
                     return
-
-    def _healed(self) -> bool:
-        """Whether a topic in trouble may be readable again, so that it is time for another try."""
-        if self._again is None or time.monotonic() < self._again:
-            return False
-        self.updater.setbacks += 1
-        return True
-
-    def _later(self) -> float:
-        """Seconds until the next try of a topic that hardly mends itself, doubling with each try.
-
-        Each try makes the group share out the other topics' partitions anew.
-        """
-        return TOPIC_RETRY_SECONDS * 2.0 ** min(self.updater.setbacks, DOUBLINGS)
 
     def _useless(self, consumer: Consumer) -> list[Place]:
         """Partitions whose messages would not be written: of paused topics, or not ours now."""
@@ -269,9 +258,7 @@ class Session:
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             offsets.high(con, tables_by_place, ends)
             self._mended(con, tables_by_place, ends)
-            # again, since a batch that was under way when it was stored may have cleared it
-            for topic, trouble in list(self._troubles.items()):
-                topic_health.troubled(con, [p.table for p in self.by_topic[topic]], topic, *trouble)
+            self.pauses.store_troubles(con)
             orphans = {
                 p: self._left(con, p, tables)
                 for p, tables in tables_by_place.items()
@@ -370,10 +357,11 @@ class Session:
                 with self.store.connection() as con:
                     batch = topic.write(con, portion, epochs)
             except Poisoned as poisoned:
-                self._pause(topic.name, poisoned)
+                partitions = self._partitions(topic.name)
+                self.pauses.pause(topic.name, poisoned_sentence(topic.name, poisoned), partitions)
                 return
             except UnreadError as error:
-                self._paused(
+                self.pauses.pause(
                     topic.name,
                     f"{topic.name} is not read for now: {error}",
                     retry_seconds=TOPIC_RETRY_SECONDS,
@@ -405,7 +393,7 @@ class Session:
         elif self.topics.keys() <= {topic, *self.updater.paused}:
             raise error
         else:
-            self._paused(topic, f"{topic} is not read: {error}", retry_seconds=self._later())
+            self.pauses.pause_longer(topic, f"{topic} is not read: {error}")
 
     def _amiss(
         self, topic: TopicReaders, batch: WrittenBatch, used: Mapping[str, Mapping[Place, int]]
@@ -446,49 +434,16 @@ class Session:
         if topic not in self._unmended:
             return
         self._unmended.discard(topic)
-        with self.lock:
-            partitions = {
-                p for places in self.epochs.values() for name, p in places if name == topic
-            }
+        partitions = self._partitions(topic)
         with suppress(StoreError, psycopg.Error), self.store.connection() as con:
             topic_health.mended(con, [p.table for p in self.topics[topic].plans], topic, partitions)
 
-    def _pause(self, topic: str, poisoned: Poisoned) -> None:
-        """Pause a topic with too many bad messages, and say why.
-
-        Nothing of the batch was written; the next session reads it again.
-        """
-        first = poisoned.dead[-1]
-        sentence = (
-            f"{topic} is paused: {len(poisoned.dead)} of its last messages are bad, the last at"
-            f" partition {first.partition}, offset {first.offset}: {first.reason[:200]}; mend the"
-            " topic or what is declared of it, then send this process a SIGHUP, or start it with a"
-            " higher --poison"
-        )
+    def _partitions(self, topic: str) -> set[int]:
+        """The partitions of a topic that we own for some group-by."""
         with self.lock:
-            partitions = {
+            return {
                 partition
                 for places in self.epochs.values()
                 for name, partition in places
                 if name == topic
             }
-        self._paused(topic, sentence, partitions)
-
-    def _paused(
-        self,
-        topic: str,
-        sentence: str,
-        partitions: Collection[int] = (topic_health.ALL_PARTITIONS,),
-        *,
-        retry_seconds: float | None = None,
-    ) -> None:
-        log.error("%s", sentence)
-        if retry_seconds is not None:
-            self._again = min(time.monotonic() + retry_seconds, self._again or math.inf)
-        self.updater.paused[topic] = sentence
-        self.updater.measures.paused.labels(topic).set(1)
-        self._troubles[topic] = (sentence, partitions)
-        with suppress(StoreError, psycopg.Error), self.store.connection() as con:
-            topic_health.troubled(
-                con, [p.table for p in self.by_topic[topic]], topic, sentence, partitions
-            )

@@ -9,74 +9,27 @@ import logging
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import psycopg
 
 from workbench.online.errors import StoreError
-from workbench.online.storage.published_plans import unknown
 from workbench.online.streaming import offsets, topic_health
-from workbench.online.streaming.consumer_session import RETRY_PAUSES_SECONDS, Session
+from workbench.online.streaming.consumer_session import Session
 from workbench.online.streaming.kafka_consumer import configured
 from workbench.online.streaming.stream_metrics import StreamMeasures
+from workbench.online.streaming.streaming_settings import Streaming
+from workbench.online.streaming.updater_state import RETRY_PAUSES_SECONDS, UpdaterState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from workbench.online.plan import GroupByPlan
     from workbench.online.storage.store import Store
 
 log = logging.getLogger("workbench.stream")
 
 
-@dataclass(frozen=True)
-class Streaming:
-    """Settings of an updater.
-
-    `group` is the consumer group that shares the partitions (by default one of the store and the
-    group-bys), `partitions` those to read without a group, by topic. A transaction holds some
-    `batch` messages; `waiting` of them, or `size` bytes, wait at most. From `poison_least` bad
-    messages on, a topic of which more than the share `poison` is bad pauses. `lost` says what
-    happens where Kafka no longer has the next message: "stop", or "skip" those that are gone. Bad
-    messages go to `dead_topic` too, beside the table of dead letters.
-    """
-
-    group: str | None = None
-    partitions: Mapping[str, Sequence[int]] | None = None
-    registry: str | None = field(default=None, repr=False)  # it may have a password
-    batch: int = 10_000
-    waiting: int = 50_000
-    size: int = 64 << 20
-    poison: float = 0.5
-    poison_least: int = 100
-    lost: str = "stop"
-    dead_topic: str | None = None
-    # seconds between looks at what is published, and at how far the topics are
-    refresh: float = 5.0
-    upkeep: float = 600.0
-    kafka: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may have a password too
-
-    def __post_init__(self) -> None:
-        """Raise StoreError for settings that cannot work."""
-        wrong = {
-            "poison": (
-                not 0 <= self.poison <= 1
-                and f"{self.poison:g} is no share: give a number from 0 to 1"
-            ),
-            "batch": (
-                self.batch < 1
-                and f"a transaction of {self.batch} messages writes nothing: give 1 or more"
-            ),
-            "lost": self.lost not in ("stop", "skip") and f"{self.lost!r} is neither stop nor skip",
-        }
-        for name, problem in wrong.items():
-            if problem:
-                message = f"{name}: {problem}"
-                raise StoreError(message)
-
-
-class Updater:
+class Updater(UpdaterState):
     """Keeps what is published fresh from Kafka: every message is applied exactly once (rule 21).
 
     `names` are joins and group-bys that are served, all by default; of these, the temporal
@@ -94,42 +47,11 @@ class Updater:
         settings: Streaming | None = None,
         measures: StreamMeasures | None = None,
     ) -> None:
-        self.store, self.names, self.settings = store, names, settings or Streaming()
+        super().__init__(store, names, settings or Streaming(), measures or StreamMeasures())
         self.config = configured(servers, self.settings.kafka or None)
-        self.measures = measures or StreamMeasures()
-        self.paused: dict[str, str] = {}
         self.error: Exception | None = None
-        self.setbacks = 0  # times that topics in trouble were tried again
         self.plans()
-        self._stopping, self._again = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-
-    def plans(self) -> dict[str, GroupByPlan]:
-        """The group-bys to stream, by table of rows; StoreError where `names` have none."""
-        served = {name: self.store.plan(name, fresh=True)[1] for name in self.store.names()}
-        group_bys = {
-            g.table: g
-            for p in served.values()
-            for g in p.group_bys
-            if not self.names or {p.name, g.name} & {*self.names}
-        }
-        if lacking := [
-            n
-            for n in self.names
-            if n not in served and n not in {g.name for g in group_bys.values()}
-        ]:
-            raise unknown(lacking[0], served)
-        topic_group_bys = {
-            table: g for table, g in group_bys.items() if g.topic is not None and not g.daily
-        }
-        if not topic_group_bys and self.names:
-            message = (
-                f"{', '.join(self.names)} has no topic to follow: declare it on the source of a"
-                ' temporal group-by, as in EventSource(table, time=..., topic="events.returns"),'
-                " and publish"
-            )
-            raise StoreError(message)
-        return topic_group_bys
 
     # --- working
 
@@ -140,7 +62,7 @@ class Updater:
             self._again.clear()
             session = None
             try:
-                session = Session(self)
+                session = Session(self, self.config)
                 session.run()
                 tries = 0
             except StoreError as error:
@@ -167,25 +89,6 @@ class Updater:
         """Finish what was polled, leave the group, and end."""
         self._stopping.set()
         self._again.set()
-
-    def reload(self) -> None:
-        """Read again what is published, and try paused topics again."""
-        self.setbacks = 0
-        self._again.set()
-
-    def wait(self, seconds: float) -> None:
-        """Wait at most so many seconds for an interruption."""
-        self._again.wait(seconds)
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the updater is to end."""
-        return self._stopping.is_set()
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether the updater is to end or to begin anew."""
-        return self._again.is_set()
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._ran, name="workbench-updater", daemon=True)
