@@ -209,6 +209,10 @@ class Json(Text):
             ),
         )
 
+    def begins(self, payload: bytes) -> bool:
+        """Whether a message begins as most do, so that nothing is to be taken off its front."""
+        return payload[:1] == b"{"
+
     def opened(self, payload: bytes) -> bytes:
         """A message without blanks in front; MalformedError where it does not begin with `{`."""
         payload = payload.lstrip(SPACE)
@@ -294,6 +298,10 @@ class Csv(Text):
         """The row that a parser's error names; Arrow counts CSV rows from one."""
         row_number = super().guess(error)
         return None if row_number is None else row_number - 1
+
+    def begins(self, payload: bytes) -> bool:
+        """Whether a message begins as a line of CSV."""
+        return payload[:3] != BOM
 
     def opened(self, payload: bytes) -> bytes:
         """The message; MalformedError where it is empty or begins with a byte-order mark."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from workbench.online.messages.message_formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,9 +23,7 @@ def keyless_reason(plan: GroupByPlan, payload: bytes | None, lacking: Sequence[N
     """
     columns = list(dict.fromkeys(c for need in lacking for c in need.columns))
     lacking_names = " and no ".join(dict.fromkeys(need.what for need in lacking))
-    names = (
-        member_names(payload) if plan.topic is not None and plan.topic.format == "json" else None
-    )
+    names = FORMATS[plan.topic.format].member_names(payload) if plan.topic is not None else None
     absent = [] if names is None else [c for c in columns if c not in names]
     if names is None or not absent:
         values = " and ".join(_cut(c) for c in columns)
@@ -48,22 +47,6 @@ def _advice(absent: Iterable[str], names: Sequence[str]) -> str:
     if all(c.casefold() in lower for c in absent):
         return "; if names differ in case alone, say Topic(..., names='insensitive')"
     return ""
-
-
-def member_names(payload: bytes | None) -> list[str] | None:
-    """The names in a JSON object, nested ones with a dot; None where the payload is no object."""
-    try:
-        document: Any = json.loads(payload or b"")
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    names = []
-    for name, value in document.items():
-        names += (
-            [f"{name}.{inner}" for inner in value] if isinstance(value, dict) and value else [name]
-        )
-    return names
 
 
 def _cut(name: str) -> str:

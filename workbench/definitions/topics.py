@@ -11,8 +11,7 @@ from attrs import field, frozen
 from workbench.definitions.binding import title
 from workbench.definitions.nodes import base
 from workbench.errors import DefinitionError, near
-from workbench.online.messages import avro
-from workbench.online.messages.message_types import FORMATS, refused
+from workbench.online.messages.message_formats import FORMATS, SETTINGS, refused
 from workbench.online.plan import TopicPlan
 
 if TYPE_CHECKING:
@@ -157,34 +156,31 @@ class Topic:
                 f"topic {self.name} has time={self.time!r}, which is unknown: use one of"
                 f" {', '.join(TIMES)}"
             )
-        if self.format == "csv" and not self.fields:
-            return (
-                f"topic {self.name} is CSV without fields: name the values of a line in order, as"
-                " in fields=['ts', 'user_id']"
-            )
+        needs = FORMATS[self.format].needs
+        if needs is not None and not getattr(self, needs[0]):
+            return f"topic {self.name} {needs[1]}"
         if len(set(self.fields)) < len(self.fields):
             return (
                 f"topic {self.name} names a field twice in {', '.join(self.fields)}: give each"
                 " value of a line its own name"
             )
-        if self.format == "avro" and self.schema is None:
-            return (
-                f"topic {self.name} is Avro without a schema: give the record as schema=, a dict or"
-                " JSON text"
-            )
-        for setting, setting_value, owner in (
-            ("fields", self.fields, "csv"),
-            ("a schema", self.schema, "avro"),
-            ("a registry", self.registry, "avro"),
-        ):
-            if setting_value and self.format != owner:
-                return (
-                    f"topic {self.name} is {self.format} and has {setting}, which {owner} alone"
-                    f" takes: leave it out, or say format={owner!r}"
-                )
-        return self._unopened() or (
-            avro.unreadable(self.schema, self.name) if self.schema else None
+        return (
+            self._foreign("fields", "schema", "registry")
+            or self._unopened()
+            or FORMATS[self.format].unreadable(self.plan)
         )
+
+    def _foreign(self, *settings: str) -> str | None:
+        """Return the sentence on the first of these settings that is of other formats alone."""
+        for setting in settings:
+            owners = [name for name, row in FORMATS.items() if setting in row.settings]
+            if getattr(self, setting) and self.format not in owners:
+                return (
+                    f"topic {self.name} is {self.format} and has {SETTINGS[setting]}, which"
+                    f" {' and '.join(owners)} alone {'takes' if len(owners) == 1 else 'take'}:"
+                    f" leave it out, or say format={owners[0]!r}"
+                )
+        return None
 
     def _unopened(self) -> str | None:
         """Return what is wrong with how a message is opened, if anything."""
@@ -198,12 +194,8 @@ class Topic:
                 f"topic {self.name} has names={self.names!r}: say names='insensitive', or"
                 " names={column: name in the message}"
             )
-        for setting, setting_value in (("an envelope", self.envelope), ("names", self.names)):
-            if setting_value and self.format != "json":
-                return (
-                    f"topic {self.name} is {self.format} and has {setting}, which json alone takes:"
-                    " leave it out, or say format='json'"
-                )
+        if message := self._foreign("envelope", "names"):
+            return message
         twice = {c for c, _ in self.key} & {c for c, _ in self.headers}
         if twice:
             return (

@@ -15,6 +15,7 @@ from workbench.errors import DefinitionError
 from workbench.online.messages import avro
 from workbench.online.messages.connect_values import INSTANTS, TIMES
 from workbench.online.messages.event_precision import LOST, UNITS
+from workbench.online.messages.message_formats import FORMATS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -128,7 +129,7 @@ def _refusal(group_by: GroupBy, node: ops.Value, lossy: Mapping[str, str]) -> st
     column = next(f.name for f in inline(node).find(ops.Field) if f.name in lossy)
     finer = (
         ""
-        if lossy[column] not in UNITS or topic is None or topic.format == "avro"
+        if lossy[column] not in UNITS or topic is None or FORMATS[topic.format].kinds(topic.plan)
         else f", let messages say it whole with Topic({topic.name!r}, ..., time='us')"
     )
     what = (
@@ -144,10 +145,10 @@ def _refusal(group_by: GroupBy, node: ops.Value, lossy: Mapping[str, str]) -> st
 
 def _lossy(topic: TopicPlan, schema: Mapping[str, dt.DataType]) -> dict[str, str]:
     """Return the columns that messages carry less exactly than the table, with their precision."""
-    kinds = avro.kinds(topic.schema) if topic.format == "avro" else {}
+    kinds = FORMATS[topic.format].kinds(topic)
     losses = {}
     for name, dtype in schema.items():
-        loss = _avro(kinds[name], dtype, topic) if topic.format == "avro" else _text(dtype, topic)
+        loss = _avro(kinds[name], dtype, topic) if kinds else _text(dtype, topic)
         if loss is not None:
             losses[name] = loss
     return losses
