@@ -147,8 +147,10 @@ FORMATS: Mapping[str, MessageFormat] = {
         settings=frozenset({"fields"}),
         needs=(
             "fields",
-            "is CSV without fields: name the values of a line in order, as in"
-            " fields=['ts', 'user_id']",
+            (
+                "is CSV without fields: name the values of a line in order, as in"
+                " fields=['ts', 'user_id']"
+            ),
         ),
         carries=_is_flat,
         unreadable=lambda _: None,
