@@ -13,8 +13,12 @@ from workbench.html.definition_view import expression
 from workbench.online.time_units import HOUR_US
 from workbench.planner.row_numbers import ROW
 from workbench.planner.training_set import instant
-from workbench.previews.event_history import INSIDE, WITHIN, HistoryEvent, Story, inputs
+from workbench.previews.event_history import WITHIN, key_events_around
+from workbench.previews.event_status import INSIDE, HistoryEvent, inputs
 from workbench.previews.grid_page import LEFT, grid
+from workbench.previews.key_feature import KeyFeature
+from workbench.previews.value_effects import explain_events
+from workbench.previews.value_steps import nearest_change, value_steps
 
 if TYPE_CHECKING:
     from workbench.definitions.aggregations import Feature
@@ -40,7 +44,7 @@ class ExplainedValue:
     derived: str = ""
     others: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = field(default=())
     leaked: Any = None
-    story: Story | None = field(default=None, repr=False, eq=False)
+    story: KeyFeature | None = field(default=None, repr=False, eq=False)
     times: Any = field(default=None, repr=False, eq=False)
 
     @property
@@ -55,7 +59,7 @@ class ExplainedValue:
         """
         if self.story is not None and self.times is not None:
             self.story.page.at_hand()
-            return self.story.change(direction, self.times)
+            return nearest_change(self.story, direction, self.times)
         drawn = [t for t, _ in self.steps[1:] if (t > self.at if direction > 0 else t < self.at)]
         return min(drawn, key=lambda t: abs(t - self.at), default=None)
 
@@ -111,13 +115,13 @@ def moment(page: Page, row: dict[str, Any], name: str, at: int | None = None) ->
     key = tuple(row[left_key] for left_key, _ in part.keys)
     if not plain.timed or None in key:
         return plain
-    story = Story(page, part, feature, key, at)
-    events, totals, times = story.events()
+    story = KeyFeature(page, part, feature, key, at)
+    events, totals, times = key_events_around(story)
     counted = evolve(plain, start=story.start, totals=totals, story=story, times=times)
     if not events:
         return counted
-    explained = evolve(counted, **story.told(events, whole=counted.whole))
-    return evolve(explained, steps=story.steps(explained.span, times))
+    explained = evolve(counted, **explain_events(story, events, whole=counted.whole))
+    return evolve(explained, steps=value_steps(story, explained.span, times))
 
 
 def _moved(page: Page, row: dict[str, Any], at: int) -> dict[str, Any]:

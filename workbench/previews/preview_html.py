@@ -19,7 +19,7 @@ from workbench.previews.timeline_svg import chart
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workbench.previews.event_history import HistoryEvent
+    from workbench.previews.event_status import HistoryEvent
     from workbench.previews.explained_value import ExplainedValue
     from workbench.previews.preview_page_values import Page
 

@@ -13,7 +13,7 @@ from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US
 from workbench.previews import preview_words
 
 if TYPE_CHECKING:
-    from workbench.previews.event_history import HistoryEvent
+    from workbench.previews.event_status import HistoryEvent
     from workbench.previews.explained_value import ExplainedValue
 
 LEFT_X, RIGHT_X, WIDTH, HEIGHT = 96.0, 841.0, 920, 200
