@@ -5,23 +5,19 @@ from __future__ import annotations
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
-from urllib.parse import unquote, urlparse
-
-import ibis.expr.operations as ops
 
 from workbench.backends import EngineError, engine_of
 from workbench.backends.dated_results import dated
 from workbench.backends.lake_table import Lake
 from workbench.backends.parquet_results import Dataset
-from workbench.backends.spark_catalogs import name_parts
 from workbench.definitions import feature_names
-from workbench.definitions.group_by import identifier
 from workbench.definitions.join import expect_join
 from workbench.errors import DefinitionError
 from workbench.planner import name_checks
 from workbench.planner.error_attribution import blamed
 from workbench.planner.plan_choice import Chooser
 from workbench.planner.training_set import training_set
+from workbench.training.backfill_places import check_named, check_qualified, place_of
 from workbench.training.incremental import Refill, between, left_rows
 from workbench.training.shared_parts import Together
 from workbench.training.source_checks import check_data
@@ -33,12 +29,9 @@ if TYPE_CHECKING:
     import ibis.expr.types as ir
     from ibis.backends import BaseBackend
 
-    from workbench.backends import Engine
     from workbench.definitions.join import Join
 
 STEP = 30  # days a transaction: few scans of the sources, and little lost if one fails
-# endings of file names, which no table's name has
-FILES = {"parquet", "csv", "tsv", "json", "jsonl", "orc", "avro", "arrow", "feather", "gz", "zst"}
 Day = date | datetime | str | None
 
 
@@ -137,14 +130,14 @@ def backfill(
     if isinstance(join, list | tuple):
         return _together(join, first, last, into=into, on=on, plan=plan)
     expect_join(join, "backfill")
-    place = None if into is None else _place(into)
+    place = None if into is None else place_of(into)
     if place is not None:
-        _check_named(join)
+        check_named(join)
     engine, step = engine_for(join, connection_of(join, on)), _checked_step(step)
     if isinstance(place, str):
         feature_names.check_place(place, engine)
     if isinstance(place, tuple):
-        _check_qualified(place, engine)
+        check_qualified(place, engine)
     if isinstance(place, Path):
         name_checks.check_files(join)
     if place is None:
@@ -236,7 +229,7 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
 
     Raises EngineError if no backfill wrote `into`.
     """
-    place = _place(into)
+    place = place_of(into)
     if isinstance(place, Path):
         return Dataset(engine_of(on), place).manifest()
     if on is None:
@@ -247,70 +240,9 @@ def manifest(into: str | Path, *, on: BaseBackend | None = None) -> dict[str, An
         raise DefinitionError(message)
     engine = engine_of(on)
     if isinstance(place, tuple):
-        _check_qualified(place, engine)
+        check_qualified(place, engine)
     with engine.refusing(f"manifest({into!r})"):
         return dated(engine, place).manifest()
-
-
-def _place(into: str | Path) -> str | Path | tuple[str, ...]:
-    """Read `into` as a table's name, alone or with its schema and catalog, or as a folder's path.
-
-    It is a folder if it is a `Path`, has a slash, or begins with `file:`.
-    """
-    if isinstance(into, Path):
-        return into.absolute()
-    url = urlparse(into)
-    if url.scheme and "://" in into and url.scheme != "file":
-        message = (
-            f"into={into!r} is no folder: files are written to folders that this process reaches,"
-            " and on Spark the executors too; mount it, or fill a table"
-        )
-        raise DefinitionError(message)
-    if "/" in into:
-        return Path(unquote(url.path) if url.scheme == "file" else into).absolute()
-    schema, dot, table = into.rpartition(".")
-    if dot and table.lower() in FILES:
-        message = (
-            f"into={into!r} names one file, and a dated table is a folder of files, or a table:"
-            f" give into='{schema}/', or into={schema!r}"
-        )
-        raise DefinitionError(message)
-    parts = name_parts(into) or (into,)
-    table = identifier(parts[-1])
-    return (*parts[:-1], table) if len(parts) > 1 else table
-
-
-def _check_qualified(parts: tuple[str, ...], engine: Engine) -> None:
-    """Refuse a table of another schema where dated tables are in the connection's current one."""
-    if not engine.qualified:
-        *schema, table = parts
-        message = (
-            f"into={'.'.join(parts)!r} names a schema or catalog, and a dated table is filled in"
-            f" the connection's current one: connect to {'.'.join(schema)} and give into={table!r},"
-            f" or fill a folder, into='{table}/'"
-        )
-        raise DefinitionError(message)
-
-
-def _check_named(join: Join) -> None:
-    """Refuse files that were read without naming the table.
-
-    Ibis names such a table anew in every session, so that the result would be rebuilt each time.
-    """
-    tables = (join.left.table, *(p.group_by.source.table for p in join.parts))
-    nameless = [
-        t.name
-        for table in tables
-        for t in table.find(ops.UnboundTable)
-        if t.name.startswith("ibis_read_")
-    ]
-    if nameless:
-        message = (
-            f"{join.name} reads {nameless[0]}, a file without a name: name it, as in"
-            " con.read_parquet(path, table_name='purchases'), so that the definition is the same"
-            " in the next session"
-        )
-        raise DefinitionError(message)
 
 
 def span_of(start: Day, end: Day) -> tuple[date | None, date | None]:
