@@ -19,7 +19,7 @@ from workbench.monitoring.comparison.mismatch_causes import BY_NAME, UNKNOWN, ex
 from workbench.monitoring.comparison.served_answers import ROW
 from workbench.online.legible_text import written
 from workbench.online.own_columns import row_beside
-from workbench.portable.rewrites import floor_to
+from workbench.portable.time_rewrites import floor_to
 from workbench.previews import preview_words
 from workbench.serving.stored_columns import TIME
 

@@ -10,7 +10,7 @@ from attrs import frozen
 from workbench.backends import engine_of
 from workbench.errors import DefinitionError, near
 from workbench.online.time_units import SECOND_US
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

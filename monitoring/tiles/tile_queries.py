@@ -15,7 +15,8 @@ from workbench.backends import EngineError
 from workbench.monitoring.tiles.bin_edges import bin_of, reached
 from workbench.monitoring.tiles.measured_columns import X, double
 from workbench.online.time_units import in_us, us_since_epoch
-from workbench.portable.rewrites import LARGEST, floor_to, micros
+from workbench.portable.rewrites import LARGEST
+from workbench.portable.time_rewrites import floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

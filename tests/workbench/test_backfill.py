@@ -28,7 +28,7 @@ from workbench import (
 )
 from workbench.backends import EngineError, engine_of
 from workbench.backends.table_results import LEDGER
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 from workbench.training.visible_rows import sums_by_day
 
 LOAD = """

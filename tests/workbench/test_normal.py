@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from agreed_operations import AGREED, check_agreed
 
-from workbench.portable.rewrites import finite, floor_to, micros
+from workbench.portable.rewrites import finite
+from workbench.portable.time_rewrites import floor_to, micros
 
 
 @pytest.mark.parametrize("case", AGREED)

@@ -1,11 +1,10 @@
-"""Aggregations and group-bys: what an author declares of a key.
+"""Group-bys: the features that an author declares of a key.
 
 They are frozen values that hold Ibis nodes, without verbs or state.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,15 +20,11 @@ from workbench.definitions import data_checks, feature_expressions
 from workbench.definitions.aggregations import Aggregation, Feature, flat
 from workbench.definitions.binding import bind, column, columns, member
 from workbench.definitions.canonical import IDLE, Meaningful
+from workbench.definitions.declared_names import NAME, identifier, no_equal_names, no_inner_names
 from workbench.definitions.engine_checks import check_features
 from workbench.definitions.feature_names import (
-    INNER,
     check_feature,
     check_messages,
-    code_point,
-    is_inner,
-    quoted_name,
-    strange,
 )
 from workbench.definitions.nodes import inline, inline_rows
 from workbench.definitions.sketch_reductions import with_own_sketches
@@ -41,39 +36,9 @@ from workbench.html import definition_view
 from workbench.online.time_units import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from workbench.definitions.data_checks import DataCheck
 
 RESOLUTIONS, ACCURACIES = ("exact", "sawtooth"), (None, "temporal", "snapshot")
-IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-
-# --- aggregations
-
-
-# --- group-bys
-
-
-def identifier(value: Any, _: Any = None) -> str:
-    """Return a name that can be a column's, a function's and a table's; else refuse it."""
-    if isinstance(value, str) and is_inner(value):
-        message = (
-            f"{quoted_name(value)} is no name: names that start with {INNER} are the plan's own"
-        )
-        raise DefinitionError(message)
-    if isinstance(value, str) and IDENTIFIER.fullmatch(value):
-        return value
-    character = strange(value) if isinstance(value, str) else None
-    has = "" if character is None else f", for it has {code_point(character)}"
-    message = (
-        f"{quoted_name(value) if isinstance(value, str) else repr(value)} is no name{has}: names"
-        " become columns, so use letters, digits and underscores, not starting with a digit"
-    )
-    raise DefinitionError(message)
-
-
-NAME = Converter(identifier, takes_self=True)
 
 
 def _group_source(value: Any, self: GroupBy) -> Source:
@@ -86,17 +51,6 @@ def _group_source(value: Any, self: GroupBy) -> Source:
     check_rowwise(self.name, value.table)
     no_inner_names(self.name, value.table)
     return value
-
-
-def no_inner_names(owner: str, table: ops.Relation) -> None:
-    """Refuse columns that are named like the plan's own."""
-    inner_columns = [c for c in table.schema.names if is_inner(c)]
-    if inner_columns:
-        message = (
-            f"{owner} reads a column named {inner_columns[0]!r}: names that start with {INNER} are"
-            " the plan's own; rename it in the table"
-        )
-        raise DefinitionError(message)
 
 
 def _keys(values: Any, self: GroupBy) -> tuple[str, ...]:
@@ -191,22 +145,6 @@ def _one_of(choices: tuple[Any, ...]) -> Any:
             raise DefinitionError(message)
 
     return check
-
-
-def no_equal_names(owner: str, names: Iterable[tuple[str, str]], lefts: Iterable[str] = ()) -> None:
-    """Refuse names that are equal but for case, since DuckDB and Spark do not distinguish case.
-
-    The left's own names are exempt; the engine checks those.
-    """
-    owners = {name.casefold(): (name, "the left") for name in lefts}
-    for name, maker in names:
-        if (twin := owners.get(name.casefold())) is not None:
-            message = (
-                f"{owner} has two columns named {name!r}, from {twin[1]} and from {maker}: name or"
-                " prefix one of them, as in .name('...') or JoinPart(..., prefix='...')"
-            )
-            raise DefinitionError(message)
-        owners[name.casefold()] = (name, maker)
 
 
 def _check_fields_together(self: GroupBy, _: Any, __: Any) -> None:

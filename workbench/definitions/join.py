@@ -12,15 +12,8 @@ from attrs import Converter, evolve, field, frozen
 from workbench.definitions.aggregations import Feature, flat
 from workbench.definitions.binding import comparable, lossless, recomputed, title
 from workbench.definitions.canonical import IDLE, Meaningful
-from workbench.definitions.group_by import (
-    NAME,
-    GroupBy,
-    derivations,
-    identifier,
-    no_equal_names,
-    no_inner_names,
-    tags_,
-)
+from workbench.definitions.declared_names import NAME, identifier, no_equal_names, no_inner_names
+from workbench.definitions.group_by import GroupBy, derivations, tags_
 from workbench.definitions.sources import EntitySource, EventSource
 from workbench.definitions.windows import windows
 from workbench.errors import DefinitionError, near

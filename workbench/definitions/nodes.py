@@ -122,3 +122,10 @@ def inline_rows(table: ops.Relation) -> tuple[Any, ...]:
             filters = [*(inline(p) for p in table.predicates), *filters]
         table = table.parent
     return (table, *filters)
+
+
+def with_argument(node: Any, value: ir.Value) -> ir.Value:
+    """Apply the node's function to another value."""
+    return node.__recreate__(
+        {**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}
+    ).to_expr()

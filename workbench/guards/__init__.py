@@ -30,7 +30,7 @@ from workbench.guards.left_guards import LABELS, GuardedLeft
 from workbench.guards.source_guards import GUARDS as EVENTS
 from workbench.online.time_units import us_since_epoch
 from workbench.planner.row_numbers import ROW, numbered
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, MutableMapping

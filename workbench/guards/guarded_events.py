@@ -12,7 +12,7 @@ from ibis.expr.datatypes import DataType
 from workbench.definitions.binding import title
 from workbench.definitions.nodes import inline, inline_rows
 from workbench.planner.bound_tables import rebound
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable

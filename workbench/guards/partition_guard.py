@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from workbench.guards.guard_finding import NOTE, WARNING, GuardFinding, some
 from workbench.guards.guard_runner import Answer, Guard, counted
 from workbench.online.time_units import DAY_US
-from workbench.portable.rewrites import floor_to, normal_value
+from workbench.portable.rewrites import normal_value
+from workbench.portable.time_rewrites import floor_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,8 +9,8 @@ import ibis.expr.datatypes as dt
 from attrs import field, frozen
 
 from workbench.planner.bound_tables import cleaned
-from workbench.portable.rewrites import micros
 from workbench.portable.text_rewrites import CLOCK, ZONE, ends_with_match
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from attrs import evolve, frozen
 
 from workbench.definitions.binding import member
+from workbench.definitions.declared_names import IDENTIFIER
 from workbench.definitions.feature_names import INNER, check_feature, is_inner
-from workbench.definitions.group_by import IDENTIFIER
 from workbench.errors import DefinitionError
 from workbench.online import snippets
 from workbench.online.own_columns import name_beside

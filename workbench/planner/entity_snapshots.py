@@ -29,7 +29,7 @@ from workbench.planner.source_rows import (
     inside,
 )
 from workbench.planner.time_bounds import Stretch, calendar
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,7 +14,8 @@ from attrs import frozen
 from workbench.backends.time_literals import DAY, LARGEST, LEAST, Form, edge
 from workbench.online.time_units import SECOND_US
 from workbench.planner.time_bounds import Stretch
-from workbench.portable.rewrites import floor_to, normal
+from workbench.portable.rewrites import normal
+from workbench.portable.time_rewrites import floor_to
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

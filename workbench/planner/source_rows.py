@@ -20,7 +20,8 @@ from workbench.online.time_units import in_us
 from workbench.planner.bound_tables import Bound, Within
 from workbench.planner.partition_days import Partition
 from workbench.planner.time_bounds import Stretch, clock
-from workbench.portable.rewrites import finite, floor_to, micros
+from workbench.portable.rewrites import finite
+from workbench.portable.time_rewrites import floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -23,7 +23,8 @@ from workbench.planner.bound_tables import cleaned, rebound
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import Planner, lazily
 from workbench.planner.source_rows import AT, NEWEST, EventRows, Rows, beside
-from workbench.portable.rewrites import finite, floor_to, micros, normal
+from workbench.portable.rewrites import finite, normal
+from workbench.portable.time_rewrites import floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

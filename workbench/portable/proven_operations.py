@@ -14,8 +14,22 @@ import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 from attrs import field, frozen
 
-from workbench.portable.regex_subset import replaceable, searchable
-from workbench.portable.rewrites import PARTS, UNITS
+from workbench.portable.operand_conditions import (
+    buckets_by_fixed_units,
+    counts_fixed_units,
+    has_fixed_unit,
+    is_constant_text,
+    is_portable_span,
+    is_whole_constant,
+    likes_constant_pattern,
+    multiplies_fixed_unit,
+    pads_by_constants,
+    replaces_by_constants,
+    rounds_to_constant_digits,
+    slices_by_constants,
+    translates_in_pairs,
+)
+from workbench.portable.regex_subset import searchable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +53,6 @@ CASTS = {
 TRIED = {"string": "int float", "int": "int", "float": "int", "decimal": "int"}
 EPOCHS = ("s", "ms", "us")
 TRUNCATED = ("Y", "Q", "M", "W", "D", "h", "m", "s", "ms", "us")
-DIGITS = 15  # what a double holds
 FORMAT = re.compile(r"(%[YmdHMS]|[-/:_., ])+")  # letters are patterns of their own on Postgres
 SEPARATOR = re.compile(r"[^\\\[\](){}*+?.^$|]+")  # Spark takes a separator for a regular expression
 
@@ -72,52 +85,6 @@ class Proven:
     asks: str = ""
 
 
-def _value(node: Any) -> Any:
-    """Return a literal's value, or a marker for what depends on the row."""
-    return node.value if isinstance(node, ops.Literal) else node
-
-
-def is_constant_text(node: Any, fits: Callable[[str], Any]) -> bool:
-    """Return whether a node is a literal text that `fits` accepts."""
-    return isinstance(_value(node), str) and bool(fits(node.value))
-
-
-def _count(node: Any) -> bool:
-    return isinstance(_value(node), int) and node.value >= 0
-
-
-def _rounds(node: Any) -> bool:
-    return node.digits is None or (
-        isinstance(node.digits, ops.Literal) and abs(node.digits.value) <= DIGITS
-    )
-
-
-def _padding(node: Any) -> bool:
-    return _count(node.length) and is_constant_text(node.pad, lambda pad: len(pad) == 1)
-
-
-def _slice(node: Any) -> bool:
-    return _count(node.start) and (
-        node.end is None or (_count(node.end) and node.start.value <= node.end.value)
-    )
-
-
-def _like(node: Any) -> bool:
-    return node.escape is None and is_constant_text(node.pattern, lambda p: "\\" not in p)
-
-
-def _translates(node: Any) -> bool:
-    return is_constant_text(node.from_str, len) and is_constant_text(
-        node.to_str, lambda to: len(to) == len(node.from_str.value)
-    )
-
-
-def _replaces(node: Any) -> bool:
-    return is_constant_text(node.pattern, replaceable) and is_constant_text(
-        node.replacement, lambda r: not re.search(r"[\\$&]", r) or not r
-    )
-
-
 def _cast(table: dict[str, str]) -> Callable[[Any], bool]:
     return lambda node: (
         family(node.to) in table.get(family(node.arg.dtype), "").split() and _everywhere(node.to)
@@ -132,31 +99,6 @@ def _everywhere(to: Any) -> bool:
     if to.is_timestamp():
         return to.scale in (None, 6) and to.timezone in (None, "UTC")
     return not to.is_unsigned_integer() and not (to.is_decimal() and to.scale is None)
-
-
-def _by_fixed(node: ops.TimestampDelta) -> bool:
-    part = getattr(_value(node.part), "value", _value(node.part))
-    return PARTS.get(str(part), str(part)) in UNITS
-
-
-def _buckets(node: ops.TimestampBucket) -> bool:
-    return (
-        node.offset is None
-        and isinstance(node.interval, ops.Literal)
-        and node.interval.dtype.unit.value in UNITS
-    )
-
-
-def _unit(node: Any) -> bool:
-    return node.unit.value in UNITS
-
-
-def _multiplies(node: Any) -> bool:
-    return isinstance(node.left, ops.Literal) and node.left.dtype.unit.value in UNITS
-
-
-def _span(node: Any) -> bool:
-    return node.dtype.unit.value in ("Y", "M", *UNITS)
 
 
 NUMERIC, WHOLE_NUMBERS, LOGIC, SCALAR, WHATEVER = (
@@ -174,7 +116,7 @@ TEXT, TIME, INSTANT, LISTED = (
 )
 SHIFT = Proven(
     "timestamp interval",
-    lambda n: _span(n.right),
+    lambda n: is_portable_span(n.right),
     "a span from years to microseconds, but no quarters",
 )
 A_COUNT = "a number of characters that is written out"
@@ -215,7 +157,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ),
     ops.Atan2: Proven("int float"),
     ops.Modulus: Proven("int decimal"),
-    ops.Round: Proven(NUMBERS, _rounds, "a number of digits that is written out"),
+    ops.Round: Proven(NUMBERS, rounds_to_constant_digits, "a number of digits that is written out"),
     ops.Log: Proven(
         NUMBERS, lambda n: isinstance(n.base, ops.Literal), "a base that is written out"
     ),
@@ -266,29 +208,37 @@ PROVEN: dict[type[ops.Node], Proven] = {
         (ops.StringContains, ops.StartsWith, ops.EndsWith, ops.StringReplace, ops.StringConcat),
         TEXT,
     ),
-    ops.Substring: Proven("string int", lambda n: n.length is None or _count(n.length), A_COUNT),
-    ops.StringSlice: Proven("string int", _slice, "a start and an end that are written out"),
-    ops.StrRight: Proven("string int", lambda n: _count(n.nchars), A_COUNT),
+    ops.Substring: Proven(
+        "string int", lambda n: n.length is None or is_whole_constant(n.length), A_COUNT
+    ),
+    ops.StringSlice: Proven(
+        "string int", slices_by_constants, "a start and an end that are written out"
+    ),
+    ops.StrRight: Proven("string int", lambda n: is_whole_constant(n.nchars), A_COUNT),
     ops.Repeat: Proven(
-        "string int", lambda n: _count(n.times), "a number of times that is written out"
+        "string int", lambda n: is_whole_constant(n.times), "a number of times that is written out"
     ),
     ops.LPad: Proven(
-        "string int", _padding, "one character to pad with, and a length, written out"
+        "string int", pads_by_constants, "one character to pad with, and a length, written out"
     ),
     ops.RPad: Proven(
-        "string int", _padding, "one character to pad with, and a length, written out"
+        "string int", pads_by_constants, "one character to pad with, and a length, written out"
     ),
     ops.StringFind: Proven(
         "string int",
-        lambda n: n.end is None and (n.start is None or _count(n.start)),
+        lambda n: n.end is None and (n.start is None or is_whole_constant(n.start)),
         "a start that is written out, and no end",
     ),
     ops.StringJoin: Proven(
         "string", lambda n: isinstance(n.sep, ops.Literal), "a separator that is written out"
     ),
-    ops.Translate: Proven("string", _translates, "two written out texts of one length"),
-    ops.StringSQLLike: Proven("string", _like, "a written out pattern without backslash"),
-    ops.StringSQLILike: Proven("string", _like, "a written out pattern without backslash"),
+    ops.Translate: Proven("string", translates_in_pairs, "two written out texts of one length"),
+    ops.StringSQLLike: Proven(
+        "string", likes_constant_pattern, "a written out pattern without backslash"
+    ),
+    ops.StringSQLILike: Proven(
+        "string", likes_constant_pattern, "a written out pattern without backslash"
+    ),
     ops.RegexSearch: Proven(
         "string",
         lambda n: is_constant_text(n.pattern, searchable),
@@ -296,7 +246,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ),
     ops.RegexReplace: Proven(
         "string",
-        _replaces,
+        replaces_by_constants,
         "a written out pattern that is plain text or one class as in [^a-z]+, and a replacement"
         " without backslash, $ and &",
     ),
@@ -339,18 +289,24 @@ PROVEN: dict[type[ops.Node], Proven] = {
         "date", lambda n: n.unit.value in TRUNCATED[:5], "units of days and more"
     ),
     ops.TimestampBucket: Proven(
-        "timestamp interval", _buckets, "weeks or shorter spans, and no offset"
+        "timestamp interval", buckets_by_fixed_units, "weeks or shorter spans, and no offset"
     ),
-    ops.TimestampDelta: Proven("timestamp zoned", _by_fixed, "weeks or shorter units"),
-    ops.DateDelta: Proven("date", _by_fixed, "days or weeks"),
+    ops.TimestampDelta: Proven("timestamp zoned", counts_fixed_units, "weeks or shorter units"),
+    ops.DateDelta: Proven("date", counts_fixed_units, "days or weeks"),
     **dict.fromkeys((ops.TimestampAdd, ops.TimestampSub), SHIFT),
     **dict.fromkeys(
         (ops.DateAdd, ops.DateSub),
-        Proven("date interval", lambda n: _span(n.right), "a span of years, months, weeks or days"),
+        Proven(
+            "date interval",
+            lambda n: is_portable_span(n.right),
+            "a span of years, months, weeks or days",
+        ),
     ),
-    ops.IntervalFromInteger: Proven("int", _unit, "weeks or shorter units"),
+    ops.IntervalFromInteger: Proven("int", has_fixed_unit, "weeks or shorter units"),
     ops.IntervalMultiply: Proven(
-        "int interval", _multiplies, "a written out interval of weeks or less, and an integer"
+        "int interval",
+        multiplies_fixed_unit,
+        "a written out interval of weeks or less, and an integer",
     ),
     ops.TimestampFromUNIX: Proven(
         "int", lambda n: n.unit.value in EPOCHS, "seconds, milliseconds or microseconds"
@@ -379,7 +335,7 @@ PROVEN: dict[type[ops.Node], Proven] = {
     ops.ArrayIndex: Proven("list int"),
     ops.ArraySlice: Proven(
         "list int",
-        lambda n: _count(n.start) and (n.stop is None or _count(n.stop)),
+        lambda n: is_whole_constant(n.start) and (n.stop is None or is_whole_constant(n.stop)),
         "a start and a stop that are written out",
     ),
     **dict.fromkeys((ops.ArrayContains, ops.ArrayRemove), Proven("list int string")),

@@ -10,10 +10,10 @@ import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 
-from workbench.backends.stored_types import finite_time, lengthless
-from workbench.definitions.nodes import rebuild
-from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US, SECOND_US
+from workbench.backends.stored_types import lengthless
+from workbench.definitions.nodes import rebuild, with_argument
 from workbench.portable import text_rewrites
+from workbench.portable.time_rewrites import TIME_REWRITES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,48 +25,6 @@ LARGEST = sys.float_info.max
 LEAST_EXPONENT, LARGEST_EXPONENT = -745.13, 709.78
 EVERY_WHOLE = 2.0**52  # doubles from here on have no fraction
 HALF = 0.5
-MICROSECOND_SCALE = 6
-UNITS = {
-    "s": SECOND_US,
-    "ms": 1_000,
-    "us": 1,
-    "m": MINUTE_US,
-    "h": HOUR_US,
-    "D": DAY_US,
-    "W": 7 * DAY_US,
-}
-PARTS = {
-    "second": "s",
-    "millisecond": "ms",
-    "microsecond": "us",
-    "minute": "m",
-    "hour": "h",
-    "day": "D",
-    "week": "W",
-}
-
-
-def micros(time: ir.TimestampValue) -> ir.IntegerValue:
-    """Return microseconds since 1970-01-01 UTC, floored; null for an infinite time.
-
-    This is the one form of time that all engines compare alike.
-    """
-    zone, time = time.type().timezone, finite_time(time)
-    epoch = ibis.literal("1970-01-01 00:00:00", dt.Timestamp(timezone="UTC" if zone else None))
-    elapsed = time.delta(epoch, unit="microsecond")
-    if (time.type().scale or 0) <= MICROSECOND_SCALE:
-        return elapsed
-    # DuckDB drops a nanosecond's fraction toward 1970, which is up for times before it
-    below = time.delta(epoch, unit="nanosecond") % 1_000 < 0
-    return elapsed - below.ifelse(1, 0)
-
-
-def floor_to(value: Any, unit: int) -> Any:
-    """Round `value` down to a multiple of `unit`.
-
-    It uses remainders, since `//` is a division of doubles on DuckDB.
-    """
-    return value - ((value % unit) + unit) % unit
 
 
 def finite(value: ir.Value) -> ir.Value:
@@ -197,20 +155,13 @@ def _fitting(value: Any, to: Any) -> ir.Value:
 # --- functions of numbers
 
 
-def _with(node: Any, value: ir.Value) -> ir.Value:
-    """Apply the node's function to another value."""
-    return node.__recreate__(
-        {**dict(zip(node.__argnames__, node.__args__, strict=True)), "arg": value.op()}
-    ).to_expr()
-
-
 def _double(value: Any) -> ir.Value:
     """Cast a decimal to a double, since engines give functions of decimals scales of their own."""
     return value.to_expr().cast("float64") if value.dtype.is_decimal() else value.to_expr()
 
 
 def _of_double(node: Any) -> ir.Value | None:
-    return _with(node, _double(node.arg)) if node.arg.dtype.is_decimal() else None
+    return with_argument(node, _double(node.arg)) if node.arg.dtype.is_decimal() else None
 
 
 def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
@@ -219,7 +170,7 @@ def _above(least: float, *, inclusive: bool) -> Callable[[Any], ir.Value]:
     def rewrite(node: Any) -> ir.Value:
         value = _double(node.arg)
         inside = value >= least if inclusive else value > least
-        return _with(node, inside.ifelse(value, ibis.null(value.type())))
+        return with_argument(node, inside.ifelse(value, ibis.null(value.type())))
 
     return rewrite
 
@@ -229,7 +180,8 @@ def _exp(node: ops.Exp) -> ir.Value:
     value = _double(node.arg).cast("float64")
     inside = value.between(LEAST_EXPONENT, LARGEST_EXPONENT)
     return inside.ifelse(
-        _with(node, inside.ifelse(value, 0.0)), (value < 0).ifelse(0.0, ibis.null("float64"))
+        with_argument(node, inside.ifelse(value, 0.0)),
+        (value < 0).ifelse(0.0, ibis.null("float64")),
     )
 
 
@@ -274,121 +226,10 @@ def _sign(node: ops.Sign) -> ir.Value | None:
     """Cast a sign to its type, since Spark gives a double."""
     if node.arg.dtype.is_floating():
         return None
-    return _with(node, node.arg.to_expr().cast("float64")).cast(node.dtype)
+    return with_argument(node, node.arg.to_expr().cast("float64")).cast(node.dtype)
 
 
 # --- times
-
-
-def _epoch(node: ops.ExtractEpochSeconds) -> ir.Value | None:
-    """Floor the epoch to a whole number, since DuckDB and Postgres give a fraction."""
-    value = node.arg.to_expr()
-    if not value.type().is_timestamp():
-        return None
-    return _count_of(floor_to(micros(value), UNITS["s"]), UNITS["s"])
-
-
-def _count_of(multiple: ir.IntegerValue, unit: int) -> ir.IntegerValue:
-    """Divide a multiple of `unit` by it: exact below 2^53 microseconds, the year 2255."""
-    return (multiple.cast("float64") / unit).cast("int64")
-
-
-def _delta(node: ops.TimestampDelta) -> ir.Value | None:
-    """Count whole elapsed units, the fraction dropped; engines count boundaries, round or floor."""
-    part = node.part.value if isinstance(node.part, ops.Literal) else node.part
-    unit = UNITS.get(PARTS.get(str(part), str(part)))
-    if unit in (None, UNITS["us"]):
-        return None
-    elapsed = node.left.to_expr().delta(node.right.to_expr(), unit="microsecond")
-    # a remainder has the sign of its dividend on all three engines
-    return _count_of(elapsed - elapsed % unit, unit)
-
-
-def _part(node: Any) -> ir.Value | None:
-    """Take a part of a zoned time from its naive UTC time, since Ibis refuses it on DuckDB."""
-    return (
-        _with(node, node.arg.to_expr().cast("timestamp"))
-        if getattr(node.arg.dtype, "timezone", None)
-        else None
-    )
-
-
-def _second(node: ops.ExtractSecond) -> ir.Value:
-    """Drop the fraction of a second, which Spark keeps."""
-    return ops.Cast(_with(node, node.arg.to_expr().cast("timestamp")).op(), node.dtype).to_expr()
-
-
-def _microsecond(node: ops.ExtractMicrosecond) -> ir.Value:
-    """Compute microseconds, which Spark lacks."""
-    us = micros(node.arg.to_expr())
-    return (us - floor_to(us, UNITS["s"])).cast(node.dtype)
-
-
-def _iso_year(node: ops.ExtractIsoYear) -> ir.Value:
-    """Compute the ISO year, which Spark lacks, as the year of the week's Thursday."""
-    return (node.arg.to_expr().cast("timestamp").truncate("W") + ibis.interval(days=3)).year()
-
-
-def _date_truncate(node: ops.DateTruncate) -> ir.Value:
-    """Cast a truncated date to a date, since Spark gives a timestamp."""
-    return ops.Cast(node, node.dtype).to_expr()
-
-
-def _date_delta(node: ops.DateDelta) -> ir.Value | None:
-    """Count whole elapsed weeks, where engines count Mondays, or sevens of days."""
-    if not (isinstance(node.part, ops.Literal) and str(node.part.value) in ("week", "W")):
-        return None
-    days = node.left.to_expr().delta(node.right.to_expr(), unit="day")
-    return _count_of(days - days % 7, 7)
-
-
-def _from_epoch(node: ops.TimestampFromUNIX) -> ir.Value | None:
-    """Add whole seconds, then the rest, since Postgres adds intervals as doubles of seconds."""
-    if not node.arg.dtype.is_integer():
-        return None
-    value, unit = node.arg.to_expr().cast("int64"), node.unit.value
-    epoch = ibis.literal("1970-01-01 00:00:00", node.dtype)
-    if unit == "s":
-        return epoch + value.as_interval("s")
-    if unit not in UNITS:
-        return None
-    per_second = UNITS["s"] // UNITS[unit]
-    rest = value - floor_to(value, per_second)
-    return (
-        epoch
-        + _count_of(value - rest, per_second).as_interval("s")
-        + (rest * UNITS[unit]).as_interval("us")
-    )
-
-
-def _times(node: ops.IntervalMultiply) -> ir.Value | None:
-    """Write a multiple of an interval out, since engines multiply intervals in different ways."""
-    if not isinstance(node.left, ops.Literal) or not node.right.dtype.is_integer():
-        return None
-    return (node.right.to_expr().cast("int64") * node.left.value).as_interval(
-        node.left.dtype.unit.value
-    )
-
-
-def _bucket(node: ops.TimestampBucket) -> ir.Value | None:
-    """Compute a bucket's start, counted from 1970, by arithmetic, since Spark has no buckets."""
-    if (
-        node.offset is not None
-        or not isinstance(node.interval, ops.Literal)
-        or node.interval.dtype.unit.value not in UNITS
-    ):
-        return None
-    us, width = (
-        micros(node.arg.to_expr()),
-        node.interval.value * UNITS[node.interval.dtype.unit.value],
-    )
-    past = us - floor_to(us, width)
-    seconds = past - past % UNITS["s"]
-    return (
-        node.arg.to_expr()
-        - _count_of(seconds, UNITS["s"]).as_interval("s")
-        - (past - seconds).as_interval("us")
-    )
 
 
 REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
@@ -405,37 +246,7 @@ REWRITES: dict[type[ops.Node], Callable[[Any], ir.Value | None]] = {
     ops.Log10: _above(0, inclusive=False),
     ops.Log: _above(0, inclusive=False),
     ops.Sqrt: _above(0, inclusive=True),
-    ops.ExtractEpochSeconds: _epoch,
-    **dict.fromkeys(
-        (
-            ops.ExtractYear,
-            ops.ExtractQuarter,
-            ops.ExtractMonth,
-            ops.ExtractWeekOfYear,
-            ops.ExtractDay,
-            ops.ExtractDayOfYear,
-        ),
-        _part,
-    ),
-    **dict.fromkeys(
-        (
-            ops.ExtractHour,
-            ops.ExtractMinute,
-            ops.ExtractMillisecond,
-            ops.DayOfWeekIndex,
-            ops.DayOfWeekName,
-        ),
-        _part,
-    ),
-    ops.TimestampDelta: _delta,
-    ops.DateDelta: _date_delta,
-    ops.DateTruncate: _date_truncate,
-    ops.ExtractSecond: _second,
-    ops.ExtractMicrosecond: _microsecond,
-    ops.ExtractIsoYear: _iso_year,
-    ops.TimestampFromUNIX: _from_epoch,
-    ops.IntervalMultiply: _times,
-    ops.TimestampBucket: _bucket,
+    **TIME_REWRITES,
     ops.Exp: _exp,
     ops.Power: _power,
     ops.Round: _round,

@@ -10,7 +10,8 @@ from attrs import frozen
 
 from workbench.definitions.group_by import GroupBy
 from workbench.definitions.reductions import Each
-from workbench.portable.proven_operations import INSTEAD, PROVEN, family, is_constant_text
+from workbench.portable.operand_conditions import is_constant_text
+from workbench.portable.proven_operations import INSTEAD, PROVEN, family
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

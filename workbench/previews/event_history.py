@@ -11,7 +11,7 @@ import pyarrow as pa
 from workbench.definitions.nodes import name_values
 from workbench.planner.source_rows import EVENT
 from workbench.portable.arrow_types import fetched
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 from workbench.previews.event_status import INSIDE, LATER, OLD, STATUS, STATUSES, events_with_status
 
 if TYPE_CHECKING:

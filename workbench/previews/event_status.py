@@ -12,7 +12,8 @@ from attrs import frozen
 from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.reductions import Each
 from workbench.planner.source_rows import EVENT, EventRows
-from workbench.portable.rewrites import finite, micros
+from workbench.portable.rewrites import finite
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     import ibis.expr.types as ir

@@ -18,7 +18,7 @@ from workbench.planner.row_numbers import ROW
 from workbench.planner.source_rows import AT, EVENT, NEWEST, EventRows
 from workbench.planner.training_set import TIME, features, instant, spine_of, training_set
 from workbench.portable.arrow_types import fetched
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 from workbench.previews.left_rows import Wanted
 from workbench.previews.local_copy import columns
 from workbench.previews.preview_page_values import Page

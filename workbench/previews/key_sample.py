@@ -25,7 +25,7 @@ from workbench.online.time_units import DAY_US
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.source_rows import EventRows
 from workbench.portable.arrow_types import fetched, typed
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from workbench.online.time_units import DAY_US, in_us
 from workbench.planner.source_rows import AT, EventRows
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from workbench.previews.key_feature import KeyFeature

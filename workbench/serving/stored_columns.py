@@ -15,7 +15,8 @@ from workbench.online.plan import Column
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.pairs_reductions import unfolded
 from workbench.planner.source_rows import EVENT, EventRows, Inputs
-from workbench.portable.rewrites import micros, normal
+from workbench.portable.rewrites import normal
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlparse
 import ibis.expr.operations as ops
 
 from workbench.backends.spark_catalogs import name_parts
-from workbench.definitions.group_by import identifier
+from workbench.definitions.declared_names import identifier
 from workbench.errors import DefinitionError
 
 if TYPE_CHECKING:

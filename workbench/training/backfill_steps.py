@@ -16,7 +16,7 @@ from workbench.backends.table_recipe import Recipe
 from workbench.backends.table_results import DAY_COLUMN
 from workbench.online.time_units import DAY_US, us_since_epoch
 from workbench.planner.plan_choice import OtherPlanError
-from workbench.portable.rewrites import floor_to, micros
+from workbench.portable.time_rewrites import floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -14,7 +14,7 @@ from workbench.online.storage.check_outcomes import END, ERROR, outcome
 from workbench.planner.bound_tables import rebound
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.source_rows import EVENT
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

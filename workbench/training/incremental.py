@@ -16,7 +16,7 @@ from workbench.planner import time_bounds
 from workbench.planner.bound_tables import rebound
 from workbench.planner.plan_choice import Chooser
 from workbench.planner.training_set import training_set
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 from workbench.training import progress
 from workbench.training.backfill_steps import Step, Steps, gaps, steps
 from workbench.training.left_departures import Departures, Filled

@@ -22,7 +22,7 @@ from attrs import frozen
 from workbench.backends import engine_of
 from workbench.backends.table_results import DAY_COLUMN
 from workbench.online.time_units import DAY_US, us_since_epoch, utc_day
-from workbench.portable.rewrites import floor_to, micros
+from workbench.portable.time_rewrites import floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

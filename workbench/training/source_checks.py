@@ -19,7 +19,7 @@ from workbench.online.time_units import DAY, DAY_US, EPOCH, in_us, us_since_epoc
 from workbench.planner.bound_tables import rebound
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.source_rows import EVENT, EventRows, Rows
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 from workbench.portable.unproven_operations import doubts_sentence, unproven
 from workbench.training import data_check_scan
 

@@ -25,7 +25,7 @@ from workbench.online.time_units import (
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.plan_choice import check_partition
 from workbench.planner.source_rows import EVENT, EventRows
-from workbench.portable.rewrites import floor_to, micros
+from workbench.portable.time_rewrites import floor_to, micros
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -24,7 +24,7 @@ from workbench.planner.plan_choice import PAIRS, Chooser, Planner, estimate_in, 
 from workbench.planner.source_rows import AT, EVENT, EventRows, Inputs
 from workbench.planner.training_set import instant, training_set
 from workbench.portable.arrow_types import fetched
-from workbench.portable.rewrites import micros
+from workbench.portable.time_rewrites import micros
 from workbench.training.error_bounds import scales
 
 if TYPE_CHECKING:
