@@ -21,6 +21,7 @@ from uuid import UUID
 
 from workbench.online.errors import StoreError
 from workbench.online.legible_text import hidden, short
+from workbench.online.sql_text import quote_identifier, quote_literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -171,7 +172,7 @@ def sql_name(name: str) -> str:
     if PLAIN.fullmatch(name) and name not in RESERVED:
         return name
     if not any(map(hidden, name)):
-        return '"' + name.replace('"', '""') + '"'
+        return quote_identifier(name)
     return (
         'U&"'
         + "".join(
@@ -198,7 +199,7 @@ def sql(value: Any) -> str:
         else str(value)
     )
     if "\\" not in text and not any(map(hidden, text)):
-        return "'" + text.replace("'", "''") + "'"
+        return quote_literal(text)
     return (
         "E'"
         + "".join(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from workbench.online.sql_text import quote_literal
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -19,16 +21,6 @@ SKETCHED = (
 )
 COUNTS = ("count", "unique_count")  # over nothing, 0
 PLACED = ("first", "last", "first_k", "last_k")  # found by the index, from one end of the window
-
-
-def quoted(name: str) -> str:
-    """A name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def text(value: str) -> str:
-    """A text as a SQL literal."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 @dataclass(frozen=True)
@@ -126,7 +118,8 @@ def _list(order: Callable[[Values], str]) -> Callable[[Cell, Values], str]:
 
 
 def _concat(cell: Cell, v: Values) -> str:
-    return f"string_agg({v.arg}, {text(cell.options['separator'])} order by {v.sorted()}){v.filter}"
+    separator = quote_literal(cell.options["separator"])
+    return f"string_agg({v.arg}, {separator} order by {v.sorted()}){v.filter}"
 
 
 def _spread(name: str) -> Callable[[Cell, Values], str]:

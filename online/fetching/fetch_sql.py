@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import (
-    AGGREGATES,
-    COUNTS,
-    PLACED,
-    Values,
-    finished,
-    quoted,
-    text,
-)
+from workbench.online.fetching.aggregate_sql import AGGREGATES, COUNTS, PLACED, Values, finished
+from workbench.online.sql_text import quote_identifier, quote_literal
 from workbench.online.storage import hot_keys, retained_totals
 from workbench.online.storage.mergeable_totals import layout, tiled, value
 from workbench.online.storage.table_names import floor_to, snapshots, start, stored
@@ -89,12 +82,12 @@ class Block:
         return f"{self._same} and e.since <= {self.at} and e.until > {self.at}"
 
     def _taken(self) -> str:
-        columns = ", ".join(f"e.{quoted(c.name)}" for c in self.plan.stored)
+        columns = ", ".join(f"e.{quote_identifier(c.name)}" for c in self.plan.stored)
         row = (
             f"select {columns}, 1 as there from {stored(self.plan)} e where {self._in_force()}"
             " limit 1"
         )
-        named = ", ".join([f"r.{quoted(c.name)}" for c in self.plan.stored] + ["r.there"])
+        named = ", ".join([f"r.{quote_identifier(c.name)}" for c in self.plan.stored] + ["r.there"])
         return (
             f"select {named}, {self._newest()} as newest from (select 1) one left join lateral"
             f" ({row}) r on true"
@@ -131,7 +124,7 @@ class Block:
         A window that is the scan's own is not tested again.
         """
         types = {c.name: c.sql for c in self.plan.stored}
-        arguments = {a: f"e.{quoted(c)}" for a, c in cell.inputs.items()}
+        arguments = {a: f"e.{quote_identifier(c)}" for a, c in cell.inputs.items()}
         kinds = {a: types[c] for a, c in cell.inputs.items()}
         if cell.each:
             plain = "u.v #>> '{}'" if cell.element != "jsonb" else "nullif(u.v, 'null'::jsonb)"
@@ -144,7 +137,9 @@ class Block:
             value if a == "where" else f"{value} is not null" for a, value in arguments.items()
         ]
         time = None if self.plan.kind == "entity" else 'e."time"'
-        return Values(arguments, kinds, keep, time, [f"e.{quoted(o)}" for o in self.plan.order])
+        return Values(
+            arguments, kinds, keep, time, [f"e.{quote_identifier(o)}" for o in self.plan.order]
+        )
 
     def _window(self, cell: Cell, cells: Sequence[Cell]) -> list[str]:
         """The condition for rows in a cell's window, where the scan is wider than it."""
@@ -316,8 +311,8 @@ class Block:
 
     def _elements(self, column: str, fold: str | None) -> str:
         if fold == "map":
-            return f"jsonb_each(e.{quoted(column)}) u(m, v)"
-        return f"jsonb_array_elements(e.{quoted(column)}) with ordinality u(v, m)"
+            return f"jsonb_each(e.{quote_identifier(column)}) u(m, v)"
+        return f"jsonb_array_elements(e.{quote_identifier(column)}) with ordinality u(v, m)"
 
     def _unfolded(self, column: str, fold: str | None, by: str | None = None) -> str:
         """A SELECT of the cells that reduce elements of one column: one row, or one a bucket.
@@ -332,10 +327,10 @@ class Block:
             f"from {stored(self.plan)} e cross join lateral {self._elements(column, fold)} where"
             f" {self._scan(cells)}"
         )
-        bucket = [f"e.{quoted(by)} as b"] if by else []
+        bucket = [f"e.{quote_identifier(by)} as b"] if by else []
         group_columns, grouped = (["b"], " group by b") if by else ([], "")
         if by:
-            rows += f" and e.{quoted(by)} is not null"
+            rows += f" and e.{quote_identifier(by)} is not null"
         if fold is None:
             inner = f"select {', '.join([*bucket, *aggregates])} {rows}{grouped}"
             return f"select {', '.join([*group_columns, self._done(cells)])} from ({inner}) s"
@@ -395,8 +390,10 @@ class Block:
         ]
         aggregates += [f"bool_or({self._any(f, cells)}) as any{i}" for i, f in features]
         inner = (
-            f"select e.{quoted(by)} as b, {', '.join(aggregates)} from {stored(self.plan)} e where"
-            f" {self._scan(cells)} and e.{quoted(by)} is not null group by e.{quoted(by)}"
+            f"select e.{quote_identifier(by)} as b, {', '.join(aggregates)} from"
+            f" {stored(self.plan)} e where"
+            f" {self._scan(cells)} and e.{quote_identifier(by)} is not null group by"
+            f" e.{quote_identifier(by)}"
         )
         chosen, joined = (
             [
@@ -434,7 +431,7 @@ class Block:
         feature_cells = [c for c in cells if c.name in feature.cells]
         cell_tests = [
             (
-                [*self._window(c, cells), f"e.{quoted(c.each)} is not null"]
+                [*self._window(c, cells), f"e.{quote_identifier(c.each)} is not null"]
                 if c.each
                 else self._values(c, cells).keep
             )
@@ -515,10 +512,12 @@ def statement(plan: Plan, *, many: bool, cold: bool = False) -> str:
         ]
         state = (
             "(select array[batch_end, streamed, horizon, uploaded] from workbench.states where"
-            f" rows = {text(group_by.table)})"
+            f" rows = {quote_literal(group_by.table)})"
         )
         state_columns += [f"p{p}.newest as n{p}", f"p{p}.seen as s{p}", f"{state} as e{p}"]
-    published = f"(select plan from workbench.published where name = {text(plan.name)}) as v"
+    published = (
+        f"(select plan from workbench.published where name = {quote_literal(plan.name)}) as v"
+    )
     from_clause = " ".join([_request(plan, many=many), *parts])
     columns = [f"{v} as f{i}" for i, v in enumerate(values)]
     if not plan.derivations:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from workbench.online.errors import StoreError
-from workbench.online.fetching.aggregate_sql import quoted
 from workbench.online.fetching.answers import microseconds
 from workbench.online.fetching.value_readers import reader
 from workbench.online.legible_text import written
 from workbench.online.own_columns import row_beside
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage import retained_totals as carried
 from workbench.online.storage.table_names import snapshots, stored
 from workbench.online.time_units import DAY_US, EPOCH, utc_time
@@ -130,7 +130,7 @@ class FeatureQuestion:
         """The event of one row."""
         columns = {c.name: c for c in self.group_by.stored}
         used = list(dict.fromkeys(c for cell in self.cells for c in cell.inputs.values())) or [
-            c for c in columns if quoted(c) in self.feature.expression
+            c for c in columns if quote_identifier(c) in self.feature.expression
         ]
         shown_columns = [*used, *([self.feature.by] if self.feature.by else [])]
         values = {columns[c].label: reader(columns[c].type)(row[c]) for c in shown_columns}
@@ -235,7 +235,7 @@ def stored_reasons(
                 " <= %s)"
             )
         )
-        columns = ", ".join(quoted(c.name) for c in feature_question.group_by.stored)
+        columns = ", ".join(quote_identifier(c.name) for c in feature_question.group_by.stored)
         bound = ([] if feature_question.group_by.timeless else [feature_question.at]) + [
             *key_parameters,
             feature_question.at,
@@ -247,7 +247,10 @@ def stored_reasons(
         )
     else:
         order = ", ".join(
-            ['"time"', *(f"{quoted(o)} nulls first" for o in feature_question.group_by.order)]
+            [
+                '"time"',
+                *(f"{quote_identifier(o)} nulls first" for o in feature_question.group_by.order),
+            ]
         )
         since = "" if feature_question.start is None else ' and "time" >= %s'
         bound = [

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import quoted, text
 from workbench.online.fetching.fetch_sql import statement
+from workbench.online.sql_text import quote_identifier, quote_literal
 from workbench.online.storage.session_state import of_function
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ MAX_NAME_BYTES = 63  # bytes of a name in Postgres, which cuts longer ones
 def signature(plan: Plan) -> str:
     """The function's name and the types of its arguments."""
     types = [*(c.sql for c in plan.keys), "timestamptz", *(c.sql for c in plan.context)]
-    return f"{SCHEMA}.{quoted(plan.name)}({', '.join(types)})"
+    return f"{SCHEMA}.{quote_identifier(plan.name)}({', '.join(types)})"
 
 
 def lacking(plan: Plan) -> str | None:
@@ -75,17 +75,17 @@ def created(plan: Plan) -> list[str]:
 
     It answers callers that may not read the tables, too.
     """
-    arguments = [f"{quoted(k.name)} {k.sql}" for k in plan.keys]
+    arguments = [f"{quote_identifier(k.name)} {k.sql}" for k in plan.keys]
     arguments += [
         '"at" timestamptz default clock_timestamp()',
-        *(f"{quoted(c.name)} {c.sql} default null" for c in plan.context),
+        *(f"{quote_identifier(c.name)} {c.sql} default null" for c in plan.context),
     ]
     served = [
         (i, feature, name)
         for i, (_, feature, name) in enumerate(plan.outputs)
         if feature.sketch is None
     ]
-    columns = [f"{quoted(name)} {feature.sql}" for _, feature, name in served]
+    columns = [f"{quote_identifier(name)} {feature.sql}" for _, feature, name in served]
     time = len(plan.keys) + 1
     instant = f"(extract(epoch from coalesce(${time}, clock_timestamp())) * 1000000)::int8"
     # only the first, which is the request's: texts may contain it too
@@ -105,14 +105,16 @@ def created(plan: Plan) -> list[str]:
     )
     return [
         (
-            f"create or replace function {SCHEMA}.{quoted(plan.name)}({', '.join(arguments)})"
-            f" returns table ({', '.join(columns)}) {OPTIONS} as {text(body)}"
+            "create or replace function"
+            f" {SCHEMA}.{quote_identifier(plan.name)}({', '.join(arguments)})"
+            f" returns table ({', '.join(columns)}) {OPTIONS} as {quote_literal(body)}"
         ),
-        f"comment on function {signature(plan)} is {text(about)}",
+        f"comment on function {signature(plan)} is {quote_literal(about)}",
         f"revoke all on function {signature(plan)} from public",
         (
             f"do $$ begin if exists (select from pg_roles where rolname = '{READER}') then execute"
-            f" {text(f'grant execute on function {signature(plan)} to {READER}')}; end if; end $$"
+            f" {quote_literal(f'grant execute on function {signature(plan)} to {READER}')}; end"
+            " if; end $$"
         ),
     ]
 
@@ -120,7 +122,7 @@ def created(plan: Plan) -> list[str]:
 def _retention_check(plan: Plan, instant: str) -> str:
     """PL/pgSQL that refuses times older than the store keeps (rule 19)."""
     tests = [
-        f"(s.rows = {text(g.table)} and {instant} - {g.reach} < s.horizon)"
+        f"(s.rows = {quote_literal(g.table)} and {instant} - {g.reach} < s.horizon)"
         for g in plan.group_bys
         if g.retain is not None
     ]
@@ -132,7 +134,7 @@ def _retention_check(plan: Plan, instant: str) -> str:
     )
     return (
         f"if exists (select from workbench.states s where {' or '.join(tests)}) then raise"
-        f" exception {text(sentence)}; end if; "
+        f" exception {quote_literal(sentence)}; end if; "
     )
 
 

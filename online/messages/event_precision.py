@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.sql_text import quote_identifier
 from workbench.online.time_units import MILLISECOND_US, SECOND_US
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def met(plan: GroupByPlan, name: str, of: str = "") -> str:
     Times are truncated to the topic's unit and doubles are rounded to 32 bits; a column that the
     topic has in full stays as it is.
     """
-    value = f"{of}{quoted(name)}"
+    value = f"{of}{quote_identifier(name)}"
     precision = plan.coarse.get(name)
     if precision is None:
         return value

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage import retained_totals
 from workbench.online.storage.mergeable_totals import Partial, layout, tiled, value
 from workbench.online.storage.table_names import DATA, floor_to, start, stored
@@ -39,21 +39,21 @@ def cells(plan: GroupByPlan) -> list[Cell]:
 
 def tiles(plan: GroupByPlan) -> str:
     """The name of the table of tiles."""
-    return f"{DATA}.{quoted(plan.table + '__tiles')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__tiles')}"
 
 
 def keys_of(plan: GroupByPlan) -> str:
     """The name of the table of hot keys; `open` is the first day without heads and tails."""
-    return f"{DATA}.{quoted(plan.table + '__hot')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__hot')}"
 
 
 def function(plan: GroupByPlan) -> str:
     """The name of the SQL function that answers for a hot key."""
-    return f"{DATA}.{quoted(plan.table + '__of_hot')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__of_hot')}"
 
 
 def _type(plan: GroupByPlan) -> str:
-    return f"{DATA}.{quoted(plan.table + '__cells')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__cells')}"
 
 
 def _keys(plan: GroupByPlan) -> list[str]:

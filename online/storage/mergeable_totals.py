@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage.reduction_states import BITS, STATES, Totals, is_exact
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ def _parts(cell: Cell, kind: str) -> tuple[str, ...]:
 def _partial(
     kind: str, arg: str | None, where: str | None, kinds: dict[str, str], name: str
 ) -> Partial:
-    keep = [f"e.{quoted(where)}"] if where else []
-    keep += [f"e.{quoted(arg)} is not null"] if arg else []
+    keep = [f"e.{quote_identifier(where)}"] if where else []
+    keep += [f"e.{quote_identifier(arg)} is not null"] if arg else []
     test = f" filter (where {' and '.join(keep)})" if keep else ""
     if kind == "n":
         return Partial(name, "int8", kind, arg, where, f"count(*){test}", "sum")
     of = kinds[arg or ""]
-    value = f"e.{quoted(arg or '')}"
+    value = f"e.{quote_identifier(arg or '')}"
     decimal = f"{value}::int::numeric" if of == "bool" else f"{value}::numeric"
     total = "numeric" if is_exact(of) else "float8"
     expressions = {

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import Values, quoted, text
+from workbench.online.fetching.aggregate_sql import Values
 from workbench.online.messages.event_precision import met
+from workbench.online.sql_text import quote_identifier, quote_literal
 from workbench.online.storage.mergeable_totals import Partial, layout, mergeable, plain
 from workbench.online.storage.reduction_states import STATES, NoState
 from workbench.online.storage.table_names import DATA, stored
@@ -76,12 +77,12 @@ def partials(plan: GroupByPlan) -> tuple[Partial, ...]:
 
 def table(plan: GroupByPlan) -> str:
     """The name of the table of totals."""
-    return f"{DATA}.{quoted(plan.table + '__carried')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__carried')}"
 
 
 def held_messages(plan: GroupByPlan) -> str:
     """The name of the table of messages that the totals count already."""
-    return f"{DATA}.{quoted(plan.table + '__held')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__held')}"
 
 
 def keys(plan: GroupByPlan, of: str = "") -> str:
@@ -107,7 +108,7 @@ def created(plan: GroupByPlan, definitions: str, typed: str) -> list[str]:
         f"create table {held_messages(plan)} ({definitions}, n int4 not null)",
         (
             f"create index on {held_messages(plan)}"
-            f" ({'id' if plan.id else keys(plan) + ', ' + quoted('time')})"
+            f" ({'id' if plan.id else keys(plan) + ', ' + quote_identifier('time')})"
         ),
     ]
 
@@ -219,7 +220,7 @@ def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
             # equal events stay or go together; others that show the same are told apart, since many
             # may
             apart = ", ".join(
-                f"e.{quoted(name)}" for name in ("time", *(c.name for c in plan.stored))
+                f"e.{quote_identifier(name)}" for name in ("time", *(c.name for c in plan.stored))
             )
             rank = (
                 f"rank() over (partition by {key}{of_stream}, {keep_test} order by"
@@ -231,14 +232,14 @@ def _stays(plan: GroupByPlan, *, stored_: bool) -> str:
 
 def _values(plan: GroupByPlan, cell: Cell) -> Values:
     kinds = {c.name: c.sql for c in plan.stored}
-    arguments = {a: f"e.{quoted(c)}" for a, c in cell.inputs.items()}
+    arguments = {a: f"e.{quote_identifier(c)}" for a, c in cell.inputs.items()}
     keep = [value if a == "where" else f"{value} is not null" for a, value in arguments.items()]
     return Values(
         arguments,
         {a: kinds[c] for a, c in cell.inputs.items()},
         keep,
         'e."time"',
-        [f"e.{quoted(o)}" for o in plan.order],
+        [f"e.{quote_identifier(o)}" for o in plan.order],
     )
 
 
@@ -318,7 +319,7 @@ def _past(plan: GroupByPlan) -> str:
 
 
 def _horizon(plan: GroupByPlan) -> str:
-    return f"(select horizon from workbench.states where rows = {text(plan.table)})"
+    return f"(select horizon from workbench.states where rows = {quote_literal(plan.table)})"
 
 
 def folded_identity(plan: GroupByPlan, alias: str) -> str:

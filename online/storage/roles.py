@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from workbench.online.errors import StoreError
-from workbench.online.fetching.aggregate_sql import quoted
 from workbench.online.fetching.sql_functions import MAX_NAME_BYTES
 from workbench.online.fetching.sql_functions import SCHEMA as FEATURES
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage.store_schema import (
     SCHEMA,
     audit,
@@ -50,8 +50,8 @@ def grants(store: Store, role: str, name: str) -> list[str]:
     with store.connection() as con:
         ((database, role_exists, version),) = con.execute(FACTS, (name,)).fetchall()
         owners = [o for (o,) in con.execute(OWNERS, {"schemas": list(SCHEMAS)}).fetchall()]
-    creation = [] if role_exists else [f"create role {quoted(name)} login"]
-    on = f"on database {quoted(database)} to {quoted(name)}"
+    creation = [] if role_exists else [f"create role {quote_identifier(name)} login"]
+    on = f"on database {quote_identifier(database)} to {quote_identifier(name)}"
     if role == "owner":
         return [
             *creation,
@@ -75,19 +75,25 @@ def grants(store: Store, role: str, name: str) -> list[str]:
 def _owning(store: Store, database: str, owners: list[str], name: str) -> list[str]:
     """The statements that let a role act as the store's owner, or own a store yet to be created."""
     if not store.has_catalog():
-        return [f"create schema if not exists {s} authorization {quoted(name)}" for s in SCHEMAS]
+        return [
+            f"create schema if not exists {s} authorization {quote_identifier(name)}"
+            for s in SCHEMAS
+        ]
     owner = owners[0]
     if owner == name:
         return []
-    set_ = f"alter role {quoted(name)} in database {quoted(database)} set role to {quoted(owner)}"
-    return [f"grant {quoted(owner)} to {quoted(name)}", set_]
+    of_login, of_owner = quote_identifier(name), quote_identifier(owner)
+    return [
+        f"grant {of_owner} to {of_login}",
+        f"alter role {of_login} in database {quote_identifier(database)} set role to {of_owner}",
+    ]
 
 
 def _reading(owners: list[str], name: str) -> list[str]:
     statements = [
-        f"grant usage on schema {', '.join(SCHEMAS)} to {quoted(name)}",
-        f"grant select on all tables in schema {SCHEMA}, {DATA} to {quoted(name)}",
-        f"grant execute on all functions in schema {DATA}, {FEATURES} to {quoted(name)}",
+        f"grant usage on schema {', '.join(SCHEMAS)} to {quote_identifier(name)}",
+        f"grant select on all tables in schema {SCHEMA}, {DATA} to {quote_identifier(name)}",
+        f"grant execute on all functions in schema {DATA}, {FEATURES} to {quote_identifier(name)}",
     ]
     for owner in owners:
         statements += [
@@ -98,18 +104,23 @@ def _reading(owners: list[str], name: str) -> list[str]:
 
 
 def _writing(owners: list[str], name: str, version: int) -> list[str]:
-    tables = [f"{SCHEMA}.{quoted(t.name)}" for t in metadata.sorted_tables if t not in OWNED_TABLES]
+    tables = [
+        f"{SCHEMA}.{quote_identifier(t.name)}"
+        for t in metadata.sorted_tables
+        if t not in OWNED_TABLES
+    ]
     rows = "insert, update, delete" + (", maintain" if version >= MAINTAINED else "")
     return [
-        f"grant insert, update, delete on {', '.join(tables)} to {quoted(name)}",
-        f"grant usage on all sequences in schema {SCHEMA} to {quoted(name)}",
-        f"grant {rows} on all tables in schema {DATA} to {quoted(name)}",
+        f"grant insert, update, delete on {', '.join(tables)} to {quote_identifier(name)}",
+        f"grant usage on all sequences in schema {SCHEMA} to {quote_identifier(name)}",
+        f"grant {rows} on all tables in schema {DATA} to {quote_identifier(name)}",
         *(_later(owner, DATA, f"{rows} on tables", name) for owner in owners),
     ]
 
 
 def _later(owner: str, schemas: str, privilege: str, name: str) -> str:
     return (
-        f"alter default privileges for role {quoted(owner)} in schema {schemas} grant {privilege}"
-        f" to {quoted(name)}"
+        f"alter default privileges for role {quote_identifier(owner)} in schema {schemas} grant"
+        f" {privilege}"
+        f" to {quote_identifier(name)}"
     )

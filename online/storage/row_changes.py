@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import quoted
 from workbench.online.messages.event_precision import met, near
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage import hot_keys, retained_totals
 from workbench.online.storage.row_tables import columns, keys
 from workbench.online.storage.table_names import gone, stored
@@ -62,7 +62,7 @@ def _identifying(plan: GroupByPlan) -> str:
     """The identity as columns of a query, under their own names."""
     if plan.id:
         return "id"
-    return ", ".join(f"{met(plan, n)} as {quoted(n)}" for n in _names(plan))
+    return ", ".join(f"{met(plan, n)} as {quote_identifier(n)}" for n in _names(plan))
 
 
 def _names(plan: GroupByPlan) -> list[str]:
@@ -74,7 +74,7 @@ def _placed(plan: GroupByPlan, of: str = "") -> str:
 
     These are events that the topic does not distinguish, in the order of what the table has.
     """
-    order = "" if plan.id else ", ".join(f"{of}{quoted(n)}" for n in plan.coarse)
+    order = "" if plan.id else ", ".join(f"{of}{quote_identifier(n)}" for n in plan.coarse)
     return f"partition by {_identity(plan, of)}" + (f" order by {order}" if order else "")
 
 
@@ -139,7 +139,11 @@ def reconciled(plan: GroupByPlan) -> dict[str, str]:
     compared.
     """
     table, same_event = stored(plan), f"{_same_event(plan, 's', 'e')} and s.n = e.n"
-    values = [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored if c.name != "id")]
+    values = [
+        *keys(plan),
+        '"time"',
+        *(quote_identifier(c.name) for c in plan.stored if c.name != "id"),
+    ]
     changed = " or ".join(f"e.{c} is distinct from s.{c}" for c in values)
     steps = {
         "forgotten": (

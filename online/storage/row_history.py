@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage.table_names import gone, snapshots, stored
 
 if TYPE_CHECKING:
@@ -71,12 +71,11 @@ def rows_of(
     """
     kinds = {f"k{i}": k.sql for i, k in enumerate(plan.keys)} | {c.name: c.sql for c in plan.stored}
     key_arrays = ", ".join(f"%s::{kinds[c]}[]" for c in wanted)
-    among = (
-        f"({', '.join(f'e.{quoted(c)}' for c in wanted)}) in (select * from unnest({key_arrays}))"
-    )
+    columns = ", ".join(f"e.{quote_identifier(c)}" for c in wanted)
+    among = f"({columns}) in (select * from unnest({key_arrays}))"
     within = "" if span is None else ' and e."time" >= %s and e."time" < %s'
     listed = ", ".join(
-        f"e.{quoted(c)}"
+        f"e.{quote_identifier(c)}"
         for c in (*(f"k{i}" for i in range(len(plan.keys))), "time", *(c.name for c in plan.stored))
     )
     living = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import PLACED, quoted, text
+from workbench.online.fetching.aggregate_sql import PLACED
+from workbench.online.sql_text import quote_identifier, quote_literal
 from workbench.online.storage import hot_keys, retained_totals
 from workbench.online.storage.table_names import gone, snapshots, stored
 from workbench.online.streaming.offsets import NOW_US
@@ -29,7 +30,7 @@ OWN_COLUMNS = (
 
 def _declared(column: Column) -> str:
     collate = ' collate "C"' if column.sql == "text" else ""  # rule 8: texts compare by bytes
-    return f"{quoted(column.name)} {column.sql}{collate}"
+    return f"{quote_identifier(column.name)} {column.sql}{collate}"
 
 
 def keys(plan: GroupByPlan) -> list[str]:
@@ -54,7 +55,7 @@ def _key_columns(plan: GroupByPlan) -> str:
 
 def columns(plan: GroupByPlan) -> list[str]:
     """The columns that a row arrives with: keys, time, and what is stored; quoted."""
-    return [*keys(plan), '"time"', *(quoted(c.name) for c in plan.stored)]
+    return [*keys(plan), '"time"', *(quote_identifier(c.name) for c in plan.stored)]
 
 
 def _definitions(plan: GroupByPlan) -> str:
@@ -115,7 +116,11 @@ def indexed(plan: GroupByPlan) -> list[str]:
 
     The first includes all narrow columns.
     """
-    narrow = [quoted(c.name) for c in plan.stored if c.sql in NARROW and c.name not in plan.order]
+    narrow = [
+        quote_identifier(c.name)
+        for c in plan.stored
+        if c.sql in NARROW and c.name not in plan.order
+    ]
     if plan.kind == "entity":
         key, last = [*keys(plan), "since"], ["until"]
     else:
@@ -123,7 +128,7 @@ def indexed(plan: GroupByPlan) -> list[str]:
             [
                 *keys(plan),
                 '"time"',
-                *(f"{quoted(o)} nulls first" for o in plan.order),
+                *(f"{quote_identifier(o)} nulls first" for o in plan.order),
                 *_last_told(plan),
             ],
             [],
@@ -140,7 +145,11 @@ def _last_told(plan: GroupByPlan) -> list[str]:
     """The column by which the index orders ties, so that rows are read in order and not sorted."""
     types = {c.name: c.sql for c in plan.stored}
     placed = [c.inputs["arg"] for c in plan.cells if c.reduction in PLACED and not c.each]
-    return [quoted(name) for name in placed[:1] if types[name] in NARROW and name not in plan.order]
+    return [
+        quote_identifier(name)
+        for name in placed[:1]
+        if types[name] in NARROW and name not in plan.order
+    ]
 
 
 def too_long(plan: GroupByPlan, where: str) -> str | None:
@@ -155,10 +164,11 @@ def too_long(plan: GroupByPlan, where: str) -> str | None:
     if not long:
         return None
     # the size is that of the compressed value, as in the index
-    size = " + ".join(f"coalesce(pg_column_size(s.{quoted(n)}), 0)" for n in long)
+    size = " + ".join(f"coalesce(pg_column_size(s.{quote_identifier(n)}), 0)" for n in long)
     candidates = ", ".join(
-        f"({text(c.name)}, pg_column_size(s.{quoted(n)}), octet_length(s.{quoted(n)}::text),"
-        f" left(s.{quoted(n)}::text, 40))"
+        f"({quote_literal(c.name)}, pg_column_size(s.{quote_identifier(n)}),"
+        f" octet_length(s.{quote_identifier(n)}::text),"
+        f" left(s.{quote_identifier(n)}::text, 40))"
         for n, c in long.items()
     )
     longest = (
@@ -217,7 +227,7 @@ def islands(plan: GroupByPlan, ends: str) -> str:
 
     `n` tells equal rows of one snapshot apart.
     """
-    content = ", ".join([*keys(plan), *(quoted(c.name) for c in plan.stored)])
+    content = ", ".join([*keys(plan), *(quote_identifier(c.name) for c in plan.stored)])
     number = (
         '(select row_number() over (order by "time") as number, "time", lead("time") over (order by'
         ' "time") as next from ' + ends + ")"
@@ -248,13 +258,16 @@ def replaced(plan: GroupByPlan, ends: str) -> dict[str, str]:
             "since",
             "until",
             "n",
-            *(quoted(c.name) for c in plan.stored),
+            *(quote_identifier(c.name) for c in plan.stored),
         ],
     )
     same_row = " and ".join(
         [
             *(f"s.{c} = e.{c}" for c in (*keys(plan), "since", "until", "n")),
-            *(f"s.{quoted(c.name)} is not distinct from e.{quoted(c.name)}" for c in plan.stored),
+            *(
+                f"s.{quote_identifier(c.name)} is not distinct from e.{quote_identifier(c.name)}"
+                for c in plan.stored
+            ),
         ]
     )
     return {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, LiteralString
 
+from workbench.online.sql_text import quote_literal
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -62,13 +64,9 @@ def settings(version: int, wishes: Mapping[str, str], use: Mapping[str, str]) ->
     return {**conduct, **wishes, **use, **MEANING}
 
 
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
-
-
 def of_session(values: Mapping[str, str]) -> LiteralString:
     """One statement that sets a session."""
-    called = (f"pg_catalog.set_config('{n}', {_quoted(v)}, false)" for n, v in values.items())
+    called = (f"pg_catalog.set_config('{n}', {quote_literal(v)}, false)" for n, v in values.items())
     return f"select {', '.join(called)}"
 
 
@@ -78,7 +76,7 @@ def of_statement(values: Mapping[str, str]) -> LiteralString:
     Other statements may precede and follow it. Where no setting differs, which is nearly always,
     this costs a third: to set `timezone_abbreviations` reads a file.
     """
-    pairs = ", ".join(f"('{n}', {_quoted(v)})" for n, v in values.items())
+    pairs = ", ".join(f"('{n}', {quote_literal(v)})" for n, v in values.items())
     differs = "pg_catalog.current_setting(s.n, true) is distinct from s.v"
     return (
         f"select from (values {pairs}) s(n, v) where case when {differs} then"
@@ -88,9 +86,9 @@ def of_statement(values: Mapping[str, str]) -> LiteralString:
 
 def of_transaction(values: Mapping[str, str]) -> LiteralString:
     """Statements that set a transaction; none is a query, so its isolation can still be changed."""
-    return "; ".join(f"set local {n} = {_quoted(v)}" for n, v in values.items())
+    return "; ".join(f"set local {n} = {quote_literal(v)}" for n, v in values.items())
 
 
 def of_function() -> str:
     """The SET clauses of a SQL function, for callers whose sessions have other settings."""
-    return " ".join(f"set {n} = {_quoted(v)}" for n, v in OF_FUNCTIONS.items())
+    return " ".join(f"set {n} = {quote_literal(v)}" for n, v in OF_FUNCTIONS.items())

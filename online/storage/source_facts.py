@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.sql_text import quote_identifier
 from workbench.online.storage.row_tables import FOREVER_US
 from workbench.online.storage.table_names import snapshots, stored
 from workbench.online.time_units import DAY_US
@@ -36,7 +36,7 @@ def facts_of(cursor: psycopg.Cursor[Any], plan: GroupByPlan, end: int) -> dict[s
         ((rows, newest, gap),) = cursor.execute(facts_sql, {"end": end}).fetchall()
         return {"rows": rows, "newest": newest, "gap": gap, "in_force": in_force(cursor, plan)}
     inputs = [c for c in plan.stored if c.name not in plan.order]
-    facts_sql = _statement(stored(plan), AMONG, [quoted(c.name) for c in inputs])
+    facts_sql = _statement(stored(plan), AMONG, [quote_identifier(c.name) for c in inputs])
     ((rows, newest, gap, *nulls),) = cursor.execute(facts_sql, {"end": end}).fetchall()
     lacking = {c.label or c.name: n for c, n in zip(inputs, nulls, strict=True)}
     return {"rows": rows, "newest": newest, "gap": gap, "nulls": lacking}

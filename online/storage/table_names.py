@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from workbench.online.fetching.aggregate_sql import quoted
+from workbench.online.sql_text import quote_identifier
 
 if TYPE_CHECKING:
     from workbench.online.plan import GroupByPlan
@@ -14,17 +14,17 @@ DATA = "workbench_data"  # the schema of the rows
 
 def stored(plan: GroupByPlan) -> str:
     """The name of the table of a group-by's rows."""
-    return f"{DATA}.{quoted(plan.table)}"
+    return f"{DATA}.{quote_identifier(plan.table)}"
 
 
 def snapshots(plan: GroupByPlan) -> str:
     """The name of the table of the ends of an entity's snapshots."""
-    return f"{DATA}.{quoted(plan.table + '__snapshots')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__snapshots')}"
 
 
 def gone(plan: GroupByPlan) -> str:
     """The name of the table that keeps, for a week, rows that an upload took away or changed."""
-    return f"{DATA}.{quoted(plan.table + '__gone')}"
+    return f"{DATA}.{quote_identifier(plan.table + '__gone')}"
 
 
 def floor_to(value: str, unit: int) -> str:

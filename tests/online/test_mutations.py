@@ -427,7 +427,9 @@ BUGS = {
         STREAM | {"unit": "ms"},
     ),
     "table and topic meet at the table's precision": (
-        patched(row_changes, "met", lambda plan, name, of="": of + row_tables.quoted(name)),
+        patched(
+            row_changes, "met", lambda plan, name, of="": of + row_tables.quote_identifier(name)
+        ),
         COARSE,
     ),
     "table and topic meet at another unit than the topic's": (
