@@ -106,6 +106,12 @@ def _rows(page: Page, state: ViewState) -> Markup:
             button("clear", "rows", params={"column": ""}, class_="link", label="show all rows"),
             class_="filter",
         )
+    forms = tag("div", _filter_form(page), _key_form(page), class_="forms")
+    return tag("details", tag("summary", "rows"), forms, class_="inline", data_keep_open="rows")
+
+
+def _filter_form(page: Page) -> Markup:
+    """Draw the form that keeps left rows by a condition on one column."""
     columns = list(page.join.left.table.schema)
     choose = tag(
         "select",
@@ -120,7 +126,7 @@ def _rows(page: Page, state: ViewState) -> Markup:
         aria_label="Comparison",
     )
     value = tag("input", type="text", name="value", size="8", aria_label="Value")
-    rows = tag(
+    return tag(
         "form",
         choose,
         operators,
@@ -128,28 +134,20 @@ def _rows(page: Page, state: ViewState) -> Markup:
         tag("button", "filter rows", type="submit"),
         data_send="rows",
     )
-    keys = _keys(page)
+
+
+def _key_form(page: Page) -> Markup:
+    """Draw the form that looks up the rows of one key."""
     inputs = [
         tag("input", type="text", name=k, placeholder=k, size="8", aria_label=f"Key {k}")
-        for k in keys
+        for k in _keys(page)
     ]
-    key = tag(
+    return tag(
         "form",
         *inputs,
         tag("button", "look up key", type="submit"),
         data_send="key",
         data_param="key",
-    )
-    return join(
-        [
-            tag(
-                "details",
-                tag("summary", "rows"),
-                tag("div", rows, key, class_="forms"),
-                class_="inline",
-                data_keep_open="rows",
-            )
-        ]
     )
 
 

@@ -85,25 +85,7 @@ def drawn(found: Distribution, of: str) -> Markup:
         f" ({share:.0%}), {found.distinct:,} distinct"
     )
     if not found.quantiles:
-        rows = [
-            row((value, f"{n:,}", f"{n / found.rows:.0%}"), classes={1: "num", 2: "num"})
-            for value, n in found.top
-        ]
-        head = tag("thead", row(("value", "rows", "share"), "th", {1: "num", 2: "num"}))
-        return join(
-            [
-                tag("p", sentence),
-                scrolled(
-                    tag(
-                        "table",
-                        tag("caption", "The commonest values"),
-                        head,
-                        tag("tbody", *rows),
-                        class_="narrow",
-                    )
-                ),
-            ]
-        )
+        return join([tag("p", sentence), scrolled(_commonest_table(found))])
     places = preview_words.decimals(found.quantiles)
     heads = ("least", "1st quartile", "median", "3rd quartile", "most", "mean")
     numbers = [preview_words.cell(v, places) for v in (*found.quantiles, found.mean)]
@@ -116,6 +98,21 @@ def drawn(found: Distribution, of: str) -> Markup:
         class_="narrow",
     )
     return join([tag("p", sentence), scrolled(_bars(found, sentence)), scrolled(table)])
+
+
+def _commonest_table(spread: Distribution) -> Markup:
+    """Draw the commonest values of a feature that has no quantiles."""
+    numeric = {1: "num", 2: "num"}
+    rows = [
+        row((value, f"{n:,}", f"{n / spread.rows:.0%}"), classes=numeric) for value, n in spread.top
+    ]
+    return tag(
+        "table",
+        tag("caption", "The commonest values"),
+        tag("thead", row(("value", "rows", "share"), "th", numeric)),
+        tag("tbody", *rows),
+        class_="narrow",
+    )
 
 
 def _bars(spread: Distribution, sentence: str) -> Markup:

@@ -42,11 +42,7 @@ def grid(page: Page, chosen: int, name: str, state: ViewState | None = None) -> 
         page.join.left.time,
         *dict.fromkeys(left_key for part in page.join.parts for left_key, _ in part.keys),
     ]
-    groups = [
-        (head_, matching)
-        for head_, fs in _groups(page)
-        if (matching := [f for f in fs if state is None or state.columns.lower() in f[0].lower()])
-    ]
+    groups = _matching_groups(page, "" if state is None else state.columns.lower())
     features = [f for _, fs in groups for f in fs]
     starts = {fs[0][0] for _, fs in groups}
     look = Look(
@@ -57,50 +53,54 @@ def grid(page: Page, chosen: int, name: str, state: ViewState | None = None) -> 
         (chosen, name),
         live=state is not None,
     )
-    bodies = [_grid_row(look, i, features) for i in range(len(page.rows))]
-    caption = tag(
-        "caption",
-        f"Point-in-time features of {title(page.join.left.table)}, rows {page.first + 1} to"
-        f" {page.first + len(page.rows)}",
-    )
-    cells = json.dumps([n for n, _ in features])
-    roles = (
-        {
-            "role": "grid",
-            "aria_rowcount": page.total + 3,
-            "aria_colcount": len(lefts) + 1 + len(features),
-            "data_send": "cell",
-            "data_cells": cells,
-            "data_skip": len(lefts) + 1,
-        }
-        if state is not None
-        else {"role": "grid"}
+    roles = {"role": "grid"} | (
+        {} if state is None else _live_roles(page, len(lefts), [n for n, _ in features])
     )
     table = tag(
         "table",
-        caption,
+        _caption(page),
         tag("thead", *_heads(page, lefts, groups)),
-        tag("tbody", *bodies),
+        tag("tbody", *(_grid_row(look, i, features) for i in range(len(page.rows)))),
         class_="grid",
         **roles,
     )
     empty = [] if page.rows and features else [_nothing(state)]
-    return join(
-        [
-            tag(
-                "div",
-                tag(
-                    "div",
-                    table,
-                    class_="scroll",
-                    tabindex=None if state is not None else "0",
-                    data_keep="grid",
-                ),
-                class_="over",
-            ),
-            *empty,
-        ]
+    scroll = tag(
+        "div",
+        table,
+        class_="scroll",
+        tabindex=None if state is not None else "0",
+        data_keep="grid",
     )
+    return join([tag("div", scroll, class_="over"), *empty])
+
+
+def _caption(page: Page) -> Markup:
+    return tag(
+        "caption",
+        f"Point-in-time features of {title(page.join.left.table)}, rows {page.first + 1} to"
+        f" {page.first + len(page.rows)}",
+    )
+
+
+def _matching_groups(page: Page, query: str) -> list[tuple[str, list[tuple[str, Feature]]]]:
+    """Return the heads with their features that a text, in lower case, is part of."""
+    return [
+        (head_, matching)
+        for head_, fs in _groups(page)
+        if (matching := [f for f in fs if query in f[0].lower()])
+    ]
+
+
+def _live_roles(page: Page, lefts: int, names: list[str]) -> dict[str, Any]:
+    """Return what the page's script needs to send a chosen cell and to say its place."""
+    return {
+        "aria_rowcount": page.total + 3,
+        "aria_colcount": lefts + 1 + len(names),
+        "data_send": "cell",
+        "data_cells": json.dumps(names),
+        "data_skip": lefts + 1,
+    }
 
 
 def _nothing(state: ViewState | None) -> Markup:

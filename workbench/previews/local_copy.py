@@ -18,7 +18,6 @@ from weakref import finalize
 import ibis
 import ibis.expr.operations as ops
 import pyarrow as pa
-from attrs import frozen
 
 from workbench.backends import EngineError
 from workbench.backends.duckdb import DuckDB
@@ -27,8 +26,9 @@ from workbench.definitions.join import tables
 from workbench.definitions.nodes import base, inline
 from workbench.definitions.sources import EntitySource
 from workbench.planner.bound_tables import rebound
-from workbench.portable.arrow_types import arrow, compared, fetched, told_as_text, typed
+from workbench.portable.arrow_types import arrow, fetched, told_as_text, typed
 from workbench.previews.left_rows import LeftRows
+from workbench.previews.needed_rows import BeyondReachError, NeededRows, key_condition, key_values
 from workbench.previews.sql_cache import cached_statement, identity
 from workbench.training.source_checks import check_sources
 
@@ -183,7 +183,7 @@ class Nearby:
     def _asks(self, rows: pa.Table) -> dict[ops.UnboundTable, NeededRows]:
         """Return what these left rows need of each table."""
         return {
-            table: NeededRows(tuple((part, _values(part, rows)) for part in parts))
+            table: NeededRows(tuple((part, key_values(part, rows)) for part in parts))
             for table, parts in self._tables().items()
         }
 
@@ -208,15 +208,15 @@ class Nearby:
 
     def _one(self, table: ops.UnboundTable, needed_rows: NeededRows) -> pa.Table:
         source_table = rebound(table, self.origin, clean=False).to_expr()
-        key_condition = reduce(
+        of_keys = reduce(
             lambda a, b: a | b,
             (
-                _key_condition(part.group_by, values, source_table, table)
+                key_condition(part.group_by, values, source_table, table)
                 for part, values in needed_rows.wanted
             ),
         )
         brought = fetched(
-            self.origin, source_table.filter(key_condition).limit(MAX_ROWS_COPIED + 1), table.schema
+            self.origin, source_table.filter(of_keys).limit(MAX_ROWS_COPIED + 1), table.schema
         )
         if len(brought) > MAX_ROWS_COPIED:
             message = f"{table.name} has more than {MAX_ROWS_COPIED:,} rows of these keys"
@@ -365,44 +365,3 @@ def _checked(con: BaseBackend) -> set[int]:
 def columns(schema: ibis.Schema) -> pa.Schema:
     """Return the Arrow columns of a statement."""
     return pa.schema([(n, arrow(t)) for n, t in schema.items()])
-
-
-@frozen
-class NeededRows:
-    """The needs of some left rows of one table: for each part that reads it, each key's values."""
-
-    wanted: tuple[tuple[JoinPart, list[list[Any]]], ...]
-
-    @property
-    def named(self) -> str:
-        """The needs as a text, which is equal for equal rows."""
-        return repr([(part.head, values) for part, values in self.wanted])
-
-
-class BeyondReachError(Exception):
-    """An error for rows that stay where they are."""
-
-
-def _values(part: JoinPart, rows: pa.Table) -> list[list[Any]]:
-    """Return, for each key, the values that the left rows have."""
-    return [
-        sorted({v for v in rows[left_key].to_pylist() if v is not None}, key=repr)
-        for left_key, _ in part.keys
-    ]
-
-
-def _key_condition(
-    group_by: GroupBy, values: list[list[Any]], source_table: ir.Table, table: ops.UnboundTable
-) -> ir.BooleanValue:
-    """Return whether a row may be of one of the keys."""
-    conditions = []
-    for key, some in zip(group_by.keys, values, strict=True):
-        node = inline(ops.Field(group_by.source.table, key))
-        if not isinstance(node, ops.Field) or node.rel != table:
-            message = f"the key {key} of {group_by.name} is computed"
-            raise BeyondReachError(message)
-        wanted = [compared(v, node.dtype) for v in some]
-        conditions.append(
-            source_table[node.name].isin(wanted) if wanted else ibis.literal(value=False)
-        )
-    return reduce(lambda a, b: a & b, conditions)

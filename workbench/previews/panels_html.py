@@ -194,25 +194,13 @@ def sql(page: Page, moment: ExplainedValue, names: Iterable[str] = tuple(ENGINES
 
 def drawn_lineage(page: Page, moment: ExplainedValue, name: str) -> Markup:
     """Draw the lineage from the source's columns to the feature, and to its derivations."""
-    group_by, feature = moment.part.group_by, moment.feature
-    table = title(group_by.source.table)
-    inputs = sorted({f.name for f in feature.node.find(ops.Field)}) or ["*"]
-    time = getattr(group_by.source, "time", None) or getattr(group_by.source, "snapshot", None)
+    feature = moment.feature
     window = (
         f"[t − {feature.window.words}, t)"
         if feature.window
         else "all time before t"
         if moment.timed
         else "the latest snapshot before t"
-    )
-    schema = group_by.source.table.schema
-    sources = (
-        {c: str(schema.get(c, "row")) for c in inputs}
-        | dict.fromkeys(group_by.keys, "key")
-        | ({time: "time"} if time else {})
-    )
-    source_boxes = tuple(
-        Box(c, c, f"{column_type} of {table}", "table") for c, column_type in sources.items()
     )
     chain = [
         Box("made", expression(feature.node), window),
@@ -222,6 +210,7 @@ def drawn_lineage(page: Page, moment: ExplainedValue, name: str) -> Markup:
         [Box("derived", name, moment.derived.partition(" = ")[2])] if name != moment.name else []
     )
     chain.append(Box("join", page.join.name, f"left {title(page.join.left.table)}", "mine"))
+    source_boxes = _source_boxes(moment)
     edges = [
         *((b.id, chain[0].id) for b in source_boxes),
         *((a.id, b.id) for a, b in pairwise(chain)),
@@ -231,6 +220,31 @@ def drawn_lineage(page: Page, moment: ExplainedValue, name: str) -> Markup:
         f" {', then '.join(b.name for b in chain)}"
     )
     graph = Graph((source_boxes, *((b,) for b in chain)), tuple(edges))
+    return join(
+        [
+            tag("div", drawing(graph, description), class_="scroll", tabindex="0"),
+            _lineage_facts(moment, window),
+        ]
+    )
+
+
+def _source_boxes(moment: ExplainedValue) -> tuple[Box, ...]:
+    """Return a box for each column of the source that the feature reads."""
+    source, feature = moment.part.group_by.source, moment.feature
+    inputs = sorted({f.name for f in feature.node.find(ops.Field)}) or ["*"]
+    time = getattr(source, "time", None) or getattr(source, "snapshot", None)
+    columns = (
+        {c: str(source.table.schema.get(c, "row")) for c in inputs}
+        | dict.fromkeys(moment.part.group_by.keys, "key")
+        | ({time: "time"} if time else {})
+    )
+    table = title(source.table)
+    return tuple(Box(c, c, f"{about} of {table}", "table") for c, about in columns.items())
+
+
+def _lineage_facts(moment: ExplainedValue, window: str) -> Markup:
+    """List the keys, the topic, the window and the owner."""
+    group_by = moment.part.group_by
     facts = [
         (
             "keys",
@@ -244,12 +258,7 @@ def drawn_lineage(page: Page, moment: ExplainedValue, name: str) -> Markup:
         ("owner", group_by.owner or "none given"),
         ("about", group_by.description or "no description"),
     ]
-    return join(
-        [
-            tag("div", drawing(graph, description), class_="scroll", tabindex="0"),
-            tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain"),
-        ]
-    )
+    return tag("dl", *(join([tag("dt", k), tag("dd", v)]) for k, v in facts), class_="plain")
 
 
 def pinned(page: Page, moment: ExplainedValue, name: str) -> Markup:
@@ -282,7 +291,6 @@ def pinned(page: Page, moment: ExplainedValue, name: str) -> Markup:
 
 def leak(moment: ExplainedValue, name: str) -> Markup:
     """Draw what a join that forgets the time would give, and why that is wrong."""
-    after = moment.count("at or after t")
     if not moment.timed:
         return tag(
             "p",
@@ -290,39 +298,17 @@ def leak(moment: ExplainedValue, name: str) -> Markup:
             " read.",
             class_="muted",
         )
-    if not after:
+    if not moment.count("at or after t"):
         return tag(
             "p",
             "This key has no event at or after t, so nothing could leak into this value. Move t to"
             " the left to see what would.",
             class_="muted",
         )
-    correct, wrong = moment.value, moment.leaked
-    heads = row(("", "value", "events"), "th", {1: "num", 2: "num"})
-    counts = moment.count("counts")
-    rows = [
-        row(
-            (
-                tag("b", "events before t count: right"),
-                tag("b", preview_words.full(correct)),
-                f"{counts:,}",
-            ),
-            classes={1: "num", 2: "num"},
-        ),
-        row(
-            (
-                "events at or after t count too: a leak",
-                preview_words.full(wrong),
-                f"{counts + after:,}",
-            ),
-            classes={1: "num", 2: "num"},
-        ),
-    ]
-    is_equal = wrong == correct
     lesson = (
         "Here both are equal by chance; a model would still learn from what it cannot know when it"
         " is asked."
-        if is_equal
+        if moment.leaked == moment.value
         else (
             "In training the model would see the second number; when it is asked, at t, only the"
             " first can be known. That difference is what makes a model good offline and bad in"
@@ -334,18 +320,35 @@ def leak(moment: ExplainedValue, name: str) -> Markup:
         if name == moment.name
         else [tag("p", f"Shown for {moment.name}, which {name} is derived from.", class_="muted")]
     )
-    return join(
-        [
-            scrolled(
-                tag(
-                    "table",
-                    tag("caption", "With and without a leak"),
-                    tag("thead", heads),
-                    tag("tbody", *rows),
-                    class_="narrow",
-                )
+    return join([scrolled(_leak_table(moment)), *subject, tag("p", lesson)])
+
+
+def _leak_table(moment: ExplainedValue) -> Markup:
+    """Draw the value with and without a leak, and how many events count in each."""
+    counts, after = moment.count("counts"), moment.count("at or after t")
+    heads = row(("", "value", "events"), "th", {1: "num", 2: "num"})
+    rows = [
+        row(
+            (
+                tag("b", "events before t count: right"),
+                tag("b", preview_words.full(moment.value)),
+                f"{counts:,}",
             ),
-            *subject,
-            tag("p", lesson),
-        ]
+            classes={1: "num", 2: "num"},
+        ),
+        row(
+            (
+                "events at or after t count too: a leak",
+                preview_words.full(moment.leaked),
+                f"{counts + after:,}",
+            ),
+            classes={1: "num", 2: "num"},
+        ),
+    ]
+    return tag(
+        "table",
+        tag("caption", "With and without a leak"),
+        tag("thead", heads),
+        tag("tbody", *rows),
+        class_="narrow",
     )

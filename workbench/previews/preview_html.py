@@ -121,24 +121,9 @@ def value_headline(
 ) -> Markup:
     """Draw the value, its full name, and what counts in it."""
     value = moment.row[name]
-    kind = page.nulls[chosen].get(name) if value is None else None
-    keys = ", ".join(
-        f"{left_key} {preview_words.full(moment.row[left_key], NAMED)}"
-        for left_key, _ in moment.part.keys
-    )
     value_text = preview_words.full(value, UNFOLDED)
     long = len(value_text) > HEADLINE
     number = tag("span", preview_words.cell(value) if long else value_text, class_="v")
-    facts = [
-        f"{keys} as of {preview_words.time(moment.at)} UTC",
-        *([f"row {page.first + chosen + 1}"] if page.total > 1 else []),
-    ]
-    if moment.at != moment.asked:
-        facts[0] += f", the midnight at or before {preview_words.time(moment.asked)}"
-    if kind:
-        facts.append(f"{kind}: {NULL_WORDS[kind]}")
-    if moment.timed:
-        facts += _counted(moment)
     extra = (
         [
             tag(
@@ -158,11 +143,31 @@ def value_headline(
         number,
         tag("code", name),
         *more,
-        tag("span", " · ".join(facts), class_="sub"),
+        tag("span", " · ".join(_value_facts(page, moment, chosen, name)), class_="sub"),
         *extra,
         class_="say",
         aria_live="polite",
     )
+
+
+def _value_facts(page: Page, moment: ExplainedValue, chosen: int, name: str) -> list[str]:
+    """Say whose value it is, as of when, which kind of null, and what counts in it."""
+    kind = page.nulls[chosen].get(name) if moment.row[name] is None else None
+    keys = ", ".join(
+        f"{left_key} {preview_words.full(moment.row[left_key], NAMED)}"
+        for left_key, _ in moment.part.keys
+    )
+    facts = [
+        f"{keys} as of {preview_words.time(moment.at)} UTC",
+        *([f"row {page.first + chosen + 1}"] if page.total > 1 else []),
+    ]
+    if moment.at != moment.asked:
+        facts[0] += f", the midnight at or before {preview_words.time(moment.asked)}"
+    if kind:
+        facts.append(f"{kind}: {NULL_WORDS[kind]}")
+    if moment.timed:
+        facts += _counted(moment)
+    return facts
 
 
 def _counted(moment: ExplainedValue) -> list[str]:
@@ -298,25 +303,16 @@ def _siblings_table(moment: ExplainedValue) -> Markup:
     heads = list(dict.fromkeys(op for _, values in moment.others for op, _ in values))
     numeric = dict.fromkeys(range(1, len(heads) + 1), "num")
     places = preview_words.decimals(v for _, values in moment.others for _, v in values)
-    rows = []
-    for window, values in moment.others:
-        named = dict(values)
-        rows.append(
-            row(
-                [
-                    window,
-                    *(
-                        (
-                            ("null" if named[h] is None else preview_words.cell(named[h], places))
-                            if h in named
-                            else ""
-                        )
-                        for h in heads
-                    ),
-                ],
-                classes=numeric,
-            )
-        )
+
+    def cell(values: dict[str, Any], head: str) -> str:
+        if head not in values:
+            return ""
+        return "null" if values[head] is None else preview_words.cell(values[head], places)
+
+    rows = [
+        row([window, *(cell(dict(values), h) for h in heads)], classes=numeric)
+        for window, values in moment.others
+    ]
     head = tag(
         "tr",
         tag("th", "window", scope="col"),

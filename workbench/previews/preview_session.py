@@ -120,17 +120,7 @@ class Explorer:
         if moment is None:
             return Markup("")
         page, name = self.queries.page(state), state.feature
-        leaked = (
-            [
-                tag(
-                    "span",
-                    f"{preview_words.full(moment.leaked)} if events at or after t counted: a leak",
-                    class_="leaked mark warn",
-                )
-            ]
-            if state.leak and moment.timed
-            else []
-        )
+        leaked = [_leak_mark(moment)] if state.leak and moment.timed else []
         parts = [drawn.value_headline(page, moment, state.row, name, *leaked)]
         if moment.timed and moment.events:
             parts += [
@@ -330,3 +320,12 @@ class Explorer:
     def _tab(self, _push: Callable[[Reply], None], tab: str) -> Reply:
         state = self.state.opened(tab)
         return self._settled(state, self._moment(state), "detail")
+
+
+def _leak_mark(moment: ExplainedValue) -> Markup:
+    """Draw the value that a join would give if it forgot the time."""
+    return tag(
+        "span",
+        f"{preview_words.full(moment.leaked)} if events at or after t counted: a leak",
+        class_="leaked mark warn",
+    )

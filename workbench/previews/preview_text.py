@@ -70,19 +70,11 @@ def _grid(page: Page, chosen: int, name: str) -> list[str]:
         right=range(1, 3 + len(lefts) + len(listed)),
     )
     rest = len(names) - len(listed)
-    return [
-        *lines,
-        *(
-            [
-                (
-                    f"  {rest} more feature{'s' if rest > 1 else ''}: feature= shows another, .rows"
-                    " has all"
-                )
-            ]
-            if rest
-            else []
-        ),
-    ]
+    if rest:
+        lines.append(
+            f"  {rest} more feature{'s' if rest > 1 else ''}: feature= shows another, .rows has all"
+        )
+    return lines
 
 
 def _cell(value: Any, kind: str | None, places: int) -> str:

@@ -73,6 +73,28 @@ def served(
     service: ServedJoin | None, moment: ExplainedValue, name: str, published: str | None
 ) -> Markup:
     """Draw the panel: both values and their difference, or what to do to see them."""
+    if service is None or published == "not published":
+        return _invitation(service)
+    try:
+        answer = service.answer(moment.row, moment.asked)
+    except Exception as error:
+        message = f"the store could not be asked: {error}"
+        raise RefusedError(message) from error
+    is_equal = name in answer and equal(answer.get(name), moment.row[name], _scale(moment, name))
+    parts = [scrolled(_comparison(answer, moment.row[name], name, is_equal=is_equal))]
+    if published == "published otherwise":
+        note = (
+            "The name is published with another definition: the difference may be what was changed."
+        )
+        parts.append(tag("p", note, class_="muted"))
+    if not is_equal:
+        part = answer.parts.get(moment.part.head) or next(iter(answer.parts.values()))
+        parts.append(tag("p", _reason(part)))
+    return join([*parts, _parts(answer)])
+
+
+def _invitation(service: ServedJoin | None) -> Markup:
+    """Say how to see what is served: pass a store, or publish to it."""
     if service is None:
         return tag(
             "p",
@@ -81,91 +103,49 @@ def served(
             " shows here what is served for this key at this time.",
             class_="muted",
         )
-    if published == "not published":
-        return tag(
-            "p",
-            f"{service.join.name} is not published in this store: ",
-            tag("code", f"publish({variable_for(service.join, service.join.name)}, store)"),
-            " serves it.",
-            class_="muted",
-        )
-    try:
-        answer = service.answer(moment.row, moment.asked)
-    except Exception as error:
-        message = f"the store could not be asked: {error}"
-        raise RefusedError(message) from error
-    offline = moment.row[name]
+    call = f"publish({variable_for(service.join, service.join.name)}, store)"
+    return tag(
+        "p",
+        f"{service.join.name} is not published in this store: ",
+        tag("code", call),
+        " serves it.",
+        class_="muted",
+    )
+
+
+def _comparison(answer: Answer, offline: Any, name: str, *, is_equal: bool) -> Markup:
+    """Draw the table of both values and their difference."""
     online = answer.get(name)
-    is_equal = name in answer and equal(online, offline, _scale(moment, name))
     verdict = tag(
         "span",
         "✓ equal" if is_equal else "△ different",
         class_="mark ok" if is_equal else "mark alert",
     )
-    rows = [
-        row(
-            (
-                tag("b", "offline"),
-                preview_words.full(offline),
-                "the warehouse, as a backfill gives it",
-            ),
-            classes={1: "num"},
+    facts = (
+        (
+            tag("b", "offline"),
+            preview_words.full(offline),
+            "the warehouse, as a backfill gives it",
         ),
-        row(
-            (
-                tag("b", "served"),
-                answer.errors.get(name) or preview_words.full(online),
-                "the store's answer at the same time",
-            ),
-            classes={1: "num"},
+        (
+            tag("b", "served"),
+            answer.errors.get(name) or preview_words.full(online),
+            "the store's answer at the same time",
         ),
-        row(
-            (
-                verdict,
-                _difference(online, offline),
-                "compared by rule 11: exact types to the bit, floats within 1e-12",
-            ),
-            classes={1: "num"},
+        (
+            verdict,
+            _difference(online, offline),
+            "compared by rule 11: exact types to the bit, floats within 1e-12",
         ),
-    ]
+    )
+    rows = [row(cells, classes={1: "num"}) for cells in facts]
     heads = tag("thead", row(("", name, "from"), "th", {1: "num"}))
-    notes = (
-        [
-            tag(
-                "p",
-                "The name is published with another definition: the difference may be what was"
-                " changed.",
-                class_="muted",
-            )
-        ]
-        if published == "published otherwise"
-        else []
-    )
-    why = (
-        []
-        if is_equal
-        else [
-            tag(
-                "p",
-                _reason(answer.parts.get(moment.part.head) or next(iter(answer.parts.values()))),
-            )
-        ]
-    )
-    return join(
-        [
-            scrolled(
-                tag(
-                    "table",
-                    tag("caption", "Offline and served"),
-                    heads,
-                    tag("tbody", *rows),
-                    class_="narrow",
-                )
-            ),
-            *notes,
-            *why,
-            _parts(answer),
-        ]
+    return tag(
+        "table",
+        tag("caption", "Offline and served"),
+        heads,
+        tag("tbody", *rows),
+        class_="narrow",
     )
 
 
