@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 from conftest import ROOT
@@ -76,6 +77,39 @@ def test_a_package_imports_only_what_is_below_it(package):
     ]
 
     assert not wrong
+
+
+LAZY = {"workbench", "workbench.online", "workbench.monitoring"}  # public names, of all below
+
+
+def dotted(path):
+    """Return the name by which a module is imported."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts if parts[0] == "workbench" else ("workbench", *parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def modules_imported(path, names):
+    """Return which of the modules in `names` a file imports, in functions and for types too."""
+    for name in imports(path):
+        if name in names:
+            yield name
+        elif name.rpartition(".")[0] in names:
+            yield name.rpartition(".")[0]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Whoever reads a module has to read what it imports, and never the module itself again."""
+    paths = {dotted(path): path for package in MAY_IMPORT for path in modules_of(package)}
+    paths = {name: path for name, path in paths.items() if name not in LAZY}
+    graph = {name: {*modules_imported(path, paths)} - {name} for name, path in paths.items()}
+
+    assert len(graph) > 400
+    try:
+        order = [*TopologicalSorter(graph).static_order()]
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+    assert {*graph} == {*order}
 
 
 def test_importing_workbench_loads_no_engine_but_ibis_and_no_widget():
