@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from workbench.online.errors import StoreError
 from workbench.online.fetching.async_fetcher import AsyncFetcher
-from workbench.online.fetching.fetch_steps import check
+from workbench.online.fetching.fetch_request import check
 from workbench.online.fetching.fetch_values import Changed
 from workbench.online.http import json_codec
 from workbench.online.http.access_log import REQUEST, AccessLog

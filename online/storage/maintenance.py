@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from workbench.online.errors import StoreError
-from workbench.online.storage import uploads
+from workbench.online.storage import upload_reconciliation, uploads
 from workbench.online.streaming import offsets, topic_health
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Upkeep:
         """Maintain the tables once; return how many rows were deleted."""
         deleted_rows = 0
         for plan in self.plans:
-            deleted_rows += uploads.forget(self.store, plan)
+            deleted_rows += upload_reconciliation.forget(self.store, plan)
             with self.store.connection() as con:
                 uploads.vacuumed(con, plan)
         with self.store.connection() as con:

@@ -18,7 +18,9 @@ from workbench.online.messages.message_contents import keyless_reason
 from workbench.online.storage import postgres_refusals, row_changes
 from workbench.online.storage import row_tables as rows
 from workbench.online.storage.copy_writer import copied
-from workbench.online.storage.uploads import check, kept_hot, locked
+from workbench.online.storage.group_by_lock import locked
+from workbench.online.storage.upload_reconciliation import kept_hot
+from workbench.online.storage.uploads import check
 from workbench.online.streaming import dead_letters
 from workbench.online.streaming.batch_values import Applied, Messages, Poisoned, RowLevel
 from workbench.online.streaming.dead_letters import Dead

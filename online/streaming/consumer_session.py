@@ -20,7 +20,8 @@ from workbench.online.errors import StoreError
 from workbench.online.storage.maintenance import Upkeep
 from workbench.online.streaming import offsets, topic_health
 from workbench.online.streaming.batch_values import Poisoned
-from workbench.online.streaming.kafka_consumer import Consumer, DeadTopic
+from workbench.online.streaming.dead_topic import DeadTopic
+from workbench.online.streaming.kafka_consumer import Consumer
 from workbench.online.streaming.message_buffer import Buffer
 from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders, UnreadError
 from workbench.online.streaming.topic_pauses import (

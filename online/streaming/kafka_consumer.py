@@ -6,12 +6,11 @@ It hides kafka-python from the rest.
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kafka import ConsumerRebalanceListener, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, TopicPartition
 from kafka.errors import (
     CorruptRecordError,
     KafkaError,
@@ -25,9 +24,8 @@ from workbench.online.streaming.brokers import CODECS, CONFIG, SERVERS, away, co
 from workbench.online.streaming.kafka_client import faults_of, kafka_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from workbench.online.streaming.dead_letters import Dead
 
 ANSWER = 5_000  # milliseconds for the ends of partitions
 MAX_TOPICS_SHOWN = 20  # topics in an error
@@ -386,98 +384,12 @@ class Consumer(ConsumerRebalanceListener):
         self.client.close(autocommit=False)
 
 
-class DeadTopic:
-    """A topic that gets bad messages as they came, with their place and reason in headers.
-
-    Some may be sent twice.
-    """
-
-    def __init__(self, config: Mapping[str, Any], name: str) -> None:
-        self.name = name
-        try:
-            self.client = KafkaProducer(
-                **{k: v for k, v in config.items() if k in KafkaProducer.DEFAULT_CONFIG}
-            )
-        except KafkaError as error:
-            raise away(error, config) from error
-
-    def send(self, topic: str, dead: Collection[Dead]) -> None:
-        """Send dead letters; those that cannot be sent are still in the table."""
-        try:
-            for d in dead:
-                headers = [
-                    ("topic", topic.encode()),
-                    ("partition", str(d.partition).encode()),
-                    ("offset", str(d.offset).encode()),
-                    ("reason", d.reason.encode(errors="replace")),
-                ]
-                self.client.send(self.name, d.payload, headers=headers)
-            self.client.flush(timeout=10)
-        except KafkaError as error:
-            log.warning(
-                "%s bad messages of %s did not reach the topic %s, and are in the table: %s",
-                len(dead),
-                topic,
-                self.name,
-                error,
-            )
-
-    def close(self) -> None:
-        """Send what waits, and close the client."""
-        self.client.close(timeout=10)
-
-
-def topic_ends(config: Mapping[str, Any], topics: Iterable[str]) -> dict[Place, int]:
-    """The offset after the last message of every partition of these topics.
-
-    StoreError where Kafka is away.
-    """
-    client = kafka_client(config)
-    try:
-        places = [
-            TopicPartition(t, p) for t in topics for p in client.partitions_for_topic(t) or ()
-        ]
-        return {(p.topic, p.partition): end for p, end in client.end_offsets(places).items()}
-    except KafkaError as error:
-        raise away(error, config) from error
-    finally:
-        client.close()
-
-
-def newest_messages(config: Mapping[str, Any], topic: str, most: int, seconds: float) -> list[Any]:
-    """The newest messages of a topic, at most `most`, as the client's records.
-
-    They are those that could be read within so many seconds. StoreError where Kafka is away.
-    """
-    client = kafka_client(config)
-    try:
-        places = [TopicPartition(topic, p) for p in client.partitions_for_topic(topic) or ()]
-        if not places:
-            return []
-        ends, begins = client.end_offsets(places), client.beginning_offsets(places)
-        client.assign(places)
-        for place in places:
-            client.seek(place, max(begins[place], ends[place] - most))
-        messages: list[Any] = []
-        until = time.monotonic() + seconds
-        while time.monotonic() < until and any(client.position(p) < ends[p] for p in places):
-            messages += [r for records in client.poll(timeout_ms=200).values() for r in records]
-        return sorted(messages, key=lambda r: r.timestamp)[-most:]
-    except KafkaError as error:
-        raise away(error, config) from error
-    finally:
-        client.close(autocommit=False)
-
-
 __all__ = [
     "CONFIG",
     "SERVERS",
     "Consumer",
-    "DeadTopic",
     "Place",
     "Polled",
     "away",
     "configured",
-    "newest_messages",
-    "topic_ends",
 ]

@@ -19,6 +19,7 @@ from workbench.online.streaming.consumer_session import Session
 from workbench.online.streaming.kafka_consumer import configured
 from workbench.online.streaming.stream_metrics import StreamMeasures
 from workbench.online.streaming.streaming_settings import Streaming
+from workbench.online.streaming.topic_queries import topic_ends
 from workbench.online.streaming.updater_state import RETRY_PAUSES_SECONDS, UpdaterState
 
 if TYPE_CHECKING:
@@ -114,9 +115,6 @@ class Updater(UpdaterState):
 
         Raises StoreError where that takes longer, or the updater ended.
         """
-        # PLC0415: only who waits needs it
-        from workbench.online.streaming.kafka_consumer import topic_ends  # noqa: PLC0415
-
         plans = self.plans()
         ends = topic_ends(self.config, {p.topic.name for p in plans.values() if p.topic})
         until = time.monotonic() + seconds

@@ -16,7 +16,7 @@ from kafka.admin import KafkaAdminClient, NewTopic
 
 from workbench import EventSource, GroupBy, Join, JoinPart, Topic, days, last_k, trailing
 from workbench.online.storage import registry
-from workbench.online.streaming.kafka_consumer import topic_ends
+from workbench.online.streaming.topic_queries import topic_ends
 from workbench.serving.online_plans import plan_of
 
 FIELDS = ["ts", "return_id", "user_id", "product_id", "refund_amt"]

@@ -28,7 +28,7 @@ from workbench import (
     upload,
 )
 from workbench.online import Store, StoreError, fetch
-from workbench.online.storage import registry, uploads
+from workbench.online.storage import group_by_lock, registry
 
 pytestmark = pytest.mark.slow
 
@@ -253,7 +253,7 @@ def test_a_rollback_that_a_publication_overtakes_is_refused_and_an_upload_beside
 
     with other.connection() as c, c.transaction():
         # The rollback waits for this lock, after it looked.
-        c.execute(uploads.LOCK, (f"workbench.{first.plan.group_bys[0].table}",))
+        c.execute(group_by_lock.LOCK, (f"workbench.{first.plan.group_bys[0].table}",))
         thread = threading.Thread(target=roll_back)
         thread.start()
         while not c.execute(

@@ -16,7 +16,7 @@ from streamed import sent, topic
 
 from workbench import EventSource, GroupBy, Topic, days, publish, trailing
 from workbench.backends import engine_of
-from workbench.online.streaming.kafka_consumer import newest_messages
+from workbench.online.streaming.topic_queries import newest_messages
 from workbench.serving.online_plans import plan_of
 from workbench.serving.proposal.newest_messages import _table_rows, judge_messages
 

@@ -18,7 +18,7 @@ from streamed import event, line, published, returns, sent, topic
 from updater_runs import COUNT, FAST, asked, until, updated
 
 from workbench.online import StoreError
-from workbench.online.storage.uploads import locked
+from workbench.online.storage.group_by_lock import locked
 from workbench.online.streaming import consumer_session, dead_letters, kafka_consumer, offsets
 from workbench.online.streaming.kafka_consumer import Polled
 from workbench.online.streaming.topic_batch import BadMessageLimit, TopicReaders

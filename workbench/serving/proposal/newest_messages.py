@@ -68,10 +68,8 @@ def messages(proposal: PlannedPublication, engine: Engine) -> CheckResult:
 
 
 def _looked_at(plan: GroupByPlan, proposal: PlannedPublication, engine: Engine) -> CheckResult:
-    from workbench.online.streaming.kafka_consumer import (  # noqa: PLC0415 an extra
-        configured,
-        newest_messages,
-    )
+    from workbench.online.streaming.kafka_consumer import configured  # noqa: PLC0415 an extra
+    from workbench.online.streaming.topic_queries import newest_messages  # noqa: PLC0415 as above
 
     assert plan.topic is not None  # noqa: S101 it is streamed
     config = {"bootstrap_timeout_ms": BROKER_TIMEOUT_MS, **configured(proposal.kafka)}

@@ -161,8 +161,8 @@ def topics(proposal: PlannedPublication) -> CheckResult:
         CONFIG,
         SERVERS,
         configured,
-        topic_ends,
     )
+    from workbench.online.streaming.topic_queries import topic_ends  # noqa: PLC0415 as above
 
     if not (proposal.kafka or os.environ.get(SERVERS) or os.environ.get(CONFIG)):
         return CheckResult(
