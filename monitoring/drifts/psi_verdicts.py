@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from workbench.monitoring.drifts.distances import Numbers
 
 Status = Literal["ok", "watch", "warn", "alert", "insufficient data"]
-HISTORY = 14  # tiles of the reference that an empirical threshold needs
-SIGMAS = 3.0
 PSI, NULLS = default_rules.rule("psi"), default_rules.rule("null_rate")
 
 
@@ -25,11 +23,10 @@ PSI, NULLS = default_rules.rule("psi"), default_rules.rule("null_rate")
 class Rules:
     """Thresholds, all to be crossed together with the noise.
 
-    The defaults are those of the usual rules. PSI: `warn` and `alert`, neither below `least` (an
-    empirical threshold, where there is one), and `floor`, which the noise itself must not exceed.
-    Rates of nulls, of NaN and of infinities: `null_warn` and `null_alert`, for differences that
-    chance gives with less than `null_p`. `rows` is the number of rows that a tile needs;
-    `persistence` of the last `within` tiles make an alert.
+    The defaults are those of the usual rules. PSI: `warn` and `alert`, neither below `least`,
+    and `floor`, which the noise itself must not exceed. Rates of nulls, of NaN and of infinities:
+    `null_warn` and `null_alert`, for differences that chance gives with less than `null_p`. `rows`
+    is the number of rows that a tile needs; `persistence` of the last `within` tiles make an alert.
     """
 
     warn: float = PSI.watch or 0.0
@@ -93,14 +90,6 @@ def _groups(
     rank = np.empty(len(ref), dtype=np.int64)
     rank[np.argsort(-ref, kind="stable")] = np.arange(len(ref))
     return np.minimum(rank, bins - 1)
-
-
-def empirical(history: Sequence[float]) -> float:
-    """Returns three standard deviations above the mean of scores of tiles in good times.
-
-    It is 0 for fewer than 14 of them.
-    """
-    return float(np.mean(history) + SIGMAS * np.std(history)) if len(history) >= HISTORY else 0.0
 
 
 def level(value: float, warn: float, alert: float) -> Status:
