@@ -13,8 +13,8 @@ from workbench.backends import engine_of
 from workbench.monitoring.comparison.served_answers import ROW, column, served_type
 from workbench.online.storage.row_history import rows_of, snapshots_of
 from workbench.online.time_units import DAY_US
-from workbench.serving.online_plans import stored_of, stored_rows
 from workbench.serving.stored_columns import TIME, Stored
+from workbench.serving.stored_rows import stored_of, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

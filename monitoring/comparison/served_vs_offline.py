@@ -18,8 +18,9 @@ from workbench.monitoring.comparison.served_answers import answered
 from workbench.monitoring.dashboards.resolve_definition import served_definition
 from workbench.online.fetching.answers import microseconds
 from workbench.online.time_units import DAY_US
-from workbench.serving.online_plans import plan_of, snapshot_ends, stored_rows
+from workbench.serving.online_plans import plan_of
 from workbench.serving.stored_columns import TIME
+from workbench.serving.stored_rows import snapshot_ends, stored_rows
 from workbench.training.source_connections import connection_of, engine_for
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pytest
 
 from workbench import EntitySource, EventSource, GroupBy, days, trailing
 from workbench.backends import EngineError, engine_of
+from workbench.serving.group_by_plans import group_by_plan
 from workbench.serving.history_queries import of_definition, of_plan
-from workbench.serving.online_plans import group_by_plan
 
 T = datetime(2024, 3, 10)  # noqa: DTZ001 the tables' timestamps are naive UTC
 TYPES = {

@@ -221,6 +221,11 @@ def _events(why: Reasons) -> Markup:
         return tag(
             "div", head, *past, tag("p", "No row of this key is in the window.", class_="muted")
         )
+    return tag("div", head, *past, *_event_table(why))
+
+
+def _event_table(why: Reasons) -> list[Markup]:
+    """Draw the newest rows behind a feature, and say how many older ones there are."""
     names = list(why.events[0].inputs)
     rows = [
         row(
@@ -259,4 +264,4 @@ def _events(why: Reasons) -> Markup:
         tag("tbody", *rows),
         class_="ev",
     )
-    return tag("div", head, *past, tag("div", grid, class_="scroll", tabindex="0"), *more)
+    return [tag("div", grid, class_="scroll", tabindex="0"), *more]

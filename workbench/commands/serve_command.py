@@ -23,6 +23,14 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     GET /v1/joins/NAME?user_id=5, POST for many keys, group-bys likewise; /docs lists what there is.
     SIGTERM ends it when every request is answered.
     """
+    # in the order in which --help lists them
+    for add_options in (_add_address, _add_access, _add_load, _add_times):
+        add_options(parser)
+    return _serve
+
+
+def _add_address(parser: ArgumentParser) -> None:
+    """Add where the store is, and where to listen."""
     parser.add_argument(
         "--store",
         metavar="URL",
@@ -40,6 +48,10 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument(
         "--port", type=int, default=8000, help="the port to listen on (8000; 0: any)"
     )
+
+
+def _add_access(parser: ArgumentParser) -> None:
+    """Add who may ask, and what is logged of it."""
     parser.add_argument(
         "--token-env",
         metavar="NAME",
@@ -78,6 +90,10 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
         choices=("text", "json"),
         help="write a line a request to standard output, as text or JSON: no keys, no tokens",
     )
+
+
+def _add_load(parser: ArgumentParser) -> None:
+    """Add how many processes there are, and how much they take at once."""
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes (1)")
     parser.add_argument(
         "--sample",
@@ -102,6 +118,10 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
     parser.add_argument(
         "--max-keys", metavar="N", type=int, default=1000, help="in a request (1000)"
     )
+
+
+def _add_times(parser: ArgumentParser) -> None:
+    """Add how long clients may take, and how many connect."""
     parser.add_argument(
         "--timeout", metavar="SECONDS", type=float, default=5.0, help="for a request (5)"
     )
@@ -125,7 +145,6 @@ def serve(parser: ArgumentParser) -> Callable[[Namespace], int]:
         default=2.0,
         help="how long requests are still taken after SIGTERM, while /readyz says 503 (2)",
     )
-    return _serve
 
 
 def _serve(options: Namespace) -> int:

@@ -41,6 +41,13 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
     Several processes share the partitions. SIGTERM ends one when what it read is written; SIGHUP
     makes it look anew at what is published, and at topics that are paused.
     """
+    _add_topics(parser)
+    _add_delivery(parser)
+    return _stream
+
+
+def _add_topics(parser: ArgumentParser) -> None:
+    """Add what is kept fresh, and which partitions of which brokers are read."""
     parser.add_argument(
         "names",
         metavar="NAME",
@@ -71,6 +78,10 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
         help="read these partitions, without a group",
     )
     _registry(parser)
+
+
+def _add_delivery(parser: ArgumentParser) -> None:
+    """Add how messages are taken, what becomes of bad ones, and how it is watched."""
     parser.add_argument(
         "--batch", metavar="N", type=int, default=10_000, help="messages of a transaction (10000)"
     )
@@ -108,7 +119,6 @@ def stream(parser: ArgumentParser) -> Callable[[Namespace], int]:
             " reach is given, as 0.0.0.0:9100: counters of topics and names, without a token"
         ),
     )
-    return _stream
 
 
 def _stream(options: Namespace) -> int:

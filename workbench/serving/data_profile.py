@@ -17,8 +17,8 @@ from workbench.errors import DefinitionError
 from workbench.online.formatting import format_bytes
 from workbench.online.time_units import utc_time
 from workbench.planner.bound_tables import rebound
-from workbench.serving.online_plans import stored_rows
 from workbench.serving.stored_columns import TIME
+from workbench.serving.stored_rows import stored_rows
 from workbench.training.source_checks import check_source
 
 if TYPE_CHECKING:

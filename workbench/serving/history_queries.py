@@ -14,8 +14,8 @@ from workbench.backends import engine_of
 from workbench.errors import DefinitionError
 from workbench.online.storage.check_outcomes import END, UPLOAD, CheckedError, refuse
 from workbench.serving import stored_statements
-from workbench.serving.online_plans import snapshot_ends, stored_rows
 from workbench.serving.stored_columns import TIME
+from workbench.serving.stored_rows import snapshot_ends, stored_rows
 from workbench.training import data_check_scan
 from workbench.training.progress import counting
 

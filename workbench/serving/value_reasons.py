@@ -17,8 +17,9 @@ from workbench.online.fetching.fetched_reasons import (
     question,
     stored_reasons,
 )
-from workbench.serving.online_plans import plan_of, snapshot_ends, stored_rows
+from workbench.serving.online_plans import plan_of
 from workbench.serving.stored_columns import TIME
+from workbench.serving.stored_rows import snapshot_ends, stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

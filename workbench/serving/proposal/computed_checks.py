@@ -12,10 +12,10 @@ from workbench.planner.bound_tables import rebound
 from workbench.planner.plan_choice import PAIRS, Chooser
 from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
-from workbench.serving.online_plans import stored_rows
 from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, CheckResult
 from workbench.serving.proposal.sample_run import worst
 from workbench.serving.publication_values import group_bys_of
+from workbench.serving.stored_rows import stored_rows
 from workbench.serving.topic_precision import meeting
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from workbench.online.formatting import format_duration_us
 from workbench.online.time_units import DAY_US
 from workbench.portable.arrow_types import fetched
 from workbench.previews import preview_words
-from workbench.serving.online_plans import stored_rows
 from workbench.serving.proposal import event_identity
 from workbench.serving.proposal.check_results import FAIL, PASS, SKIPPED, WARNING, CheckResult
 from workbench.serving.publication_values import group_bys_of
+from workbench.serving.stored_rows import stored_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,40 +124,42 @@ def judge_messages(
     keyed_events = decoded.table.take(
         [i for i in range(decoded.table.num_rows) if i not in lacking]
     )
-    nulls = [c for c in plan.reads if keyed_events[c].null_count == keyed_events.num_rows]
-    far = _far(plan, keyed_events, now)
-    doubts = (
-        [f"{', '.join(nulls)} {'is' if len(nulls) == 1 else 'are'} null in all of them"]
-        if nulls
-        else []
-    )
-    doubts += [f"{count - events:,} make none"] if count > events else []
-    doubts += [f"{far:,} of a time before 1990 or more than a day ahead"] if far else []
     sentence = (
         f"{events:,} of the newest {preview_words.plural(count, 'message')} of {name} make events"
         f" of {plan.name}"
     )
-    double_count, certain = "", False
-    if plan.id is None:
-        rows = RowLevel(plan).rows(keyed_events).to_pylist(maps_as_pydicts="strict")
-        certain, double_count = (
-            event_identity.double_count_sentence(plan, rows, table(rows)) if rows else (False, "")
-        )
+    doubts = _doubts(plan, keyed_events, count - events, now)
+    certain, double_count = _double_count(plan, keyed_events, table)
     if certain:
-        return CheckResult(
-            "messages",
-            FAIL,
-            double_count,
-            "\n".join([sentence, *doubts, *([detail] if detail else [])]),
-        )
-    if doubts or double_count:
-        return CheckResult(
-            "messages",
-            WARNING,
-            f"{sentence}: {'; '.join([*doubts, *([double_count] if double_count else [])])}",
-            detail,
-        )
+        evidence = [sentence, *doubts, *([detail] if detail else [])]
+        return CheckResult("messages", FAIL, double_count, "\n".join(evidence))
+    if warnings := [*doubts, *([double_count] if double_count else [])]:
+        return CheckResult("messages", WARNING, f"{sentence}: {'; '.join(warnings)}", detail)
     return CheckResult("messages", PASS, f"{sentence}{_ages(plan, keyed_events, now)}")
+
+
+def _doubts(plan: GroupByPlan, events: Any, eventless: int, now: int) -> list[str]:
+    """Return what is doubtful of a topic's events: nulls, messages without one, far times."""
+    nulls = [c for c in plan.reads if events[c].null_count == events.num_rows]
+    verb = "is" if len(nulls) == 1 else "are"
+    far = _far(plan, events, now)
+    return [
+        *([f"{', '.join(nulls)} {verb} null in all of them"] if nulls else []),
+        *([f"{eventless:,} make none"] if eventless > 0 else []),
+        *([f"{far:,} of a time before 1990 or more than a day ahead"] if far else []),
+    ]
+
+
+def _double_count(
+    plan: GroupByPlan, events: Any, table: Callable[[Sequence[Row]], list[Row]]
+) -> tuple[bool, str]:
+    """Return whether events would count twice for certain, and a sentence where they may."""
+    from workbench.online.streaming.batch_values import RowLevel  # noqa: PLC0415 it needs an extra
+
+    if plan.id is not None:
+        return False, ""
+    rows = RowLevel(plan).rows(events).to_pylist(maps_as_pydicts="strict")
+    return event_identity.double_count_sentence(plan, rows, table(rows)) if rows else (False, "")
 
 
 def _table_rows(group_by: GroupBy, engine: Engine, rows: Sequence[Row]) -> list[Row]:
