@@ -56,21 +56,9 @@ def html(
     )
     parts = [head, *(progress() if live else ())]
     if live or query or kind or owner:
-        counted = tag(
-            "span",
-            matched(catalog, entry_matches, query, live=live),
-            class_="muted",
-            aria_live="polite",
-            data_part="counted" if live else None,
-        )
-        parts.append(
-            tag(
-                "div",
-                *(controls(catalog, query, kind, owner) if live else ()),
-                counted,
-                class_="find",
-            )
-        )
+        counted = _counted(matched(catalog, entry_matches, query, live=live), live=live)
+        choices = controls(catalog, query, kind, owner) if live else ()
+        parts.append(tag("div", *choices, counted, class_="find"))
     shelves_html = shelves(catalog, entry_matches, query, selected, live=live)
     parts += (
         [tag("div", shelves_html, data_part="shelves"), tag("div", "", data_part="preview")]
@@ -109,6 +97,20 @@ def shelves(
             class_="empty",
         )
     chosen = next((m.entry for m in found if m.entry.name == selected), found[0].entry)
+    beside = tag("div", detail_html(chosen), *_looks(panel, live=live), class_="side")
+    grid = tag(
+        "div",
+        tag("div", list_html(found, chosen.name, query, live=live), class_="lists"),
+        beside,
+        class_="cat",
+    )
+    return (
+        grid if live else join([grid, _folded([m.entry for m in found if m.entry is not chosen])])
+    )
+
+
+def _looks(panel: Markup | None, *, live: bool) -> list[Markup]:
+    """Draw how a live page looks into an entry: by a preview, and at a key."""
     looks = (
         [
             tag(
@@ -126,16 +128,13 @@ def shelves(
         if panel is not None
         else []
     )
-    beside = tag("div", detail_html(chosen), *looks, class_="side")
-    grid = tag(
-        "div",
-        tag("div", list_html(found, chosen.name, query, live=live), class_="lists"),
-        beside,
-        class_="cat",
-    )
-    return (
-        grid if live else join([grid, _folded([m.entry for m in found if m.entry is not chosen])])
-    )
+    return looks
+
+
+def _counted(sentence: str, *, live: bool) -> Markup:
+    """Draw how many entries match; a live page tells it as it changes."""
+    part = "counted" if live else None
+    return tag("span", sentence, class_="muted", aria_live="polite", data_part=part)
 
 
 def _counts(catalog: Listing[JudgedEntry]) -> str:

@@ -26,6 +26,9 @@ DEAD_LETTER_SHARE = (
 RECENT_PASS = timedelta(days=2)  # ago that a monitor's pass still says how a name stands
 
 
+WELL = "its uploads, facts, topics and checks are well"
+
+
 @define(repr=False, eq=False, frozen=True, slots=False)
 class JudgedEntry(EntryRecord):
     """An entry of a store, with the status that all its facts give it."""
@@ -122,20 +125,20 @@ class JudgedEntry(EntryRecord):
         if not self.published:
             return Status(
                 "fresh",
-                "its uploads, facts, topics and checks are well; what is served of it is judged by"
-                " the names that use it",
+                f"{WELL}; what is served of it is judged by the names that use it",
             )
+        return self._monitored_status()
+
+    def _monitored_status(self) -> Status:
+        """Return what a monitor makes of an entry that is well by itself: `ok` or `fresh`."""
         if self.monitored is None:
             return Status(
-                "fresh",
-                "its uploads, facts, topics and checks are well; drift and agreement are not"
-                " judged: no monitor has looked",
+                "fresh", f"{WELL}; drift and agreement are not judged: no monitor has looked"
             )
         if self.now - self.monitored.at > RECENT_PASS:
             return Status(
                 "fresh",
-                "its uploads, facts, topics and checks are well; drift and agreement are not"
-                " judged: the last monitor looked"
+                f"{WELL}; drift and agreement are not judged: the last monitor looked"
                 f" {format_duration(self.now - self.monitored.at)} ago",
             )
         grey = sum(
@@ -144,8 +147,8 @@ class JudgedEntry(EntryRecord):
         if grey:
             return Status(
                 "fresh",
-                "its uploads, facts, topics and checks are well; of what a monitor looked at,"
-                f" {grey:,} {'is' if grey == 1 else 'are'} not judged",
+                f"{WELL}; of what a monitor looked at, {grey:,} {'is' if grey == 1 else 'are'} not"
+                " judged",
             )
         return Status("ok", f"a monitor found nothing at {self.monitored.at:%Y-%m-%d %H:%M}")
 

@@ -224,6 +224,10 @@ def _events(why: Reasons) -> Markup:
     return tag("div", head, *past, *_event_table(why))
 
 
+def _input_cell(value: Any) -> Markup | str:
+    return tag("span", "null", class_="nul") if value is None else preview_words.cell(value)
+
+
 def _event_table(why: Reasons) -> list[Markup]:
     """Draw the newest rows behind a feature, and say how many older ones there are."""
     names = list(why.events[0].inputs)
@@ -231,14 +235,7 @@ def _event_table(why: Reasons) -> list[Markup]:
         row(
             (
                 time_text(e.time),
-                *(
-                    (
-                        preview_words.cell(e.inputs[n])
-                        if e.inputs[n] is not None
-                        else tag("span", "null", class_="nul")
-                    )
-                    for n in names
-                ),
+                *(_input_cell(e.inputs[n]) for n in names),
                 e.why,
             ),
             class_=None if e.counts else "out",

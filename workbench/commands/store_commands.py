@@ -143,30 +143,31 @@ def publish(parser: ArgumentParser) -> Callable[[Namespace], None]:
         help="days that the store keeps, back from the newest upload's end (default: all)",
     )
     warehouse(parser)
+    return served(parser, _publish)
 
-    def run(options: Namespace, store: Store) -> Any:
-        from workbench import days  # noqa: PLC0415 the package is being imported where this is
-        from workbench.serving.proposals import Publication  # noqa: PLC0415 so does it
-        from workbench.serving.publication import publish as published  # noqa: PLC0415 so does it
 
-        named_definition = definition(options.definition, (GroupBy, Join))
-        retain = None if options.retain is None else days(options.retain)
-        answer = published(
-            named_definition,
-            store,
-            confirm=options.confirm,
-            end=options.end,
-            retain=retain,
-            allow_deletes=options.allow_deletes,
-            on=connect(options),
-        )
-        return (
-            answer
-            if isinstance(answer, Publication)
-            else f"{answer}\nfrom here: the same command with --confirm {answer.hash[:12]}"
-        )
+def _publish(options: Namespace, store: Store) -> Any:
+    """Publish, or return the proposal with the command that confirms it."""
+    from workbench import days  # noqa: PLC0415 the package is being imported where this is
+    from workbench.serving.proposals import Publication  # noqa: PLC0415 so does it
+    from workbench.serving.publication import publish as published  # noqa: PLC0415 so does it
 
-    return served(parser, run)
+    named_definition = definition(options.definition, (GroupBy, Join))
+    retain = None if options.retain is None else days(options.retain)
+    answer = published(
+        named_definition,
+        store,
+        confirm=options.confirm,
+        end=options.end,
+        retain=retain,
+        allow_deletes=options.allow_deletes,
+        on=connect(options),
+    )
+    return (
+        answer
+        if isinstance(answer, Publication)
+        else f"{answer}\nfrom here: the same command with --confirm {answer.hash[:12]}"
+    )
 
 
 def upload(parser: ArgumentParser) -> Callable[[Namespace], None]:
@@ -320,26 +321,27 @@ def fetch(parser: ArgumentParser) -> Callable[[Namespace], None]:
         action="store_true",
         help="one JSON object a key, a line each, as `workbench serve` answers",
     )
+    return served(parser, _fetch)
 
-    def run(options: Namespace, store: Store) -> str:
-        # it needs the packages of the store's extra
-        from workbench.online.http.json_codec import (  # noqa: PLC0415
-            row,
-        )
 
-        keys = [key for text in options.keys for key in _keys("-k", text)]
-        _, plan = store.plan(options.name)
-        context = {
-            name: value
-            for context_row in _keys("--context", options.context)
-            for name, value in row(plan, context_row, "context").items()
-        }
-        answers = store.fetcher.fetch(
-            options.name, [row(plan, k) for k in keys], at=options.at, context=context
-        )
-        return "\n".join(_line(a) if options.json else repr(a) for a in answers)
+def _fetch(options: Namespace, store: Store) -> str:
+    """Fetch keys as the options give them, with one context for all."""
+    # it needs the packages of the store's extra
+    from workbench.online.http.json_codec import (  # noqa: PLC0415
+        row,
+    )
 
-    return served(parser, run)
+    keys = [key for text in options.keys for key in _keys("-k", text)]
+    _, plan = store.plan(options.name)
+    context = {
+        name: value
+        for context_row in _keys("--context", options.context)
+        for name, value in row(plan, context_row, "context").items()
+    }
+    answers = store.fetcher.fetch(
+        options.name, [row(plan, k) for k in keys], at=options.at, context=context
+    )
+    return "\n".join(_line(a) if options.json else repr(a) for a in answers)
 
 
 def _keys(option: str, text: str) -> list[dict[str, Any]]:

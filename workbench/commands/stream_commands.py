@@ -18,9 +18,10 @@ from workbench.online.legible_text import written
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from workbench.online import Store
+    from workbench.online.streaming.dead_letters import DeadLetter
 
 NEEDED = ("psycopg", "sqlalchemy", "duckdb", "kafka", "prometheus_client")
 MAX_PAYLOAD_CHARACTERS = 60  # characters of a payload
@@ -178,6 +179,17 @@ def _listed(options: Namespace, store: Store) -> str:
     count = sum(n for (group_by, _), n in letter_counts.items() if options.name in (None, group_by))
     if not letters:
         return f"no dead letters{f' of {options.name}' if options.name else ''}"
+    table = _letter_table(letters)
+    more = (
+        f"\n{count:,} in all, of which the newest {len(letters):,} are shown"
+        if count > len(letters)
+        else ""
+    )
+    return f"{drawn(table)}{more}\nwhen what was wrong is mended: workbench dead-letters --replay"
+
+
+def _letter_table(letters: Sequence[DeadLetter]) -> Table:
+    """Lay out dead letters, with the beginning of each payload."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for head in ("since (UTC)", "group-by", "message", "payload", "why"):
         table.add_column(head, no_wrap=head != "why")
@@ -194,12 +206,7 @@ def _listed(options: Namespace, store: Store) -> str:
             payload,
             d.reason,
         )
-    more = (
-        f"\n{count:,} in all, of which the newest {len(letters):,} are shown"
-        if count > len(letters)
-        else ""
-    )
-    return f"{drawn(table)}{more}\nwhen what was wrong is mended: workbench dead-letters --replay"
+    return table
 
 
 def _replay(options: Namespace, store: Store) -> str:

@@ -119,37 +119,21 @@ def propose(
     from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
     from workbench.online.storage.proposal_basis import basis  # noqa: PLC0415 as above
 
-    if not isinstance(definition, GroupBy | Join):
-        message = f"publish takes a GroupBy or a Join, not {type(definition).__name__}"
-        raise DefinitionError(message)
-    if doubts := unproven(definition):
-        raise DefinitionError(doubts_sentence(definition.name, doubts))
+    _refuse_unproven(definition)
     plan, until = _retained(plan_of(definition), retain), _end(end)
     served = basis(store, definition.name, until)
     before = registry.current(store, definition.name)
     _refuse_changed(store, plan, before)
     older = before.plan if before is not None else _older(store, plan)
-    changes = (
-        difference(older, plan)
-        if older is not None
-        else PlanDifference(tuple(n for *_, n in plan.outputs), (), (), ())
-    )
+    changes = _changes(older, plan)
     group_bys = group_bys_of(definition)
     con = _connection(definition, on)
     plan = _padded(plan, group_bys, con)
     refuse_unstated(definition, group_bys, con)
     profiles = tuple(profiled(g, con, until) for g in group_bys)
-    batch_ends, forgetful = registry.batch_ends(store), registry.forgetful(store)
-    wanted = [(plan.group_by(g.name), g) for g in group_bys]
-    served_checks = {} if before is None else {g.name: g.checks for g in before.plan.group_bys}
-    # A group-by is uploaded again where this plan keeps everything and an earlier retention has
-    # removed rows, or where its checks have changed.
+    coming = _to_upload(store, plan, before, until)
     histories = tuple(
-        of_definition(p, g, con)
-        for p, g in wanted
-        if (batch_ends.get(p.table) or 0) < until
-        or (p.retain is None and p.table in forgetful)
-        or (p.checks and p.checks != served_checks.get(p.name))
+        of_definition(plan.group_by(g.name), g, con) for g in group_bys if g.name in coming
     )
     lacking = sql_functions.lacking(plan) or sql_functions.partial(plan)
     notes = (*_identities(plan), *([lacking] if lacking else []))
@@ -167,6 +151,40 @@ def propose(
         served,
         kafka,
     )
+
+
+def _refuse_unproven(definition: Definition) -> None:
+    if not isinstance(definition, GroupBy | Join):
+        message = f"publish takes a GroupBy or a Join, not {type(definition).__name__}"
+        raise DefinitionError(message)
+    if doubts := unproven(definition):
+        raise DefinitionError(doubts_sentence(definition.name, doubts))
+
+
+def _changes(older: Plan | None, plan: Plan) -> PlanDifference:
+    """Return the difference to an older plan; where there is none, every feature is added."""
+    if older is None:
+        return PlanDifference(tuple(n for *_, n in plan.outputs), (), (), ())
+    return difference(older, plan)
+
+
+def _to_upload(store: Store, plan: Plan, before: Version | None, end: int) -> set[str]:
+    """Return the names of the group-bys whose history is not in the store as this plan needs it.
+
+    One is uploaded again where this plan keeps everything and an earlier retention has removed
+    rows, or where its checks have changed.
+    """
+    from workbench.online.storage import registry  # noqa: PLC0415 the driver is an extra
+
+    batch_ends, forgetful = registry.batch_ends(store), registry.forgetful(store)
+    served_checks = {} if before is None else {g.name: g.checks for g in before.plan.group_bys}
+    return {
+        p.name
+        for p in plan.group_bys
+        if (batch_ends.get(p.table) or 0) < end
+        or (p.retain is None and p.table in forgetful)
+        or (p.checks and p.checks != served_checks.get(p.name))
+    }
 
 
 def _older(store: Store, plan: Plan) -> Plan | None:

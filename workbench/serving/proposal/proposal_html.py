@@ -165,44 +165,28 @@ def _changed(
         ),
         key=lambda n: -(revaluations[n].changed if revaluations and n in revaluations else 0),
     )
-    lines += [
-        row(
-            (
-                "" if lines else change_mark("changed"),
-                tag("code", n),
-                _share(n, revaluations),
-                _largest(n, revaluations),
-                _nulls(n, revaluations),
-            ),
-            classes=NUMBER_CLASSES,
-        )
-        for n in moved
-    ]
+    lines += [_feature_row("" if lines else change_mark("changed"), n, revaluations) for n in moved]
     if still := [n for n in diff.changed if n not in moved]:
-        lines.append(
-            row(
-                (
-                    "" if lines else change_mark("changed"),
-                    _fold(
-                        f"{len(still)}"
-                        f""" {
-                            "more"
-                            if moved
-                            else preview_words.plural(len(still), "feature").partition(" ")[2]
-                        }"""
-                        " of the same values",
-                        still,
-                        revaluations,
-                        "still",
-                    ),
-                    _share(still[0], revaluations),
-                    "",
-                    "",
-                ),
-                classes=NUMBER_CLASSES,
-            )
-        )
+        some = "more" if moved else preview_words.plural(len(still), "feature").partition(" ")[2]
+        fold = _fold(f"{len(still)} {some} of the same values", still, revaluations, "still")
+        mark = "" if lines else change_mark("changed")
+        cells = (mark, fold, _share(still[0], revaluations), "", "")
+        lines.append(row(cells, classes=NUMBER_CLASSES))
     return lines
+
+
+def _feature_row(
+    mark: Markup | str, name: str, revaluations: Mapping[str, Revaluation] | None
+) -> Markup:
+    """Draw a feature: how many of its values change, the largest change, and its nulls."""
+    cells = (
+        mark,
+        tag("code", name),
+        _share(name, revaluations),
+        _largest(name, revaluations),
+        _nulls(name, revaluations),
+    )
+    return row(cells, classes=NUMBER_CLASSES)
 
 
 def _unchanged_rows(
@@ -232,19 +216,7 @@ def _unchanged_rows(
             classes=NUMBER_CLASSES,
         )
     ]
-    return lines + [
-        row(
-            (
-                "",
-                tag("code", n),
-                _share(n, revaluations),
-                _largest(n, revaluations),
-                _nulls(n, revaluations),
-            ),
-            classes=NUMBER_CLASSES,
-        )
-        for n in strange
-    ]
+    return lines + [_feature_row("", n, revaluations) for n in strange]
 
 
 def _fold(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from attrs import evolve
@@ -122,34 +123,9 @@ class Publishing(PublicationState):
             return self._all()
         self._halted.clear()
         self.found = [None] * len(CHECKS)
-
-        def report(number: int, finding: CheckResult | None) -> None:
-            if self._halted.is_set():
-                raise StoppedError
-            self.running, self.found[number] = (
-                (number, None) if finding is None else (None, finding)
-            )
-            push(
-                Reply(
-                    draw_parts(
-                        self,
-                        "steps",
-                        "checks",
-                        "confirm",
-                        *(
-                            ["changes"]
-                            if finding is not None
-                            and self.assurance
-                            and self.assurance.revaluations
-                            else []
-                        ),
-                    )
-                )
-            )
-
         try:
             self.assurance = Assurance(self.proposal, self.engine)
-            result = self.assurance.run(report)
+            result = self.assurance.run(partial(self._report, push))
         except StoppedError:
             self.running = None
             self._turned(STOPPED if self._halted.is_set() else NEW, CHECKING)
@@ -160,6 +136,17 @@ class Publishing(PublicationState):
             self.error = _error_line(error)
             return self._all(f"not checked: {self.error}")
         return self._judged(result)
+
+    def _report(
+        self, push: Callable[[Reply], None], number: int, finding: CheckResult | None
+    ) -> None:
+        """Show that a check begins, or what it found; values are shown once they are compared."""
+        if self._halted.is_set():
+            raise StoppedError
+        self.running, self.found[number] = (number, None) if finding is None else (None, finding)
+        compared = finding is not None and self.assurance and self.assurance.revaluations
+        names = ("steps", "checks", "confirm", *(["changes"] if compared else []))
+        push(Reply(draw_parts(self, *names)))
 
     def _judged(self, result: CheckResults) -> Reply:
         self.running = None

@@ -13,6 +13,7 @@ from workbench.serving.proposal.proposal_text import undo_call
 from workbench.serving.proposal.receipt_text import facts_sentence, fetch_calls
 
 if TYPE_CHECKING:
+    from workbench.online.fetching.answers import Answer
     from workbench.serving.proposal.example_answer import ExampleAnswer
     from workbench.serving.publication_values import PublishedVersion
 
@@ -79,25 +80,7 @@ def live_receipt(version: PublishedVersion, example: ExampleAnswer) -> Markup:
         ),
         ("Undo", undo_call(plan)),
     ]
-    copied = [
-        joined(
-            (
-                tag("dt", where),
-                tag("dd", tag("code", call)),
-                tag(
-                    "button",
-                    "Copy",
-                    type="button",
-                    class_="copy",
-                    data_copy=call,
-                    data_key="c" if i == 0 else None,
-                    data_focus=f"copy-{where}",
-                    aria_label=f"Copy the {where} line",
-                ),
-            )
-        )
-        for i, (where, call) in enumerate(labelled_code)
-    ]
+    copied = [_copied_line(where, call, i) for i, (where, call) in enumerate(labelled_code)]
     return tag(
         "div",
         lead,
@@ -105,6 +88,21 @@ def live_receipt(version: PublishedVersion, example: ExampleAnswer) -> Markup:
         *_answer(example),
         class_="receipt",
     )
+
+
+def _copied_line(where: str, call: str, place: int) -> Markup:
+    """Draw a line of code with its button; the key c copies the first."""
+    copy = tag(
+        "button",
+        "Copy",
+        type="button",
+        class_="copy",
+        data_copy=call,
+        data_key="c" if place == 0 else None,
+        data_focus=f"copy-{where}",
+        aria_label=f"Copy the {where} line",
+    )
+    return joined((tag("dt", where), tag("dd", tag("code", call)), copy))
 
 
 def _answer(example: ExampleAnswer) -> list[Markup]:
@@ -126,6 +124,11 @@ def _answer(example: ExampleAnswer) -> list[Markup]:
         tag("code", " · ".join(phrases)),
         class_="answer",
     )
+    return [paragraph, _every_value(answer, key_text)]
+
+
+def _every_value(answer: Answer, key_text: str) -> Markup:
+    """Draw all values of an answer in a fold."""
     rows = [
         row((tag("code", n), preview_words.full(v)), classes={1: "num"}) for n, v in answer.items()
     ] + [
@@ -143,13 +146,10 @@ def _answer(example: ExampleAnswer) -> list[Markup]:
         class_="scroll",
         tabindex="0",
     )
-    return [
-        paragraph,
-        tag(
-            "details",
-            tag("summary", f"all {len(rows)} values"),
-            grid,
-            class_="inline",
-            data_keep_open="answer",
-        ),
-    ]
+    return tag(
+        "details",
+        tag("summary", f"all {len(rows)} values"),
+        grid,
+        class_="inline",
+        data_keep_open="answer",
+    )

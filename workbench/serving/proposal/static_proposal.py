@@ -99,17 +99,9 @@ def _cost(planned: PlannedPublication) -> Markup:
         for p in planned.profiles
     ]
     some = [p for p in planned.profiles if p.group_by in group_by_names]
+    all_rows, all_bytes = sum(p.rows for p in some), sum(p.bytes for p in some)
     total = (
-        [
-            row(
-                (
-                    "all",
-                    f"{sum(p.rows for p in some):,}",
-                    f"about {format_bytes(sum(p.bytes for p in some))}",
-                ),
-                classes=classes,
-            )
-        ]
+        [row(("all", f"{all_rows:,}", f"about {format_bytes(all_bytes)}"), classes=classes)]
         if len(some) > 1
         else []
     )
@@ -141,15 +133,10 @@ def _changes(planned: PlannedPublication) -> Markup:
             if kind == "added"
             else ()
         )
+        # a feature that is removed has no type any more
         rows += [
-            row(
-                (
-                    change_mark(kind),
-                    _feature(name, types.get(name, ("", ""))[1]),
-                    types.get(name, ("gone",))[0],
-                )
-            )
-            for name in listed
+            row((change_mark(kind), _feature(name, text), type_name))
+            for name, (type_name, text) in ((n, types.get(n, ("gone", ""))) for n in listed)
         ]
         if len(names) > len(listed):
             rows.append(
