@@ -5,77 +5,37 @@ The kernel computes what SQL cannot do exactly there.
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import ibis
 import ibis.expr.datatypes as dt
 import ibis.expr.operations as ops
 import ibis.expr.types as ir
-import pyarrow as pa
-from ibis.backends.sql.datatypes import PostgresType
 from sqlglot import exp
 
 from workbench.backends import kernel_runner, postgres_copy, postgres_maps, postgres_running_totals
 from workbench.backends.collation import by_bytes
-from workbench.backends.engine import Engine
 from workbench.backends.engine_refusals import EngineError
 from workbench.backends.engine_table import ENGINES
+from workbench.backends.postgres_session import PostgresSession
+from workbench.backends.postgres_types import BASE_TYPES, base_type, is_text_in_arrow, rows_in_arrow
 from workbench.backends.stored_types import ZONED, cast, finite_time, holds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
     from datetime import date
 
+    import pyarrow as pa
     from ibis.backends import BaseBackend
 
     from workbench.backends.asof_query import AsOf
 
 
-TEMPORARY = (
-    "select relname from pg_class where relnamespace = pg_my_temp_schema() and relkind in ('r',"
-    " 'v', 'm', 'p') and not relname like 'ibis%'"
-)
-# Each column's name, the type under its domains, whether that is an enum, and whether the column is
-# a list of it.
-BASE_TYPES = """
-    WITH RECURSIVE named AS (
-        SELECT a.attname, coalesce(e.oid, t.oid) AS oid, a.atttypmod AS modifier,
-            e.oid IS NOT NULL AS listed
-        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-            LEFT JOIN pg_type e ON e.oid = t.typelem AND t.typcategory = 'A'
-        WHERE a.attrelid = {}::regclass AND a.attnum > 0 AND NOT a.attisdropped
-    ), based AS (
-        SELECT * FROM named
-        UNION ALL
-        SELECT b.attname, t.typbasetype, t.typtypmod, b.listed
-        FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
-    )
-    SELECT b.attname, format_type(b.oid, b.modifier), t.typtype, b.listed
-    FROM based b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype <> 'd'
-"""
-# What values depend on in a session, as Postgres tells a client of it by itself, and what it must
-# be asked for.
-REPORTED = {
-    "TimeZone": "UTC",
-    "DateStyle": "ISO, MDY",
-    "IntervalStyle": "postgres",
-    "client_encoding": "UTF8",
-    "standard_conforming_strings": "on",
-}
-UNREPORTED = {
-    "extra_float_digits": "1",
-    "bytea_output": "hex",
-    "array_nulls": "on",
-    "transform_null_equals": "off",
-}
-SETTLED: WeakSet[Any] = WeakSet()  # connections for which those were set
 # Where rows of this process are, by connection and for as long as an expression names them.
 TABLES_SENT: WeakKeyDictionary[BaseBackend, WeakKeyDictionary[ops.InMemoryTable, ir.Table]] = (
     WeakKeyDictionary()
 )
-TEXTS = ("bpchar", '"char"', "citext", "name", "character")  # what else has the values of a text
 FILLED = ("character(", "bpchar")  # as the catalog calls what is filled up with blanks
 # rows of running totals, events and window edges, that are done before COPY and the kernel would be
 MAX_ROWS_BY_TOTALS = 1_000_000
@@ -93,128 +53,14 @@ def date_bin(stride: Any, time: Any, origin: Any) -> Any:
     raise NotImplementedError  # Ibis writes the call; Postgres runs it
 
 
-def _is_text_in_arrow(dtype: dt.DataType) -> bool:
-    """Returns whether Arrow has texts for a type that Postgres has, or lists of them."""
-    if dtype.is_array():
-        return _is_text_in_arrow(dtype.value_type)
-    return dtype.is_uuid() or dtype.is_json() or dtype.is_inet() or dtype.is_macaddr()
-
-
-def _in_arrow(table: ops.InMemoryTable, texts: Sequence[str]) -> pa.Table:
-    """Returns the rows of a table of this process.
-
-    In a frame, Python's own objects in the columns `texts` become their texts.
-    """
-    try:
-        return table.data.to_pyarrow(table.schema)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        rows = table.data.to_frame().copy()
-        for column in texts:
-            rows[column] = [_json_ready(value) for value in rows[column]]
-        return pa.Table.from_pandas(rows, schema=table.schema.to_pyarrow(), preserve_index=False)
-
-
-def _json_ready(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_json_ready(v) for v in value]
-    # pandas's nulls are not equal to themselves
-    return None if value is None or value != value else str(value)  # noqa: PLR0124
-
-
-def _based(text: str, kind: str, *, listed: bool) -> dt.DataType | None:
-    """Returns Ibis's type for a type in the catalog; None where Ibis has none."""
-    name, _, modifier = text.rsplit(".", maxsplit=1)[-1].partition("(")
-    if kind == "e" or name in TEXTS:
-        dtype: dt.DataType = dt.string
-    elif name == "numeric" and ",-" in modifier:
-        # numeric(5,-2) has up to 7 digits, all of them before the point
-        digits, below = modifier.rstrip(")").split(",-")
-        dtype = dt.Decimal(int(digits) + int(below), 0)
-    else:
-        dtype = PostgresType.from_string(text)
-    return None if dtype.is_unknown() else dt.Array(dtype) if listed else dtype
-
-
 def _maps(table: ir.Table) -> list[str]:
     return [c for c, dtype in table.schema().items() if dtype.is_map()]
 
 
-class Postgres(Engine):
+class Postgres(PostgresSession):
     """The differences of Postgres."""
 
     row = ENGINES["postgres"]
-
-    def settle(self) -> None:
-        """Sets the session's settings that values depend on; too many casts read them.
-
-        All but those in UNREPORTED are known without a query. The user's own queries on this
-        connection see UTC, as Ibis has set it, ISO dates, and UTF-8; nothing of the role or the
-        database changes.
-        """
-        con, info = self.connected.con, self.connected.con.info
-        if con.closed:
-            return  # whoever reads from it is told so
-        encoding = info.parameter_status("server_encoding")
-        if encoding not in ("UTF8", "LATIN1", "SQL_ASCII"):
-            message = (
-                f"this Postgres database is in {encoding}, where texts have another order than in"
-                " UTF-8 (semantics rule 8): load the tables into a database made with ENCODING"
-                " 'UTF8'"
-            )
-            raise EngineError(message)
-        settings_match = all(
-            info.parameter_status(name) == value for name, value in REPORTED.items()
-        )
-        if (settings_match and con in SETTLED) or info.transaction_status.name == "INERROR":
-            return
-        idle = info.transaction_status.name == "IDLE"
-        chosen = ", ".join(
-            f"set_config('{name}', '{value}', false)"
-            for name, value in (REPORTED | UNREPORTED).items()
-        )
-        con.execute(f"SELECT {chosen}")
-        if idle:
-            con.commit()  # else a rollback would undo it
-            SETTLED.add(con)
-
-    def apart(self, names: Collection[str] = ()) -> Postgres:
-        """Returns an engine with another session of this database, user and schemas.
-
-        It returns itself where one of `names` is this session's alone.
-        """
-        with self.refusing("another session"):
-            return self._apart(names)
-
-    def _apart(self, names: Collection[str]) -> Postgres:
-        import psycopg  # noqa: PLC0415 an extra
-
-        if any(
-            not names or name in names for (name,) in self.connected.raw_sql(TEMPORARY).fetchall()
-        ):
-            return self
-        connection = self.connected.con
-        parameters = {
-            **connection.info.get_parameters(),
-            "password": connection.info.password or None,
-        }
-        con = psycopg.connect(
-            **{k: v for k, v in parameters.items() if v is not None}, autocommit=True
-        )
-        ((path,),) = self.connected.raw_sql("show search_path").fetchall()
-        apart = Postgres(ibis.postgres.from_connection(con), alone=True)
-        apart.settle()
-        con.execute("select set_config('search_path', %s, false)", [path])
-        return apart
-
-    def leave(self) -> None:
-        """Closes the session that `apart` opened."""
-        if self.alone:
-            self.connected.disconnect()
-
-    def interrupt(self, *, ours: bool = False) -> None:
-        """Cancels by a cancel request; the query raises QueryCanceled."""
-        if self.alone or ours:
-            self.connected.con.cancel_safe(timeout=5)
 
     def own(self, question: AsOf) -> str:
         """Returns running totals where they are exact and few, else the kernel."""
@@ -311,7 +157,9 @@ class Postgres(Engine):
         if self.con is None or not any(t.is_unknown() or t.is_time() for t in dtypes.values()):
             return dtypes
         base_types = self._base_types(table)
-        based = {name: _based(text, kind, listed=listed) for name, text, kind, listed in base_types}
+        based = {
+            name: base_type(text, kind, listed=listed) for name, text, kind, listed in base_types
+        }
         zoned = {
             name: ZONED
             for name, text, *_ in base_types
@@ -415,8 +263,8 @@ class Postgres(Engine):
         memory_tables = expr.op().find(ops.InMemoryTable)
         for table in memory_tables:
             if table not in sent_tables:
-                texts = {c: t for c, t in table.schema.items() if _is_text_in_arrow(t)}
-                kept_table = self.keep(_in_arrow(table, list(texts)))
+                texts = {c: t for c, t in table.schema.items() if is_text_in_arrow(t)}
+                kept_table = self.keep(rows_in_arrow(table, list(texts)))
                 sent_tables[table] = kept_table.cast(texts) if texts else kept_table
         return (
             expr.op().replace({t: sent_tables[t].op() for t in memory_tables}).to_expr()
@@ -490,47 +338,6 @@ class Postgres(Engine):
         Times with a zone are written in UTC, the session's.
         """
         return hashtextextended(value.cast("string"), 0)
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Runs one transaction on Ibis's connection; what Ibis runs in it are savepoints."""
-        con = self.connected.con
-        # psycopg makes a savepoint of a block inside another transaction, and nothing would be
-        # committed at its end
-        if con.info.transaction_status.name != "IDLE":
-            message = (
-                "this Postgres connection is inside a transaction, which backfill(into=...) must"
-                " not end: commit or roll it back first, or connect with autocommit"
-            )
-            raise EngineError(message)
-        with con.transaction():
-            yield
-
-    @contextmanager
-    def held(self, table: str) -> Iterator[None]:
-        """Holds an advisory lock of the session.
-
-        Postgres releases it when the session ends, however it ends.
-        """
-        name = f"workbench_backfills.{table}"
-        ((free,),) = self.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
-        if not free:
-            message = (
-                f"another session is filling {table!r} on Postgres: wait for it, or end it and run"
-                " this again"
-            )
-            raise EngineError(message)
-        try:
-            yield
-        finally:
-            self.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
-
-    def execute(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Executes on the connection that Ibis holds, and so inside its transaction."""
-        con = self.connected.con
-        with con.cursor() as cursor, con.transaction():
-            cursor.execute(statement, parameters or None)
-            return list(cursor.fetchall()) if cursor.description else []
 
     def within(self, time: str, start: date, end: date) -> str:
         """Compares timestamps: the session's zone, in which naive and zoned ones meet, is UTC."""

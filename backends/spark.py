@@ -6,13 +6,11 @@ tables of a lake.
 
 from __future__ import annotations
 
-import os
 import warnings
 import weakref
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 import ibis
@@ -24,26 +22,23 @@ from ibis.config import Config
 from pyarrow import ipc
 
 from workbench.backends.asof_request import WorkersLackError
-from workbench.backends.engine import Engine
 from workbench.backends.engine_refusals import EngineError
 from workbench.backends.engine_table import ENGINES
 from workbench.backends.kept_tables import FORGOTTEN
-from workbench.backends.lake_formats import FILE_ROWS
+from workbench.backends.lake_formats import FILE_ROWS, quoted
 from workbench.backends.spark_catalogs import OWN_CATALOG
+from workbench.backends.spark_frames import path_pattern, retyped, with_nullable_fields
+from workbench.backends.spark_jobs import SparkJobs
 from workbench.backends.stored_types import cast, holds_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Sequence
 
-    from ibis.backends import BaseBackend
     from pyspark.sql import DataFrame
 
     from workbench.backends.asof_query import AsOf
 
 
-# Without ANSI casts wrap and overflowing sums are null; the zone is what `timestamp` texts and
-# dates of times are read in.
-SETTINGS = {"spark.sql.ansi.enabled": "true", "spark.sql.session.timeZone": "UTC"}
 # The declared type of a column, in the metadata of Spark's schema.
 PADDED = "__CHAR_VARCHAR_TYPE_STRING"
 
@@ -74,34 +69,16 @@ DIGITS = 6  # after the point that a result keeps where it has more than 38 in a
 BITS = {name: _bits(name) for name in ("bit_and", "bit_or", "bit_xor")}
 
 
-class Tags(NamedTuple):
-    """Functions that tag the jobs of this thread, and cancel all jobs of a tag."""
-
-    add: Callable[[str], None]
-    remove: Callable[[str], None]
-    get: Callable[[], Collection[str]]
-    cancel: Callable[[str], Any]
-
-
 class Options(Config):
     """Ibis's options for Spark, at their defaults."""
 
     treat_nan_as_null: bool = False
 
 
-class Spark(Engine):
+class Spark(SparkJobs):
     """The differences of Spark."""
 
     row = ENGINES["pyspark"]
-
-    def __init__(self, con: BaseBackend | None = None, tag: str | None = None) -> None:
-        super().__init__(con, alone=tag is not None)
-        self.tag = tag  # of the jobs that `interrupt` cancels
-
-    # temporary views are the session's
-    def apart(self, names: Collection[str] = ()) -> Spark:  # noqa: ARG002
-        """Returns an engine on this session, which threads may share, with a tag for its jobs."""
-        return Spark(ibis.pyspark.connect(self.session), ibis.util.gen_name("fw"))
 
     def gap(self, high: ir.DecimalValue, low: ir.DecimalValue) -> ir.FloatingValue:
         """Subtracts whole parts and fractions separately.
@@ -119,62 +96,6 @@ class Spark(Engine):
         """Joins by Spark's own aggregates of 64 bits, which hold the bits of narrower numbers."""
         joined: ir.IntegerScalar = BITS[name](value.cast("int64"), where=where)
         return joined.cast(value.type())
-
-    # jobs have no tag on a connection that was given
-    def interrupt(self, *, ours: bool = False) -> None:  # noqa: ARG002
-        """Cancels by the tag of its jobs, which fail as cancelled."""
-        if self.tag is not None:
-            self._tags.cancel(self.tag)
-
-    def run(self, what: str, action: Any, expr: ir.Table | None = None) -> Any:
-        """Runs as every engine does, with this thread's jobs under the engine's tag."""
-        with self.setting(), self._tagged():
-            return super().run(what, action, expr)
-
-    @contextmanager
-    def _tagged(self) -> Iterator[None]:
-        if self.tag is None or self.tag in self._tags.get():  # a run within a run
-            yield
-            return
-        self._tags.add(self.tag)
-        try:
-            yield
-        finally:
-            self._tags.remove(self.tag)
-
-    @property
-    def _tags(self) -> Tags:
-        """The session's functions for tags.
-
-        A session of Spark Connect tags its own operations. A classic session's thread knows its own
-        tags alone, but the context cancels those of all threads.
-        """
-        session = self.session
-        if self.remote:
-            return Tags(session.addTag, session.removeTag, session.getTags, session.interruptTag)
-        context = session.sparkContext
-        context.setInterruptOnCancel(True)
-        return Tags(
-            context.addJobTag, context.removeJobTag, context.getJobTags, context.cancelJobsWithTag
-        )
-
-    @contextmanager
-    def setting(self) -> Iterator[None]:
-        """Sets the session's settings that values depend on, while our queries are made and run.
-
-        The user's own settings are restored after it.
-        """
-        conf = self.session.conf
-        before = {name: conf.get(name) for name in SETTINGS}
-        try:
-            for name, value in SETTINGS.items():
-                if before[name] != value:
-                    conf.set(name, value)
-            yield
-        finally:
-            for name, value in before.items():
-                if value != SETTINGS[name]:
-                    conf.set(name, value)
 
     def plain(self, column: ir.Column, dtype: dt.DataType) -> ir.Column:
         """Returns a text without a collation, and without the padding of a char(n)."""
@@ -304,7 +225,7 @@ class Spark(Engine):
 
     def quoted(self, name: str) -> str:
         """Returns a name in backticks."""
-        return _plain_name(name)
+        return quoted(name)
 
     def sql(self, expr: ir.Table) -> str:
         """Returns the SQL as Ibis writes it, also where Spark is not installed.
@@ -320,7 +241,7 @@ class Spark(Engine):
 
         Ibis goes by pandas, which rounds large integers beside nulls.
         """
-        return self.run("a fetch", lambda: _nullable(self.frame(expr)).toArrow(), expr)
+        return self.run("a fetch", lambda: with_nullable_fields(self.frame(expr)).toArrow(), expr)
 
     def some(self, expr: ir.Table) -> bool:
         """Looks into one partition first and then into more; isEmpty() would begin all of them."""
@@ -395,24 +316,6 @@ class Spark(Engine):
 
     # --- writing: by the executors, and nothing through the driver
 
-    @property
-    def session(self) -> Any:
-        """Spark's own session."""
-        return self.connected._session  # noqa: SLF001 Ibis hands out no session
-
-    @property
-    def remote(self) -> bool:
-        """Whether the session is one of Spark Connect."""
-        return type(self.session).__module__.startswith("pyspark.sql.connect")
-
-    def frame(self, expr: ir.Table | pa.Table) -> Any:
-        """Returns the rows of an expression, or of this process, as Spark's own frame."""
-        return (
-            self.session.createDataFrame(expr)
-            if isinstance(expr, pa.Table)
-            else self.session.sql(self.query(expr))
-        )
-
     def folder(self, table: str) -> Path:
         """Returns a folder beside the managed tables of the current database.
 
@@ -443,7 +346,7 @@ class Spark(Engine):
         # the identifiers are quoted
         self.session.sql(
             f"CREATE OR REPLACE VIEW {self.quoted(view)} AS SELECT {columns} FROM"  # noqa: S608
-            f" parquet.{self.quoted(_pattern(files))}"
+            f" parquet.{self.quoted(path_pattern(files))}"
         )
 
     def write_files(self, rows: ir.Table, by: str, folder: Path) -> None:
@@ -453,7 +356,7 @@ class Spark(Engine):
         """
         frame = self.frame(rows)
         columns = [
-            frame[_plain_name(f.name)].cast(_retyped(f.dataType, naive=True)).alias(f.name)
+            frame[quoted(f.name)].cast(retyped(f.dataType, naive=True)).alias(f.name)
             for f in frame.schema
         ]
         frame.select(columns).repartition(by).write.option(
@@ -465,69 +368,3 @@ class Spark(Engine):
         name = ibis.util.gen_name("fw_files")
         self.session.read.parquet(*map(str, files)).createOrReplaceTempView(name)
         return self.connected.table(name)
-
-
-def _pattern(files: Sequence[Path]) -> str:
-    """Returns one path pattern that only these files match; they lie under one folder."""
-    if len(files) == 1:
-        return str(files[0])
-    root = Path(os.path.commonpath(files))
-    return f"{root}/{{{','.join(str(f.relative_to(root)) for f in files)}}}"
-
-
-def _nullable(frame: DataFrame) -> DataFrame:
-    """Returns the frame with structs whose fields may be null, as in Arrow where the struct may be.
-
-    Otherwise toArrow() refuses them.
-    """
-    loose = {
-        f.name: _retyped(f.dataType, nullable=True)
-        for f in frame.schema
-        if "struct" in f.dataType.simpleString()
-    }
-    return (
-        frame.select(
-            [
-                (
-                    frame[_plain_name(c)].cast(loose[c]).alias(c)
-                    if c in loose
-                    else frame[_plain_name(c)]
-                )
-                for c in frame.columns
-            ]
-        )
-        if loose
-        else frame
-    )
-
-
-def _plain_name(name: str) -> str:
-    """Returns a column's name in backticks, since Spark would take dots for fields."""
-    return f"`{name.replace('`', '``')}`"
-
-
-def _retyped(kind: Any, *, naive: bool = False, nullable: bool = False) -> Any:
-    """Returns a Spark type with timestamps without a zone, or with nullable fields of structs."""
-    from pyspark.sql import types  # noqa: PLC0415 Spark is an extra
-
-    def retype(inner: Any) -> Any:
-        return _retyped(inner, naive=naive, nullable=nullable)
-
-    match kind:
-        case types.TimestampType() if naive:
-            return types.TimestampNTZType()
-        case types.ArrayType():
-            return types.ArrayType(retype(kind.elementType), nullable or kind.containsNull)
-        case types.MapType():
-            return types.MapType(
-                retype(kind.keyType), retype(kind.valueType), nullable or kind.valueContainsNull
-            )
-        case types.StructType():
-            return types.StructType(
-                [
-                    types.StructField(f.name, retype(f.dataType), nullable or f.nullable)
-                    for f in kind.fields
-                ]
-            )
-        case _:
-            return kind

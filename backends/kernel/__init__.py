@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from workbench.backends.kernel.answer_arrays import OutOfRangeError
 from workbench.backends.kernel.arrow_arrays import Columns, codes, joined
 from workbench.backends.kernel.event_lanes import KeyedRows, SortedRows
 from workbench.backends.kernel.kernel_reductions import REDUCTIONS as EXACT
-from workbench.backends.kernel.kernel_reductions import OutOfRangeError
 from workbench.backends.kernel.window_sketches import SKETCHED
 
 if TYPE_CHECKING:

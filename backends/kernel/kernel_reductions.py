@@ -5,8 +5,7 @@ The array has a value for each left row, in order.
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +18,17 @@ from workbench.backends.kernel import (
     sliding_windows,
     wide_integers,
 )
+from workbench.backends.kernel.answer_arrays import (
+    MAX_LIST_ELEMENTS,
+    chosen_values,
+    finite_numbers,
+    list_offsets,
+    spread_rows,
+    value_lists,
+    whole_numbers,
+)
 from workbench.backends.kernel.arrow_arrays import alike, squarable
+from workbench.backends.kernel.sum_reductions import mean_of, sum_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,145 +37,17 @@ if TYPE_CHECKING:
     from workbench.backends.kernel.event_lanes import Lane
     from workbench.backends.kernel.jit import Doubles, Flags, Longs
 
-UNSCALED_CONTEXT = Context(prec=200)  # no digit of an unscaled sum is lost
-HIGHEST = 10**38 >> 64  # high word that 38 decimal digits do not reach
-MAX_LIST_ELEMENTS = 2**31 - 1  # elements that Arrow's lists of one array hold
 
-
-class OutOfRangeError(OverflowError):
-    """A whole number or decimal does not fit its type (semantics rule 11).
-
-    It is an error, never a wrapped number.
-    """
-
-
-# --- answers as Arrow
-
-
-def _chosen(lane: Lane, ask: Ask, rows: Longs, argument: str = "arg") -> pa.Array:
-    """Returns the values of the lane's rows `rows`; null for -1."""
-    return lane.values(ask.inputs[argument], rows)
-
-
-def _whole_numbers(values: Any, empty: Flags | None = None) -> pa.Array:
-    return pa.array(values, pa.int64(), mask=empty)
-
-
-def _finite(values: Doubles, empty: Flags) -> pa.Array:
-    return pa.array(values + 0.0, pa.float64(), mask=empty | ~np.isfinite(values))
-
-
-def _lists(lane: Lane, ask: Ask, rows: Longs, lengths: Longs) -> pa.Array:
-    """Returns lists of the values of `rows`, of these lengths; null where empty."""
-    values = _chosen(lane, ask, rows)
-    return pa.ListArray.from_arrays(_offsets(lengths), values, mask=pa.array(lengths == 0))
-
-
-def _offsets(lengths: Longs) -> pa.Array:
-    ends = np.cumsum(lengths)
-    if len(ends) and ends[-1] > MAX_LIST_ELEMENTS:
-        message = (
-            f"the lists of one task hold {ends[-1]} values, and Arrow's hold {MAX_LIST_ELEMENTS}:"
-            " ask for fewer by first_k() or last_k()"
-        )
-        raise OutOfRangeError(message)
-    return pa.array(np.concatenate(([0], ends)), pa.int32())
-
-
-def _spread(starts: Longs, lengths: Longs, step: int) -> Longs:
-    """Returns start, start + step, ... of each length, one after another."""
-    ends = np.cumsum(lengths)
-    within = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-    return np.repeat(starts, lengths) + step * within
-
-
-# --- counts and sums
+# --- counts
 
 
 def _count(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    return _whole_numbers(high - low)
+    return whole_numbers(high - low)
 
 
 def _unique_count(lane: Lane, ask: Ask) -> pa.Array:
-    return _whole_numbers(sliding_windows.distinct(lane.value_ids, *lane.range(ask.span)))
-
-
-def _sum(lane: Lane, ask: Ask) -> pa.Array:
-    low, high = lane.range(ask.span)
-    numbers = lane.numbers(ask.inputs["arg"])
-    if numbers.wide:
-        return _wide_sum(
-            wide_integers.sums(numbers.mantissas, low, high), low == high, ask, numbers.scale
-        )
-    digits, signs = lane.totals(ask.inputs["arg"], ask.span)
-    if pa.types.is_floating(ask.type):
-        return _finite(exact_sums.as_doubles(digits, signs, numbers.exponent), low == high)
-    if pa.types.is_decimal(ask.type):
-        return _decimals(digits, signs, low == high, ask, numbers.scale)
-    return _integers(digits, signs, low == high, ask)
-
-
-def _integers(digits: Longs, signs: Longs, empty: Flags, ask: Ask) -> pa.Array:
-    low, high, fits = exact_sums.as_words(digits, signs)
-    unsigned = ask.type == pa.uint64()
-    _refuse(fits & (high == (0 if unsigned else low >> 63)), digits, signs, ask)
-    return pa.array(low.view(np.uint64) if unsigned else low, mask=empty).cast(ask.type)
-
-
-def _decimals(digits: Longs, signs: Longs, empty: Flags, ask: Ask, scale: int) -> pa.Array:
-    low, high, fits = exact_sums.as_words(digits, signs)
-    _refuse(fits & (np.abs(high) < HIGHEST), digits, signs, ask)
-    raw = np.empty(2 * len(low), np.int64)
-    raw[::2], raw[1::2] = low, high
-    validity = pa.array(~empty, mask=empty).buffers()[0] if empty.any() else None
-    return pa.Array.from_buffers(
-        pa.decimal128(38, scale), len(low), [validity, pa.py_buffer(raw)]
-    ).cast(ask.type)
-
-
-def _wide_sum(sums: Any, empty: Flags, ask: Ask, scale: int) -> pa.Array:
-    decimal = pa.types.is_decimal(ask.type)
-    values = [
-        None if none else Decimal(s).scaleb(-scale, UNSCALED_CONTEXT) if decimal else s
-        for s, none in zip(sums, empty, strict=True)
-    ]
-    try:
-        return pa.array(values, ask.type)
-    except (pa.ArrowInvalid, OverflowError):
-        _out_of_range(max(sums, key=abs), ask)
-
-
-def _refuse(fits: Flags, digits: Longs, signs: Longs, ask: Ask) -> None:
-    """Raises an error that shows the first sum that does not fit."""
-    if not fits.all():
-        worst = int(np.argmin(fits))
-        _out_of_range(
-            int(signs[worst])
-            * sum(int(d) << (exact_sums.DIGIT * i) for i, d in enumerate(digits[worst])),
-            ask,
-        )
-
-
-def _out_of_range(value: int, ask: Ask) -> NoReturn:
-    message = (
-        f"a sum is {value}, which {ask.type} does not hold: cast its input to a wider type, such as"
-        " decimal(38, 0)"
-    )
-    raise OutOfRangeError(message)
-
-
-def _mean(lane: Lane, ask: Ask) -> pa.Array:
-    low, high = lane.range(ask.span)
-    numbers = lane.numbers(ask.inputs["arg"])
-    if numbers.wide:
-        return _finite(
-            wide_integers.means(numbers.mantissas, low, high, numbers.scale), low == high
-        )
-    digits, signs = lane.totals(ask.inputs["arg"], ask.span)
-    return _finite(
-        exact_sums.as_means(digits, signs, numbers.exponent, high - low, numbers.scale), low == high
-    )
+    return whole_numbers(sliding_windows.distinct(lane.value_ids, *lane.range(ask.span)))
 
 
 # --- spread
@@ -180,7 +61,7 @@ def _variance(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     numbers = squarable(lane.numbers(ask.inputs["arg"]))
     if numbers.wide:
-        return _finite(
+        return finite_numbers(
             wide_integers.variances(numbers.mantissas, low, high, numbers.scale, _less(ask)),
             low == high,
         )
@@ -188,7 +69,7 @@ def _variance(lane: Lane, ask: Ask) -> pa.Array:
     values = central_moments.variances(
         numbers.mantissas, numbers.shifts, low, high, sizes, numbers.unit, _less(ask)
     )
-    return _finite(values, low == high)
+    return finite_numbers(values, low == high)
 
 
 def _stddev(lane: Lane, ask: Ask) -> pa.Array:
@@ -200,7 +81,7 @@ def _together(less: Callable[[Ask], int]) -> Callable[[Lane, Ask], pa.Array]:
         low, high = lane.range(ask.span)
         x, y = alike(*(squarable(lane.numbers(ask.inputs[side])) for side in ("left", "right")))
         if x.wide:
-            return _finite(
+            return finite_numbers(
                 wide_integers.covariances(
                     (x.mantissas, y.mantissas), low, high, x.scale + y.scale, less(ask)
                 ),
@@ -213,7 +94,7 @@ def _together(less: Callable[[Ask], int]) -> Callable[[Lane, Ask], pa.Array]:
         )
         sizes = exact_sums.digits_of(most, 1), exact_sums.digits_of(most, 2)
         unit = x.exponent + y.exponent, x.scale + y.scale
-        return _finite(
+        return finite_numbers(
             central_moments.covariances(
                 x.mantissas, x.shifts, y.mantissas, y.shifts, low, high, sizes, unit, less(ask)
             ),
@@ -228,8 +109,10 @@ def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
         low, high = lane.range(ask.span)
         numbers = squarable(lane.numbers(ask.inputs["arg"]))
         if numbers.wide:
-            return _finite(wide_integers.shapes(numbers.mantissas, low, high, order), low == high)
-        return _finite(
+            return finite_numbers(
+                wide_integers.shapes(numbers.mantissas, low, high, order), low == high
+            )
+        return finite_numbers(
             central_moments.shapes(
                 numbers.mantissas,
                 numbers.shifts,
@@ -250,7 +133,7 @@ def _shape(order: int) -> Callable[[Lane, Ask], pa.Array]:
 def _extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         ordinals = lane.ordinals(ask.inputs["arg"])
-        return _chosen(
+        return chosen_values(
             lane,
             ask,
             sliding_windows.least(ordinals if sign < 0 else ~ordinals, *lane.range(ask.span)),
@@ -263,7 +146,7 @@ def _arg_extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         keys = lane.ordinals(ask.inputs["key"])[lane.in_time]
         rows = sliding_windows.least(keys if sign < 0 else ~keys, *lane.range(ask.span))
-        return _chosen(
+        return chosen_values(
             lane, ask, np.where(rows < 0, -1, lane.in_time[rows] if len(lane.rows) else -1)
         )
 
@@ -272,12 +155,12 @@ def _arg_extreme(sign: int) -> Callable[[Lane, Ask], pa.Array]:
 
 def _first(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    return _chosen(lane, ask, _at(lane, low, low < high))
+    return chosen_values(lane, ask, _at(lane, low, low < high))
 
 
 def _last(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
-    return _chosen(lane, ask, _at(lane, high - 1, low < high))
+    return chosen_values(lane, ask, _at(lane, high - 1, low < high))
 
 
 def _at(lane: Lane, places: Longs, valid_mask: Flags) -> Longs:
@@ -289,13 +172,13 @@ def _at(lane: Lane, places: Longs, valid_mask: Flags) -> Longs:
 def _oldest(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     lengths = np.minimum(high - low, ask.options.get("k") or MAX_LIST_ELEMENTS)
-    return _lists(lane, ask, lane.in_time[_spread(low, lengths, 1)], lengths)
+    return value_lists(lane, ask, lane.in_time[spread_rows(low, lengths, 1)], lengths)
 
 
 def _newest(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     lengths = np.minimum(high - low, ask.options["k"])
-    return _lists(lane, ask, lane.in_time[_spread(high - 1, lengths, -1)], lengths)
+    return value_lists(lane, ask, lane.in_time[spread_rows(high - 1, lengths, -1)], lengths)
 
 
 def _concat(lane: Lane, ask: Ask) -> pa.Array:
@@ -323,7 +206,7 @@ def _ordered(*, descending: bool) -> Callable[[Lane, Ask], pa.Array]:
             -1,
         )
         rows = _nth(lane, ask, ranks)
-        return _lists(lane, ask, rows[ranks >= 0], lengths)
+        return value_lists(lane, ask, rows[ranks >= 0], lengths)
 
     return reduce
 
@@ -341,11 +224,11 @@ def _quantiles(lane: Lane, ask: Ask) -> list[pa.Array]:
 
 def _between(lane: Lane, ask: Ask, below: Longs, above: Longs, share: Doubles) -> pa.Array:
     low, high = (
-        _chosen(lane, ask, rows).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy()
+        chosen_values(lane, ask, rows).cast(pa.float64(), safe=False).fill_null(0.0).to_numpy()
         for rows in (below, above)
     )
     with np.errstate(over="ignore", invalid="ignore"):
-        return _finite(low + (high - low) * share, below < 0)
+        return finite_numbers(low + (high - low) * share, below < 0)
 
 
 def _quantile(lane: Lane, ask: Ask) -> pa.Array:
@@ -358,7 +241,7 @@ def _several(lane: Lane, ask: Ask) -> pa.Array:
     lengths = np.where(low < high, len(quantiles), 0)
     rows = np.column_stack([f.fill_null(np.nan).to_numpy() for f in quantiles])[low < high].ravel()
     return pa.ListArray.from_arrays(
-        _offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high)
+        list_offsets(lengths), pa.array(rows, mask=np.isnan(rows)), mask=pa.array(low == high)
     )
 
 
@@ -371,7 +254,7 @@ def _tallied(lane: Lane, ask: Ask, most: int | None) -> tuple[Longs, Longs, Long
     ids = lane.value_ids
     lengths = sliding_windows.distinct(ids, low, high)
     lengths = lengths if most is None else np.minimum(lengths, most)
-    _offsets(lengths)
+    list_offsets(lengths)
     offsets = np.concatenate(([0], np.cumsum(lengths)))
     value_ids, counts = order_statistics.tally(
         ids,
@@ -390,13 +273,13 @@ def _mode(lane: Lane, ask: Ask) -> pa.Array:
     rows, _, lengths = _tallied(lane, ask, 1)
     out = np.full(len(lengths), -1)
     out[lengths > 0] = rows
-    return _chosen(lane, ask, out)
+    return chosen_values(lane, ask, out)
 
 
 def _histogram(lane: Lane, ask: Ask) -> pa.Array:
     rows, counts, lengths = _tallied(lane, ask, ask.options.get("k"))
-    keys = _chosen(lane, ask, rows)
-    entries = pa.MapArray.from_arrays(_offsets(lengths), keys, pa.array(counts))
+    keys = chosen_values(lane, ask, rows)
+    entries = pa.MapArray.from_arrays(list_offsets(lengths), keys, pa.array(counts))
     return pc.if_else(pa.array(lengths > 0), entries, pa.nulls(len(entries), entries.type))
 
 
@@ -422,7 +305,7 @@ def _all_true(lane: Lane, ask: Ask) -> pa.Array:
 def _bits(*, every: bool) -> Callable[[Lane, Ask], pa.Array]:
     def reduce(lane: Lane, ask: Ask) -> pa.Array:
         low, high = lane.range(ask.span)
-        return _whole_numbers(
+        return whole_numbers(
             sliding_windows.bits(lane.ordinals(ask.inputs["arg"]), low, high, every), low == high
         )
 
@@ -432,14 +315,14 @@ def _bits(*, every: bool) -> Callable[[Lane, Ask], pa.Array]:
 def _xor(lane: Lane, ask: Ask) -> pa.Array:
     low, high = lane.range(ask.span)
     so_far = np.bitwise_xor.accumulate(np.concatenate(([0], lane.ordinals(ask.inputs["arg"]))))
-    return _whole_numbers(so_far[high] ^ so_far[low], low == high)
+    return whole_numbers(so_far[high] ^ so_far[low], low == high)
 
 
 REDUCTIONS: dict[str, Callable[[Lane, Ask], Any]] = {
     "count": _count,
     "unique_count": _unique_count,
-    "sum": _sum,
-    "average": _mean,
+    "sum": sum_of,
+    "average": mean_of,
     "min": _extreme(-1),
     "max": _extreme(1),
     "argmin": _arg_extreme(-1),
