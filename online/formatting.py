@@ -17,8 +17,10 @@ EXACT_UNITS_US = (
 BYTE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
-def format_duration(duration: float | timedelta | None) -> str:
+def format_duration(duration: float | timedelta | None, *, digits: int = 3) -> str:
     """Write seconds, or a timedelta, in its largest unit, with three digits; None is unknown.
+
+    A duration that stands beside another one, which it is not to be rounded to, has more `digits`.
 
     >>> [format_duration(s) for s in (473_400, 93_600, 45_936, 2.6, 0.25, 0, None)]
     ['5.48 d', '26 h', '12.8 h', '2.6 s', '250 ms', '0 s', '–']
@@ -30,13 +32,13 @@ def format_duration(duration: float | timedelta | None) -> str:
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     for least, unit, name in DURATION_UNITS:
         if abs(seconds) >= least:
-            return f"{_three_digits(seconds / unit)} {name}"
-    return f"{_three_digits(seconds * 1_000)} ms" if seconds else "0 s"
+            return f"{_in_digits(seconds / unit, digits)} {name}"
+    return f"{_in_digits(seconds * 1_000, digits)} ms" if seconds else "0 s"
 
 
-def format_duration_us(us: int) -> str:
+def format_duration_us(us: int, *, digits: int = 3) -> str:
     """Write microseconds as `format_duration` writes seconds."""
-    return format_duration(us / 1_000_000)
+    return format_duration(us / 1_000_000, digits=digits)
 
 
 def format_exact_duration(us: int) -> str:
@@ -59,7 +61,7 @@ def format_bytes(size: float | None) -> str:
         return UNKNOWN
     for unit, name in BYTE_UNITS:
         if abs(size) >= unit:
-            return f"{_three_digits(size / unit)} {name}"
+            return f"{_in_digits(size / unit, 3)} {name}"
     return f"{size:,.0f} B"
 
 
@@ -78,8 +80,8 @@ def format_figure(value: float, unit: str) -> str:
     return format_duration(value)
 
 
-def _three_digits(value: float) -> str:
-    """Write three digits of a number, or all of its whole ones, without trailing zeros."""
-    places = 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0  # noqa: PLR2004 powers of ten
+def _in_digits(value: float, digits: int) -> str:
+    """Write so many digits of a number, or all of its whole ones, without trailing zeros."""
+    places = max(digits - len(str(int(abs(value)))), 0)
     text = f"{value:,.{places}f}"
     return text.rstrip("0").rstrip(".") if places else text

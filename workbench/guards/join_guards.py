@@ -156,7 +156,7 @@ def _judge_history(s: Matched, a: Answer) -> GuardFinding | None:
     n, reach = a[f"short {number}"], a[f"reach {number}"]
     # a sawtooth window may hold more than its length, up to a hop, which needs no words
     limit_clause = (
-        f"; their values hold at most {format_duration_us(reach)}"
+        f"; their values hold at most {format_duration_us(reach, digits=4)}"
         if 0 < reach < in_us(longest.window.length)  # type: ignore[union-attr]  # it has one
         else ""
     )
