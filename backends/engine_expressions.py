@@ -95,7 +95,7 @@ class EngineExpressions:
 
     @property
     def prompt(self) -> bool:
-        """Whether it answers about few rows at once."""
+        """Whether a query over few rows answers at once, so that a refusal may run one."""
         return self.row.prompt
 
     def lacking(self, reduction: str) -> bool:

@@ -53,7 +53,7 @@ class EngineQueries(EngineExpressions):
         place = (catalog, database) if catalog and database else database
         try:
             return self.connected.table(name, database=place)
-        except Exception as error:
+        except Exception as error:  # each driver raises its own kinds
             tables = self.run(
                 "a look at the tables", lambda: self.connected.list_tables(database=place)
             )
@@ -114,7 +114,7 @@ class EngineQueries(EngineExpressions):
             return action()
         except (EngineError, LacksError):
             raise
-        except Exception as error:
+        except Exception as error:  # each driver raises its own kinds
             sql = None if expr is None else self.sql(expr)
             more = "" if sql is None else "; its SQL is in the error's .sql"
             message = f"{what} failed on {self.title}: {reason(error)}{more}"
@@ -128,7 +128,7 @@ class EngineQueries(EngineExpressions):
         """
         try:
             yield
-        except Exception as error:
+        except Exception as error:  # each driver raises its own kinds
             if type(error).__module__.partition(".")[0] in OWN_PACKAGES:
                 raise
             message = f"{what} failed on {self.title}: {reason(error)}"

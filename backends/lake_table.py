@@ -32,6 +32,7 @@ from workbench.backends.lake_formats import DEFINITION, within
 from workbench.backends.lake_ledger import Notes, properties
 from workbench.backends.spark_catalogs import check_columns
 from workbench.backends.table_results import DAY_COLUMN, LedgerEntry, check_one_to_one, document
+from workbench.backends.time_literals import EPOCH_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from workbench.backends.day_ranges import Range
     from workbench.backends.lake_formats import Commit, Format, TablePlace
     from workbench.backends.spark import Spark
-
-EPOCH = date(1970, 1, 1)
 
 
 @frozen
@@ -209,7 +208,7 @@ class Lake:
         kept_rows = self.engine.keep(rows)  # counted before anyone sees it
         days = Counter(
             {
-                EPOCH + timedelta(microseconds=us): n
+                EPOCH_DAY + timedelta(microseconds=us): n
                 for us, n in self.engine.rows(
                     kept_rows.group_by(DAY_COLUMN).agg(n=kept_rows.count())
                 )

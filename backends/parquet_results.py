@@ -31,6 +31,7 @@ from workbench.backends.table_results import (
     check_one_to_one,
     document,
 )
+from workbench.backends.time_literals import EPOCH_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from workbench.backends.day_ranges import Range
 
 MANIFEST, STAGING, BUILDING = "_manifest.json", "_staging", "_building-"
-EPOCH = date(1970, 1, 1)
 
 
 @frozen
@@ -309,7 +309,9 @@ def _folder(columns: dict[str, str], day: date) -> str:
 def _staged(staging: Path) -> dict[date, list[Path]]:
     """Returns the files of each day that an engine wrote."""
     days = {
-        EPOCH + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(p.glob("*.parquet"))
+        EPOCH_DAY + timedelta(microseconds=int(p.name.partition("=")[2])): sorted(
+            p.glob("*.parquet")
+        )
         for p in staging.glob(f"{DAY_COLUMN}=*")
     }
     return dict(sorted(days.items()))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from workbench.backends.row_reader import RowReader
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_DAY = EPOCH.date()
 DAY = 86_400_000_000  # microseconds
 # What every engine holds in every type of time, nanoseconds included: 1678-01-01 to 2261-12-31.
 FIRST, LAST = (

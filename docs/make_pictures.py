@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path.insert(0, str(ROOT / "tests" / "helpers"))
 
 import nbformat  # noqa: E402 as what follows
 from lab import CHROMIUM, Lab, lab, notebook  # noqa: E402 beside the tests

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from workbench.online.time_units import DAY_US, HOUR_US, MILLISECOND_US, MINUTE_US, SECOND_US
+
 UNKNOWN = "–"  # stands where a figure is not known
 # A duration is in days from two days on: 26 hours are read faster than 1.08 days.
 DURATION_UNITS = ((172_800, 86_400, "d"), (3_600, 3_600, "h"), (60, 60, "min"), (1, 1, "s"))
 EXACT_UNITS_US = (
-    (86_400_000_000, "d"),
-    (3_600_000_000, "h"),
-    (60_000_000, "min"),
-    (1_000_000, "s"),
-    (1_000, "ms"),
+    (DAY_US, "d"),
+    (HOUR_US, "h"),
+    (MINUTE_US, "min"),
+    (SECOND_US, "s"),
+    (MILLISECOND_US, "ms"),
 )
 BYTE_UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
@@ -38,13 +40,13 @@ def format_duration(duration: float | timedelta | None, *, digits: int = 3) -> s
 
 def format_duration_us(us: int, *, digits: int = 3) -> str:
     """Write microseconds as `format_duration` writes seconds."""
-    return format_duration(us / 1_000_000, digits=digits)
+    return format_duration(us / SECOND_US, digits=digits)
 
 
 def format_exact_duration(us: int) -> str:
     """Write a window's length, in microseconds, in the largest unit that divides it.
 
-    >>> format_exact_duration(14 * 86_400_000_000), format_exact_duration(5_400_000_000)
+    >>> format_exact_duration(14 * DAY_US), format_exact_duration(90 * MINUTE_US)
     ('14 d', '90 min')
     """
     unit, name = next(((u, n) for u, n in EXACT_UNITS_US if us % u == 0), (1, "us"))

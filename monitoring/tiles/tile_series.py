@@ -14,7 +14,7 @@ from workbench.backends import engine_of
 from workbench.errors import DefinitionError
 from workbench.monitoring.tiles import tile_queries, unique_keys
 from workbench.monitoring.tiles.measured_columns import parts
-from workbench.online.time_units import EPOCH, HOUR, in_us, us_since_epoch, utc_time
+from workbench.online.time_units import EPOCH, HOUR, in_us, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -91,7 +91,7 @@ class Tile:
         start, length = document.pop("start"), document.pop("length")
         return cls(
             **document,
-            start=utc_time(start),
+            start=None if start is None else EPOCH + timedelta(microseconds=start),
             length=None if length is None else timedelta(microseconds=length),
         )
 
@@ -247,7 +247,7 @@ def _tile(
     return Tile(
         feature=edges.feature,
         edges_id=edges.edges_id,
-        start=utc_time(start),
+        start=None if start is None else EPOCH + timedelta(microseconds=start),
         length=length,
         n_rows=counted.n_rows,
         n_null=counted.apart[tile_queries.NULL],

@@ -13,14 +13,12 @@ import numpy as np
 
 from workbench.backends.sketches import Frequent, Percentiles, Uniques
 from workbench.online.fetching.value_readers import reader
-from workbench.online.time_units import us_since_epoch
+from workbench.online.time_units import days_since_epoch, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from workbench.online.plan import PlanFeature
-
-DAY_ONE = date(1970, 1, 1)
 
 
 def _hashed(value: Any) -> int | float | str:
@@ -36,7 +34,7 @@ def _hashed(value: Any) -> int | float | str:
         case datetime():
             return int(us_since_epoch(value))
         case date():
-            return (value - DAY_ONE).days
+            return days_since_epoch(value)
         case bytes():
             return value.hex()
         case _:

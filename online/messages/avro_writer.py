@@ -46,8 +46,7 @@ class AvroWriter:
         stream = BytesIO()
         try:
             schemaless_writer(stream, self.schema, record)
-        # whatever fastavro meets in a value that its schema does not hold
-        except Exception as error:
+        except Exception as error:  # whatever a value makes fastavro raise
             message = f"a message of {self.topic.name} cannot carry {record!r:.300}: {error}"
             raise StoreError(message) from error
         return stream.getvalue()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from workbench.online.messages.json_csv import MalformedError
-from workbench.online.time_units import EPOCH, us_since_epoch
+from workbench.online.time_units import EPOCH, EPOCH_DAY, days_since_epoch, us_since_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -190,7 +190,7 @@ class ConnectValues:
     def _number(self, value: int, json_text: str, type_: str, name: str) -> str:
         """Rewrite a whole number that stands for a day, a time of day or an instant."""
         if name in DATES or (type_.startswith("date") and not name):
-            day = date(1970, 1, 1) + timedelta(days=value)
+            day = EPOCH_DAY + timedelta(days=value)
             return (
                 self._instant(value * DAY_NANOS)
                 if type_.startswith("timestamp")
@@ -238,7 +238,7 @@ def decode_value(name: str, value: Any) -> Any:
     """
     try:
         if name in DATES:
-            return date(1970, 1, 1) + timedelta(days=value)
+            return EPOCH_DAY + timedelta(days=value)
         if name in TIMES:
             return time.fromisoformat(_clock(value * NANOS[TIMES[name]]))
         if name in INSTANTS:
@@ -266,7 +266,7 @@ def encode_value(name: str, value: Any) -> int | str:
             (value.hour * 60 + value.minute) * 60 + value.second
         ) * 1_000_000 + value.microsecond
         return micros * NANOS["us"] // NANOS[TIMES[name]]
-    return int((value - date(1970, 1, 1)).days)
+    return days_since_epoch(value)
 
 
 def _unscaled(encoded: Any, scale: int) -> str:

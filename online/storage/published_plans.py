@@ -1,4 +1,4 @@
-"""What is published in a store: names, and the plan that is served under each."""
+"""The published names of a store, and the plan that each of them serves."""
 
 from __future__ import annotations
 

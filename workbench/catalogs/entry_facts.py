@@ -100,8 +100,7 @@ class Fact:
                 Status(
                     "alert",
                     f"{sentence}, and its longest window is {format_duration(self.longest)}: no"
-                    " window holds"
-                    " anything",
+                    " window holds anything",
                 ),
             )
         return (

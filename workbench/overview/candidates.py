@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
 
-from workbench.online.time_units import DAY_US, days_since_epoch
+from workbench.online.time_units import DAY_US, HOUR_US, MINUTE_US, SECOND_US, days_since_epoch
 from workbench.overview.column_facts import NUMBERS, ColumnFacts
 from workbench.previews import preview_words
 from workbench.training.source_checks import EARLIEST_PLAUSIBLE, LATEST_PLAUSIBLE
@@ -27,8 +27,8 @@ TIMEISH = re.compile(r"(?i)time|date|^ts$|_ts$|_at$|^at$|^when$|^ds$|day|created
 DAY_OR_TEXT = '.cast("timestamp")'
 FIRST_YEAR = 1000  # pages write no year before
 # zones differ from UTC by whole quarters of an hour, and by this at most
-QUARTER_US, FARTHEST_US = 900_000_000, 14 * 3_600_000_000
-ROUNDED_US = 1_000_000  # a clock that is written twice may be rounded once
+QUARTER_US, FARTHEST_US = 15 * MINUTE_US, 14 * HOUR_US
+ROUNDED_US = SECOND_US  # a clock that is written twice may be rounded once
 REPEATS = 2.0  # rows a value from which a column's values repeat
 
 

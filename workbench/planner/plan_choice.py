@@ -5,7 +5,7 @@ Pairs of left rows and events where they are few, else the engine's own as-of pl
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -18,7 +18,7 @@ from workbench.definitions.binding import title
 from workbench.definitions.feature_expressions import reductions
 from workbench.definitions.sketch_reductions import Estimate, refuse
 from workbench.errors import DefinitionError
-from workbench.online.time_units import DAY, in_us
+from workbench.online.time_units import DAY, EPOCH, in_us
 from workbench.planner.entity_snapshots import EntityRows
 from workbench.planner.kernel_plan import Sweep
 from workbench.planner.kernel_requests import asked, reach_of, span
@@ -135,7 +135,7 @@ def check_partition(source: EventRows, reach: int) -> None:
     for day, us in source.engine.rows(astray.limit(1)):
         ((n,),) = source.engine.rows(astray.agg(n=astray.count()))
         slack = "" if events.slack is None else f" by more than slack={events.slack}"
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+        at = EPOCH + timedelta(microseconds=us)
         message = (
             f"{n:,} rows of {title(events.table)} lie outside of their partition's day{slack}, such"
             f" as {events.partition}={day} with {events.time} {at:%Y-%m-%d %H:%M:%S}: raise slack=,"

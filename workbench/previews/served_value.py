@@ -77,7 +77,7 @@ def served(
         return _invitation(service)
     try:
         answer = service.answer(moment.row, moment.asked)
-    except Exception as error:
+    except Exception as error:  # drivers and clients raise their own kinds
         message = f"the store could not be asked: {error}"
         raise RefusedError(message) from error
     is_equal = name in answer and equal(answer.get(name), moment.row[name], _scale(moment, name))

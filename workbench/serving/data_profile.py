@@ -114,7 +114,7 @@ def profiled(group_by: GroupBy, con: BaseBackend, end: int) -> Profile:
         int(totals["rows"] or 0),
         int(keyless),
         int(totals["keys"]),
-        *((None, None) if timeless else (_moment(totals["first"]), _moment(totals["last"]))),
+        *((None, None) if timeless else (utc_time(totals["first"]), utc_time(totals["last"]))),
         key,
         int(totals["most"] or 0),
     )
@@ -137,10 +137,3 @@ def _refuse_null_ids(group_by: GroupBy, rows: Any, engine: Any) -> None:
             " told: fill it in the table, or declare no id"
         )
         raise DefinitionError(message)
-
-
-def _moment(us: int | None) -> datetime | None:
-    try:
-        return utc_time(us)
-    except OverflowError:
-        return None
